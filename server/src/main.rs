@@ -1,0 +1,2 @@
+//! The shardforge binary.
+fn main() {}
