@@ -1,0 +1,169 @@
+//! Requests between nodes.
+//!
+//! [`Network`] is what a node sees: it sends a request to another node and waits for the answer.
+//! [`LocalNetwork`] joins nodes of one process; it can lose links and delay messages, by the runtime's clock
+//! and randomness, so that a simulation has partitions and slow links.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+
+use crate::runtime::Runtime;
+
+/// A node of the cluster. Never used again once its node is gone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+/// What a node does with a request: the sender and the payload, to an answer.
+pub type RequestHandler = Arc<dyn Fn(NodeId, Bytes) -> BoxFuture<'static, io::Result<Bytes>> + Send + Sync>;
+
+/// The network as one node sees it.
+pub trait Network: Send + Sync {
+    /// Sends `request` to a node and waits for its answer.
+    ///
+    /// An error says nothing about whether the request was carried out.
+    fn call(&self, to: NodeId, request: Bytes) -> BoxFuture<'static, io::Result<Bytes>>;
+
+    /// Says what is done with requests that arrive here. A later handler replaces an earlier one.
+    fn serve(&self, handler: RequestHandler);
+}
+
+/// A network inside one process.
+#[derive(Clone)]
+pub struct LocalNetwork {
+    runtime: Runtime,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    handlers: BTreeMap<NodeId, RequestHandler>,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    delay_max: Duration,
+}
+
+impl fmt::Debug for LocalNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalNetwork")
+    }
+}
+
+impl LocalNetwork {
+    /// A network without nodes.
+    #[must_use]
+    pub fn new(runtime: Runtime) -> Self {
+        Self { runtime, shared: Arc::default() }
+    }
+
+    /// The network as node `node` sees it.
+    #[must_use]
+    pub fn endpoint(&self, node: NodeId) -> Arc<dyn Network> {
+        Arc::new(Endpoint { node, network: self.clone() })
+    }
+
+    /// Every message takes a random time of up to `delay_max` from now on.
+    pub fn set_delay_max(&self, delay_max: Duration) {
+        self.shared.lock().delay_max = delay_max;
+    }
+
+    /// Cuts the link between two nodes, in both directions.
+    pub fn cut(&self, one: NodeId, other: NodeId) {
+        self.shared.lock().cut.extend([(one, other), (other, one)]);
+    }
+
+    /// Mends every link.
+    pub fn heal(&self) {
+        self.shared.lock().cut.clear();
+    }
+
+    /// Takes a node off the network, as if its process had ended.
+    pub fn remove(&self, node: NodeId) {
+        let handler = self.shared.lock().handlers.remove(&node);
+        drop(handler);
+    }
+
+    async fn deliver(self, from: NodeId, to: NodeId, request: Bytes) -> io::Result<Bytes> {
+        self.travel().await;
+        let handler = self.handler(from, to)?;
+        let answer = handler(from, request).await?;
+        self.travel().await;
+        // The link may have been cut while the answer was made.
+        self.handler(from, to)?;
+        Ok(answer)
+    }
+
+    async fn travel(&self) {
+        let delay_max = self.shared.lock().delay_max;
+        let nanos_max = u64::try_from(delay_max.as_nanos()).unwrap_or(u64::MAX);
+        if nanos_max > 0 {
+            self.runtime.sleep(Duration::from_nanos(self.runtime.next_u64() % nanos_max)).await;
+        }
+    }
+
+    fn handler(&self, from: NodeId, to: NodeId) -> io::Result<RequestHandler> {
+        let shared = self.shared.lock();
+        if shared.cut.contains(&(from, to)) {
+            return Err(io::Error::new(io::ErrorKind::HostUnreachable, format!("{to} is out of reach")));
+        }
+        shared.handlers.get(&to).cloned().ok_or_else(|| {
+            io::Error::new(io::ErrorKind::ConnectionRefused, format!("{to} is not on the network"))
+        })
+    }
+}
+
+struct Endpoint {
+    node: NodeId,
+    network: LocalNetwork,
+}
+
+impl Network for Endpoint {
+    fn call(&self, to: NodeId, request: Bytes) -> BoxFuture<'static, io::Result<Bytes>> {
+        Box::pin(self.network.clone().deliver(self.node, to, request))
+    }
+
+    fn serve(&self, handler: RequestHandler) {
+        self.network.shared.lock().handlers.insert(self.node, handler);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::{LocalNetwork, NodeId};
+    use crate::Simulation;
+
+    #[test]
+    fn requests_travel_and_cut_links_fail() {
+        let simulation = Simulation::new(1);
+        let network = LocalNetwork::new(simulation.runtime());
+        simulation.block_on(async move {
+            network.set_delay_max(Duration::from_millis(20));
+            let (one, two) = (network.endpoint(NodeId(1)), network.endpoint(NodeId(2)));
+            assert!(one.call(NodeId(2), Bytes::new()).await.is_err());
+            two.serve(Arc::new(|from, request| {
+                Box::pin(async move { Ok(Bytes::from(format!("{from} {request:?}"))) })
+            }));
+            assert_eq!(one.call(NodeId(2), Bytes::from_static(b"x")).await.unwrap(), "n1 b\"x\"");
+            network.cut(NodeId(1), NodeId(2));
+            assert!(one.call(NodeId(2), Bytes::new()).await.is_err());
+            network.heal();
+            assert!(one.call(NodeId(2), Bytes::new()).await.is_ok());
+        });
+    }
+}
