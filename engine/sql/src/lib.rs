@@ -1,1 +1,4 @@
-//! See the crate's README.
+//! Parse, bind, plan and execute SQL as PostgreSQL 18 does: see the README of this crate.
+
+pub mod catalog;
+pub mod ir;

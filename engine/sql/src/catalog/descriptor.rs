@@ -1,0 +1,399 @@
+//! Descriptors: what the catalog stores of each object.
+//!
+//! A descriptor is one row of the key-value store, encoded with bincode behind a version byte
+//! ([`super::store`]). It is immutable once read and shared by `Arc`; a change makes a new one with the
+//! next version. Expressions (defaults, checks, index expressions, view queries) are kept as SQL text
+//! in PostgreSQL's deparsed form and bound again when they are needed, so that a descriptor never
+//! depends on the layout of the binder's trees.
+
+use serde::{Deserialize, Serialize};
+use shardforge_types::Oid;
+
+/// Identifies where an index (or a table's rows) is stored: the first bytes of its keys. A rewrite or
+/// TRUNCATE gives a relation a fresh one, as PostgreSQL's relfilenode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StorageId(pub u32);
+
+/// A database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DatabaseDesc {
+    /// Oid.
+    pub oid: Oid,
+    /// Name.
+    pub name: String,
+    /// Owning role.
+    pub owner: Oid,
+    /// `datallowconn`.
+    pub allow_connections: bool,
+    /// `datistemplate`.
+    pub is_template: bool,
+}
+
+/// A role.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RoleDesc {
+    /// Oid.
+    pub oid: Oid,
+    /// Name.
+    pub name: String,
+    /// SCRAM-SHA-256 verifier in PostgreSQL's text form, if the role has a password.
+    pub password: Option<String>,
+    /// Attributes as in `pg_authid`.
+    pub superuser: bool,
+    /// INHERIT.
+    pub inherit: bool,
+    /// CREATEROLE.
+    pub create_role: bool,
+    /// CREATEDB.
+    pub create_db: bool,
+    /// LOGIN.
+    pub login: bool,
+    /// REPLICATION.
+    pub replication: bool,
+    /// BYPASSRLS.
+    pub bypass_rls: bool,
+    /// CONNECTION LIMIT; -1 for none.
+    pub connection_limit: i32,
+    /// Roles that this role is a member of.
+    pub member_of: Vec<Oid>,
+    /// VALID UNTIL, microseconds since 2000-01-01.
+    pub valid_until: Option<i64>,
+}
+
+/// A schema.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SchemaDesc {
+    /// Oid.
+    pub oid: Oid,
+    /// Name.
+    pub name: String,
+    /// Owner.
+    pub owner: Oid,
+}
+
+/// Any object with a row in `pg_class`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum RelationDesc {
+    /// A table, with its indexes and constraints.
+    Table(TableDesc),
+    /// A view.
+    View(ViewDesc),
+    /// A sequence.
+    Sequence(SequenceDesc),
+}
+
+/// A table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TableDesc {
+    /// Oid.
+    pub oid: Oid,
+    /// Oid of its row type in `pg_type`.
+    pub row_type: Oid,
+    /// Oid of the array over its row type.
+    pub array_type: Oid,
+    /// Schema.
+    pub schema: Oid,
+    /// Name.
+    pub name: String,
+    /// Owner.
+    pub owner: Oid,
+    /// Grows by one with every change of this descriptor.
+    pub version: u64,
+    /// Permanent, temporary or unlogged.
+    pub persistence: Persistence,
+    /// Every column ever made, dropped ones included: attribute number = position + 1.
+    pub columns: Vec<ColumnDesc>,
+    /// Where the rows are.
+    pub storage: StorageId,
+    /// What a row's key consists of.
+    pub key: TableKey,
+    /// All indexes; the primary key's comes first, if there is one. When `key` is
+    /// [`TableKey::Primary`] the first one has no storage of its own: the rows are stored by it.
+    pub indexes: Vec<IndexDesc>,
+    /// CHECK constraints.
+    pub checks: Vec<CheckDesc>,
+    /// Storage parameters of WITH (...), as written.
+    pub options: Vec<(String, String)>,
+}
+
+/// `relpersistence`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Persistence {
+    /// An ordinary table.
+    Permanent,
+    /// UNLOGGED: stored as an ordinary one.
+    Unlogged,
+    /// TEMPORARY: seen by its session alone.
+    Temporary,
+}
+
+/// What a row's key in the key-value store consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableKey {
+    /// A hidden 8-byte row id, ascending in insertion order.
+    RowId,
+    /// The primary key's columns, `indexes[0]`.
+    Primary,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ColumnDesc {
+    /// Name; of a dropped column PostgreSQL's placeholder name.
+    pub name: String,
+    /// Type oid.
+    pub ty: Oid,
+    /// Type modifier.
+    pub typmod: i32,
+    /// Collation oid, 0 if none.
+    pub collation: Oid,
+    /// Dropped.
+    pub dropped: bool,
+    /// NOT NULL, with the oid and name of its constraint (PostgreSQL 18 has them in `pg_constraint`).
+    pub not_null: Option<NotNull>,
+    /// DEFAULT, or the expression of a generated column, as SQL.
+    pub default: Option<DefaultDesc>,
+    /// Value for rows stored before the column was added, encoded as a one-column row.
+    pub missing: Option<Vec<u8>>,
+    /// GENERATED ... AS IDENTITY.
+    pub identity: Option<Identity>,
+    /// GENERATED ALWAYS AS (expr) STORED: `default` is the expression.
+    pub generated: bool,
+}
+
+/// A NOT NULL constraint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NotNull {
+    /// Oid in `pg_constraint`.
+    pub oid: Oid,
+    /// Name.
+    pub name: String,
+}
+
+/// A default.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DefaultDesc {
+    /// Oid in `pg_attrdef`.
+    pub oid: Oid,
+    /// SQL text in deparsed form.
+    pub sql: String,
+}
+
+/// GENERATED ... AS IDENTITY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// ALWAYS rather than BY DEFAULT.
+    pub always: bool,
+    /// The sequence behind it.
+    pub sequence: Oid,
+}
+
+/// An index.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IndexDesc {
+    /// Oid in `pg_class`.
+    pub oid: Oid,
+    /// Name.
+    pub name: String,
+    /// Where its entries are; of a clustering primary key the same as the table's.
+    pub storage: StorageId,
+    /// Key columns.
+    pub columns: Vec<IndexColumn>,
+    /// INCLUDE columns: attribute numbers.
+    pub include: Vec<i16>,
+    /// UNIQUE.
+    pub unique: bool,
+    /// NULLS NOT DISTINCT.
+    pub nulls_not_distinct: bool,
+    /// PRIMARY KEY.
+    pub primary: bool,
+    /// Oid in `pg_constraint` if a constraint made it.
+    pub constraint: Option<Oid>,
+    /// WHERE of a partial index, as SQL.
+    pub predicate: Option<String>,
+}
+
+/// A key column of an index.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IndexColumn {
+    /// What is indexed.
+    pub key: IndexKey,
+    /// Type of the key.
+    pub ty: Oid,
+    /// DESC.
+    pub desc: bool,
+    /// NULLS FIRST.
+    pub nulls_first: bool,
+}
+
+/// What an index column indexes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IndexKey {
+    /// A column, by attribute number.
+    Column(i16),
+    /// An expression, as SQL.
+    Expression(String),
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckDesc {
+    /// Oid in `pg_constraint`.
+    pub oid: Oid,
+    /// Name.
+    pub name: String,
+    /// SQL text in deparsed form.
+    pub sql: String,
+    /// False for NOT VALID.
+    pub validated: bool,
+}
+
+/// A view.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ViewDesc {
+    /// Oid.
+    pub oid: Oid,
+    /// Oid of its row type.
+    pub row_type: Oid,
+    /// Schema.
+    pub schema: Oid,
+    /// Name.
+    pub name: String,
+    /// Owner.
+    pub owner: Oid,
+    /// See [`TableDesc::version`].
+    pub version: u64,
+    /// Output columns: name, type, typmod, collation.
+    pub columns: Vec<(String, Oid, i32, Oid)>,
+    /// The query as SQL.
+    pub sql: String,
+}
+
+/// A sequence. Its counter lives outside transactions, in `shardforge_kv`, under its oid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequenceDesc {
+    /// Oid.
+    pub oid: Oid,
+    /// Schema.
+    pub schema: Oid,
+    /// Name.
+    pub name: String,
+    /// Owner.
+    pub owner: Oid,
+    /// See [`TableDesc::version`].
+    pub version: u64,
+    /// Grows with RESTART and ALTER: names the counter.
+    pub generation: u32,
+    /// int2, int4 or int8.
+    pub ty: Oid,
+    /// START.
+    pub start: i64,
+    /// INCREMENT.
+    pub increment: i64,
+    /// MINVALUE.
+    pub min: i64,
+    /// MAXVALUE.
+    pub max: i64,
+    /// CACHE.
+    pub cache: i64,
+    /// CYCLE.
+    pub cycle: bool,
+    /// OWNED BY table, attribute; `true` if internal (identity).
+    pub owned_by: Option<(Oid, i16, bool)>,
+}
+
+/// What ANALYZE found out about a table.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TableStats {
+    /// Rows.
+    pub rows: f64,
+    /// Bytes of keys and values.
+    pub bytes: f64,
+    /// Per attribute number.
+    pub columns: Vec<ColumnStats>,
+}
+
+/// What ANALYZE found out about a column.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ColumnStats {
+    /// Attribute number.
+    pub attnum: i16,
+    /// Share of NULLs, 0 to 1.
+    pub null_frac: f32,
+    /// Average width in bytes.
+    pub avg_width: i32,
+    /// As in `pg_stats`: positive a count, negative a share of the rows.
+    pub n_distinct: f32,
+    /// Most common values (text form) with their frequencies.
+    pub most_common: Vec<(String, f32)>,
+    /// Equi-depth histogram bounds (text form).
+    pub histogram: Vec<String>,
+    /// Correlation of physical and logical order, -1 to 1.
+    pub correlation: f32,
+}
+
+impl TableDesc {
+    /// Live columns with their attribute numbers.
+    pub fn live_columns(&self) -> impl Iterator<Item = (i16, &ColumnDesc)> {
+        self.columns.iter().enumerate().filter(|(_, c)| !c.dropped).map(|(i, c)| (i as i16 + 1, c))
+    }
+
+    /// The column of an attribute number.
+    pub fn column(&self, attnum: i16) -> &ColumnDesc {
+        &self.columns[attnum as usize - 1]
+    }
+
+    /// The live column of a name.
+    pub fn column_by_name(&self, name: &str) -> Option<(i16, &ColumnDesc)> {
+        self.live_columns().find(|(_, c)| c.name == name)
+    }
+
+    /// The primary key's index.
+    pub fn primary_key(&self) -> Option<&IndexDesc> {
+        self.indexes.first().filter(|index| index.primary)
+    }
+
+    /// Indexes with storage of their own: what writes must keep up beside the rows.
+    pub fn secondary_indexes(&self) -> impl Iterator<Item = &IndexDesc> {
+        let clustered = self.key == TableKey::Primary;
+        self.indexes.iter().filter(move |index| !(clustered && index.primary))
+    }
+}
+
+impl RelationDesc {
+    /// Oid in `pg_class`.
+    pub fn oid(&self) -> Oid {
+        match self {
+            RelationDesc::Table(t) => t.oid,
+            RelationDesc::View(v) => v.oid,
+            RelationDesc::Sequence(s) => s.oid,
+        }
+    }
+
+    /// Schema.
+    pub fn schema(&self) -> Oid {
+        match self {
+            RelationDesc::Table(t) => t.schema,
+            RelationDesc::View(v) => v.schema,
+            RelationDesc::Sequence(s) => s.schema,
+        }
+    }
+
+    /// Name.
+    pub fn name(&self) -> &str {
+        match self {
+            RelationDesc::Table(t) => &t.name,
+            RelationDesc::View(v) => &v.name,
+            RelationDesc::Sequence(s) => &s.name,
+        }
+    }
+
+    /// See [`TableDesc::version`].
+    pub fn version(&self) -> u64 {
+        match self {
+            RelationDesc::Table(t) => t.version,
+            RelationDesc::View(v) => v.version,
+            RelationDesc::Sequence(s) => s.version,
+        }
+    }
+}
