@@ -1,0 +1,3 @@
+//! From text to the raw tree.
+
+pub mod ast;
