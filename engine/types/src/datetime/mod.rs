@@ -1,0 +1,5 @@
+//! Dates, times, timestamps and intervals.
+
+mod timezone;
+
+pub use timezone::TimeZone;
