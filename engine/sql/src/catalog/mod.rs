@@ -35,8 +35,8 @@ pub mod well_known {
     pub const PG_CATALOG: Oid = Oid(11);
     /// Schema public.
     pub const PUBLIC: Oid = Oid(2200);
-    /// Schema information_schema (as on a freshly made PostgreSQL 18 cluster).
-    pub const INFORMATION_SCHEMA: Oid = Oid(13273);
+    /// Schema information_schema, as in `data/catalog/pg_namespace.tsv`.
+    pub const INFORMATION_SCHEMA: Oid = Oid(12421);
     /// The bootstrap superuser.
     pub const BOOTSTRAP_ROLE: Oid = Oid(10);
     /// Database postgres.
