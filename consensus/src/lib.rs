@@ -1,1 +1,30 @@
-//! See the crate's README.
+//! Replicated ordered shards.
+//!
+//! A [`Node`] holds replicas of [`Shard`]s. A shard is a range of keys and a raft group; it takes
+//! [`Command`]s, lists of opaque writes, makes them durable on a majority of its replicas, and applies them in
+//! one order everywhere. The README beside this file follows a proposal through it.
+//!
+//! Invariants:
+//! - This crate does not know what a transaction is, nor what a key means beyond its order.
+//! - What [`Shard::propose`] has acknowledged survives a crash of any minority of the nodes, or of the one.
+//! - Time, randomness, tasks, files and network come from [`shardforge_runtime::Runtime`].
+
+mod command;
+mod engine;
+mod error;
+pub mod limits;
+mod node;
+mod read;
+mod shard;
+mod types;
+
+pub use command::{Applied, Command};
+pub use engine::{
+    CompactionFilter, Cursor, CursorOptions, Durability, Engine, EngineStats, Keep, MemoryEngine,
+    MemoryStorage, Operation, SharedFilter, Value, WriteBatch,
+};
+pub use error::{ConsensusError, Result};
+pub use node::{FatalHook, Node, NodeOptions, Storage};
+pub use read::ReadView;
+pub use shard::Shard;
+pub use types::{DATA_START, KeyRange, NodeId, ReplicaId, SYSTEM_PREFIX, ShardId};

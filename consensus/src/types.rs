@@ -1,0 +1,95 @@
+//! The nouns of this crate: shards, replicas, key ranges.
+//!
+//! ```text
+//!   key space of a node
+//!   00 .. 01   this node's own records (applied indexes); never replicated, never readable from above
+//!   01 .. 02   the system shard
+//!   02 .. end  the data shards, each a range of it
+//! ```
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use shardforge_runtime::NodeId;
+
+/// The first byte of every key of the system shard.
+pub const SYSTEM_PREFIX: u8 = 0x01;
+
+/// The least first byte of a key in a data shard.
+pub const DATA_START: u8 = 0x02;
+
+/// A replicated range of the key space, and the raft group that replicates it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct ShardId(pub u64);
+
+impl ShardId {
+    /// The shard of the cluster's own records.
+    pub const SYSTEM: Self = Self(1);
+    /// The data shard that a new cluster begins with.
+    pub const FIRST_DATA: Self = Self(2);
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
+
+/// One copy of a shard, as raft names it. Never used again once its replica is gone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct ReplicaId(pub u64);
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "r{}", self.0)
+    }
+}
+
+/// The keys from `start`, included, to `end`, excluded; no `end` means up to the last key there is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyRange {
+    /// The first key.
+    pub start: Bytes,
+    /// The first key past the range.
+    pub end: Option<Bytes>,
+}
+
+impl KeyRange {
+    /// The range from `start` to before `end`.
+    pub fn new(start: impl Into<Bytes>, end: impl Into<Bytes>) -> Self {
+        Self { start: start.into(), end: Some(end.into()) }
+    }
+
+    /// The range from `start` on.
+    pub fn from(start: impl Into<Bytes>) -> Self {
+        Self { start: start.into(), end: None }
+    }
+
+    /// Whether `key` lies in the range.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= &self.start[..] && self.end.as_ref().is_none_or(|end| key < &end[..])
+    }
+
+    /// Whether all keys from `start` to before `end` lie in the range.
+    #[must_use]
+    pub fn contains_range(&self, start: &[u8], end: &[u8]) -> bool {
+        start >= &self.start[..] && self.end.as_ref().is_none_or(|last| end <= &last[..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyRange;
+
+    #[test]
+    fn ranges_hold_their_start_and_not_their_end() {
+        let range = KeyRange::new(&b"b"[..], &b"d"[..]);
+        assert!(range.contains(b"b") && range.contains(b"czz"));
+        assert!(!range.contains(b"a") && !range.contains(b"d"));
+        assert!(range.contains_range(b"b", b"d") && !range.contains_range(b"b", b"d\0"));
+        assert!(KeyRange::from(&b"b"[..]).contains(b"\xff\xff"));
+    }
+}
