@@ -6,7 +6,9 @@
 use std::fmt;
 
 /// An object identifier: the number by which the catalogs and the protocol name a type, table, function, ...
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Oid(pub u32);
 
 impl Oid {
