@@ -46,6 +46,8 @@ dump pg_am oid
 dump pg_amop oid
 dump pg_amproc oid
 dump pg_attribute attrelid,attnum "attrelid < 16384"
+dump pg_auth_members oid "roleid < 16384 AND member < 16384"
+dump pg_authid oid "oid < 16384 AND oid <> 10"
 dump pg_cast oid
 dump pg_class oid
 dump pg_collation oid
@@ -60,6 +62,8 @@ dump pg_operator oid
 dump pg_opfamily oid
 dump pg_proc oid
 dump pg_range rngtypid "rngtypid < 16384"
+dump pg_shdescription classoid,objoid "objoid < 16384"
+dump pg_tablespace oid
 dump pg_ts_config oid
 dump pg_ts_config_map mapcfg,maptokentype,mapseqno "mapcfg < 16384"
 dump pg_ts_dict oid

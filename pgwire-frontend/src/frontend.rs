@@ -45,7 +45,7 @@ impl Default for FrontendOptions {
 /// Serves the PostgreSQL protocol for a backend. Cheap to clone.
 #[derive(Debug)]
 pub struct Frontend<B> {
-    shared: Arc<Shared<B>>,
+    pub(crate) shared: Arc<Shared<B>>,
 }
 
 impl<B> Clone for Frontend<B> {

@@ -45,3 +45,6 @@ pub use metrics::Metrics;
 pub use params::{RawParam, RawParams, RawParamsIter};
 pub use registry::{ConnectionInfo, ConnectionRegistry};
 pub use responder::{Responder, RowWriter};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,53 @@
-//! See the crate's README.
+//! MVCC, locks and transactions over replicated shards.
+//!
+//! ```text
+//!   Store::begin -> Transaction
+//!                     begin_statement            a snapshot
+//!                     get, multi_get, scan       own writes over the snapshot's versions
+//!                     lock, lock_object          rows, tables, advisory keys
+//!                     put, delete                buffered
+//!                     savepoint, rollback_to
+//!                     commit                     one round of the shard's log
+//! ```
+//!
+//! The README beside this file follows these calls through the modules.
+//!
+//! Invariants:
+//! - This crate does not know what a table is: keys and values are bytes, objects are numbers.
+//! - A snapshot never changes: whoever reads at a timestamp reads the same for ever.
+//! - Readers never wait for transactions, only (for a round of the log) for commits that are being applied.
+//! - All that a transaction wrote is committed by one command of one shard. With one data shard, its rows live
+//!   there as well; a transaction whose rows lie in several shards spills them to these and is committed by its
+//!   record, as `spilled.rs` tells.
+//! - Time, tasks and storage come from the crates below, so that every test is deterministic.
+
+mod buffer;
+mod encoding;
+mod error;
+mod gc;
+pub mod limits;
+mod locks;
+mod mvcc;
+mod page;
+mod pending;
+mod record;
+mod sequence;
+mod session;
+mod snapshots;
+mod spilled;
+mod store;
+mod time;
+mod txn;
+mod types;
+
+pub use encoding::VERSION_SUFFIX_BYTES;
+pub use error::{DeadlockReport, DeadlockWait, KvError, Result};
+pub use sequence::{SequenceRange, SequenceSpec, SequenceState};
+pub use session::SessionLocks;
+pub use store::{Store, StoreStats};
+pub use time::Timestamp;
+pub use txn::{HeldSnapshot, Savepoint, Transaction};
+pub use types::{
+    CommitInfo, IsolationLevel, KvOptions, LockInfo, LockOutcome, LockStrength, LockTarget, ObjectId,
+    ObjectLockMode, ScanPage, ScanRequest, Snapshot, TxnId, TxnOptions, Visibility, WaitPolicy,
+};

@@ -15,7 +15,7 @@ use crate::oid::Oid;
 /// [`crate::compare::cmp`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Datum {
-    /// NULL of any type; also the value of type `void`.
+    /// NULL of any type.
     #[default]
     Null,
     /// `bool`.
@@ -33,7 +33,7 @@ pub enum Datum {
     /// `numeric`.
     Numeric(Numeric),
     /// `text`, `varchar`, `bpchar` (blank-padded to its length), `name`, `unknown`, `json`, `cstring`; `jsonb` in
-    /// canonical text.
+    /// canonical text; `void` (the empty text).
     Text(Arc<str>),
     /// `"char"`: one byte.
     Char(u8),

@@ -11,6 +11,8 @@
 
 pub mod builtin;
 pub mod descriptor;
+pub mod info;
+pub mod pg_catalog;
 mod snapshot;
 
 pub use descriptor::*;

@@ -1,4 +1,4 @@
-//! Booleans and integers.
+//! Booleans, integers and object numbers; and what all input functions share.
 
 use crate::datum::Datum;
 use crate::error::{PgError, PgResult};
@@ -43,29 +43,30 @@ pub fn parse_bool(word: &str) -> Option<bool> {
 }
 
 pub(crate) fn int2_in(text: &str) -> PgResult<Datum> {
-    let value = parse_int(text, "smallint")?;
+    let value = parse_int(text, "smallint", i64::from(i16::MIN))?;
     i16::try_from(value).map(Datum::Int2).map_err(|_| int_out_of_range(text, "smallint"))
 }
 
 pub(crate) fn int4_in(text: &str) -> PgResult<Datum> {
-    let value = parse_int(text, "integer")?;
+    let value = parse_int(text, "integer", i64::from(i32::MIN))?;
     i32::try_from(value).map(Datum::Int4).map_err(|_| int_out_of_range(text, "integer"))
 }
 
 pub(crate) fn int8_in(text: &str) -> PgResult<Datum> {
-    parse_int(text, "bigint").map(Datum::Int8)
+    parse_int(text, "bigint", i64::MIN).map(Datum::Int8)
 }
 
 #[cold]
-fn int_out_of_range(text: &str, type_name: &str) -> PgError {
+pub(crate) fn int_out_of_range(text: &str, type_name: &str) -> PgError {
     PgError::new(
         SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
         format!("value \"{text}\" is out of range for type {type_name}"),
     )
 }
 
-/// An integer in decimal, or in `0x`, `0o`, `0b` notation; single underscores may stand between digits.
-fn parse_int(text: &str, type_name: &str) -> PgResult<i64> {
+/// An integer in decimal, or in `0x`, `0o`, `0b` notation; single underscores may stand between digits. `min` is the
+/// type's minimum: as in PostgreSQL, a number found too long is out of range whatever follows it.
+fn parse_int(text: &str, type_name: &str, min: i64) -> PgResult<i64> {
     let body = trim(text);
     let (negative, digits) = match body.as_bytes() {
         [b'-', rest @ ..] => (true, rest),
@@ -81,16 +82,14 @@ fn parse_int(text: &str, type_name: &str) -> PgResult<i64> {
     if digits.is_empty() {
         return Err(invalid_syntax(type_name, text));
     }
-    // Accumulated below zero, where there is room for the minimum.
-    let mut value = 0i64;
-    let mut overflow = false;
+    let limit = min.unsigned_abs() / u64::from(radix);
+    let mut value = 0u64;
     while let [first, rest @ ..] = digits {
         match (*first as char).to_digit(radix) {
+            Some(_) if value > limit => return Err(int_out_of_range(text, type_name)),
             Some(digit) => {
-                match value.checked_mul(i64::from(radix)).and_then(|v| v.checked_sub(i64::from(digit))) {
-                    Some(next) => value = next,
-                    None => overflow = true,
-                }
+                // At most 2^63 + radix: far from the end of u64.
+                value = value * u64::from(radix) + u64::from(digit);
                 may_underscore = true;
             }
             None if *first == b'_' && may_underscore && !rest.is_empty() => may_underscore = false,
@@ -98,10 +97,30 @@ fn parse_int(text: &str, type_name: &str) -> PgResult<i64> {
         }
         digits = rest;
     }
-    if overflow {
-        return Err(int_out_of_range(text, type_name));
+    let value = if negative { 0i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() };
+    value.ok_or_else(|| int_out_of_range(text, type_name))
+}
+
+/// `oid`: unsigned, in C's notation (so `010` is eight); a negative number stands for its two's complement.
+pub(crate) fn oid_in(text: &str) -> PgResult<u32> {
+    let body = trim(text);
+    let (negative, digits) = match body.strip_prefix(['-', '+']) {
+        Some(rest) => (body.starts_with('-'), rest),
+        None => (false, body),
+    };
+    let (radix, digits) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', _, ..] => (16, &digits[2..]),
+        [b'0', _, ..] => (8, &digits[1..]),
+        _ => (10, digits),
+    };
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err(invalid_syntax("oid", text));
     }
-    if negative { Ok(value) } else { value.checked_neg().ok_or_else(|| int_out_of_range(text, type_name)) }
+    let value = i64::from_str_radix(digits, radix).ok().map(|v| if negative { -v } else { v });
+    match value {
+        Some(v) if v >= i64::from(i32::MIN) && v <= i64::from(u32::MAX) => Ok(v as u32),
+        _ => Err(int_out_of_range(text, "oid")),
+    }
 }
 
 pub(crate) fn int_out(value: impl itoa::Integer, out: &mut Vec<u8>) {

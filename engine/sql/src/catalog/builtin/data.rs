@@ -15,6 +15,8 @@ files! {
     PG_AMOP = "pg_amop";
     PG_AMPROC = "pg_amproc";
     PG_ATTRIBUTE = "pg_attribute";
+    PG_AUTH_MEMBERS = "pg_auth_members";
+    PG_AUTHID = "pg_authid";
     PG_CAST = "pg_cast";
     PG_CLASS = "pg_class";
     PG_COLLATION = "pg_collation";
@@ -30,6 +32,8 @@ files! {
     PG_PROC = "pg_proc";
     PG_RANGE = "pg_range";
     PG_SETTINGS = "pg_settings";
+    PG_SHDESCRIPTION = "pg_shdescription";
+    PG_TABLESPACE = "pg_tablespace";
     PG_TS_CONFIG = "pg_ts_config";
     PG_TS_CONFIG_MAP = "pg_ts_config_map";
     PG_TS_DICT = "pg_ts_dict";

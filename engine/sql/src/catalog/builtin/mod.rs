@@ -17,7 +17,7 @@
 //! - Oids are PostgreSQL's own, all below [`FIRST_USER_OID`](super::well_known::FIRST_USER_OID).
 //! - That a function is listed says that PostgreSQL has it, not that `func/` can run it.
 
-mod data;
+pub(crate) mod data;
 mod opclass;
 mod operators;
 mod procs;

@@ -35,11 +35,6 @@ impl Tsv {
         self.rows.len()
     }
 
-    /// Whether the file has no rows.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// The names of the columns, in the order of a row's fields.
     pub fn columns(&self) -> &[&'static str] {
         &self.columns

@@ -1,0 +1,218 @@
+//! A transaction's writes before its commit.
+//!
+//! For each key the buffer keeps what was written by which command, oldest first, because reads ask for the
+//! state before a command (a statement does not see its own writes, a cursor stays at its snapshot) and
+//! because ROLLBACK TO goes back to the state before a command:
+//!
+//! ```text
+//!   "k" -> [(command 2, "a"), (command 5, deleted), (command 9, "b")]
+//! ```
+//!
+//! A savepoint is a command number too: taking one starts a new command, so that what follows can be told
+//! from what went before.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
+
+use crate::limits::{BUFFERED_VERSIONS_BEFORE_PRUNE, BUFFERED_WRITE_OVERHEAD_BYTES};
+
+/// What one command left of a key; no value: deleted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct BufferedWrite {
+    pub(crate) command: u32,
+    pub(crate) value: Option<Bytes>,
+}
+
+type Writes = SmallVec<[BufferedWrite; 1]>;
+
+/// See the module's essay.
+#[derive(Debug, Default)]
+pub(crate) struct WriteBuffer {
+    keys: BTreeMap<Bytes, Writes>,
+    size_bytes: usize,
+    /// Keys in the order they were written, as long as a savepoint may want to undo them.
+    journal: Option<Vec<(u32, Bytes)>>,
+}
+
+fn size_of(key: &[u8], value: Option<&Bytes>) -> usize {
+    BUFFERED_WRITE_OVERHEAD_BYTES + key.len() + value.map_or(0, Bytes::len)
+}
+
+/// The newest of the writes that commands below `command` made.
+fn visible(writes: &Writes, command: u32) -> Option<&BufferedWrite> {
+    writes.iter().rev().find(|write| write.command < command)
+}
+
+impl WriteBuffer {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Bytes of keys, values and bookkeeping.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// Records a write of `command`. `boundaries` are the commands, in rising order, before which somebody may
+    /// still want to look: writes between two of them are of no use.
+    pub(crate) fn write(&mut self, key: Bytes, value: Option<Bytes>, command: u32, boundaries: &[u32]) {
+        self.size_bytes += size_of(&key, value.as_ref());
+        if let Some(journal) = &mut self.journal
+            && journal.last().is_none_or(|(last, written)| (*last, written) != (command, &key))
+        {
+            self.size_bytes += key.len();
+            journal.push((command, key.clone()));
+        }
+        let write = BufferedWrite { command, value };
+        let Some(writes) = self.keys.get_mut(&key) else {
+            self.keys.insert(key, smallvec![write]);
+            return;
+        };
+        let last = writes.last_mut().expect("a buffered key has writes");
+        if last.command == command {
+            self.size_bytes -= size_of(&key, last.value.as_ref());
+            *last = write;
+            return;
+        }
+        writes.push(write);
+        if writes.len() > BUFFERED_VERSIONS_BEFORE_PRUNE {
+            let mut index = 0;
+            while index + 1 < writes.len() {
+                let wanted = boundaries.iter().any(|&boundary| {
+                    writes[index].command < boundary && boundary <= writes[index + 1].command
+                });
+                if wanted {
+                    index += 1;
+                } else {
+                    self.size_bytes -= size_of(&key, writes[index].value.as_ref());
+                    writes.remove(index);
+                }
+            }
+        }
+    }
+
+    /// What commands below `command` last wrote to `key`; the inner `None` is a deletion.
+    pub(crate) fn get(&self, key: &[u8], command: u32) -> Option<&Option<Bytes>> {
+        visible(self.keys.get(key)?, command).map(|write| &write.value)
+    }
+
+    /// Keys from `start` to before `end` with what commands below `command` last wrote to them.
+    pub(crate) fn range(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        command: u32,
+    ) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Bytes>)> {
+        let (start, end) = if start < end { (start, end) } else { (start, start) };
+        let bounds = (Bound::Included(start), Bound::Excluded(end));
+        // A range of the map panics when both bounds exclude the same key, not when it is empty like this.
+        self.keys
+            .range::<[u8], _>(bounds)
+            .filter_map(move |(key, writes)| Some((key, &visible(writes, command)?.value)))
+    }
+
+    /// Starts to keep what ROLLBACK TO needs.
+    pub(crate) fn start_journal(&mut self) {
+        self.journal.get_or_insert_default();
+    }
+
+    /// No savepoint is left.
+    pub(crate) fn end_journal(&mut self) {
+        for (_, key) in self.journal.take().unwrap_or_default() {
+            self.size_bytes -= key.len();
+        }
+    }
+
+    /// Undoes the writes of `command` and later ones.
+    pub(crate) fn undo_from(&mut self, command: u32) {
+        let Some(journal) = &mut self.journal else { return };
+        while let Some((_, key)) = journal.pop_if(|(written, _)| *written >= command) {
+            self.size_bytes -= key.len();
+            let Some(writes) = self.keys.get_mut(&key) else { continue };
+            while let Some(write) = writes.last().filter(|write| write.command >= command) {
+                self.size_bytes -= size_of(&key, write.value.as_ref());
+                writes.pop();
+            }
+            if writes.is_empty() {
+                self.keys.remove(&key);
+            }
+        }
+    }
+
+    /// All writes, by key and then by command.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Bytes, &[BufferedWrite])> {
+        self.keys.iter().map(|(key, writes)| (key, writes.as_slice()))
+    }
+
+    /// The outcome: each key with what was last written to it, in the order of the keys.
+    pub(crate) fn into_final(self) -> Vec<(Bytes, Option<Bytes>)> {
+        let last = |mut writes: Writes| writes.pop().and_then(|write| write.value);
+        self.keys.into_iter().map(|(key, writes)| (key, last(writes))).collect()
+    }
+
+    /// Forgets all writes, which are stored elsewhere now.
+    pub(crate) fn clear(&mut self) {
+        let journal = self.journal.take().map(|_| Vec::new());
+        *self = Self { journal, ..Self::default() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &str) -> Option<Bytes> {
+        Some(Bytes::copy_from_slice(value.as_bytes()))
+    }
+
+    fn key(value: &'static str) -> Bytes {
+        Bytes::from_static(value.as_bytes())
+    }
+
+    #[test]
+    fn a_command_sees_what_earlier_ones_wrote() {
+        let mut buffer = WriteBuffer::default();
+        buffer.write(key("a"), text("1"), 1, &[]);
+        buffer.write(key("a"), None, 2, &[]);
+        buffer.write(key("a"), text("3"), 2, &[]);
+        buffer.write(key("b"), None, 3, &[]);
+        assert_eq!(buffer.get(b"a", 1), None);
+        assert_eq!(buffer.get(b"a", 2), Some(&text("1")));
+        assert_eq!(buffer.get(b"a", 3), Some(&text("3")));
+        let seen: Vec<_> = buffer.range(b"a", b"z", 4).collect();
+        assert_eq!(seen, [(&key("a"), &text("3")), (&key("b"), &None)]);
+        assert_eq!(buffer.range(b"z", b"a", 4).count(), 0);
+        assert_eq!(buffer.into_final(), [(key("a"), text("3")), (key("b"), None)]);
+    }
+
+    #[test]
+    fn undo_goes_back_to_the_savepoint_and_sizes_with_it() {
+        let mut buffer = WriteBuffer::default();
+        buffer.write(key("a"), text("1"), 1, &[]);
+        let before = buffer.size_bytes();
+        buffer.start_journal();
+        buffer.write(key("a"), text("2"), 3, &[3]);
+        buffer.write(key("b"), text("2"), 3, &[3]);
+        buffer.write(key("b"), text("long value"), 4, &[3]);
+        buffer.undo_from(4);
+        assert_eq!(buffer.get(b"b", 9), Some(&text("2")));
+        buffer.undo_from(3);
+        buffer.end_journal();
+        assert_eq!(buffer.size_bytes(), before);
+        assert_eq!(buffer.into_final(), [(key("a"), text("1"))]);
+    }
+
+    #[test]
+    fn a_row_written_again_and_again_does_not_grow() {
+        let mut buffer = WriteBuffer::default();
+        for command in 1..1000 {
+            buffer.write(key("a"), text("value"), command, &[5, command]);
+        }
+        assert_eq!(buffer.get(b"a", 5), Some(&text("value")));
+        assert!(buffer.keys[&key("a")].len() <= BUFFERED_VERSIONS_BEFORE_PRUNE + 1);
+        assert!(buffer.size_bytes() < 2048);
+    }
+}

@@ -1,0 +1,162 @@
+//! What can go wrong in this crate.
+//!
+//! The SQL layer turns each into a SQLSTATE; [`KvError::is_retryable`] and [`KvError::is_ambiguous`] say
+//! what a caller may do about it.
+
+use std::sync::Arc;
+
+use shardforge_consensus::ConsensusError;
+
+use crate::types::{LockTarget, TxnId};
+
+/// The result of this crate's operations.
+pub type Result<T, E = KvError> = std::result::Result<T, E>;
+
+/// What can go wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum KvError {
+    /// `lock_timeout` ran out (55P03).
+    #[error("canceling statement due to lock timeout")]
+    LockTimeout,
+    /// NOWAIT, or a row to skip under SKIP LOCKED (55P03).
+    #[error("could not obtain lock")]
+    LockNotAvailable,
+    /// The transaction was chosen to break a circle of waits (40P01).
+    #[error("deadlock detected")]
+    Deadlock(Arc<DeadlockReport>),
+    /// Another transaction got there first, REPEATABLE READ and above (40001).
+    #[error("could not serialize access due to concurrent update")]
+    SerializationFailure,
+    /// What a SERIALIZABLE transaction read has changed before its commit (40001).
+    #[error("could not serialize access due to read/write dependencies among transactions")]
+    ReadWriteConflict,
+    /// The leader changed between the taking of the locks and the commit; nothing was committed (40001).
+    #[error("could not serialize access: the leader of a shard changed before the commit")]
+    LocksLost,
+    /// Whether the commit took effect could not be learnt (08007).
+    #[error("the outcome of the commit is unknown")]
+    Ambiguous,
+    /// The transaction has ended, or was never allowed to write: a mistake of the caller.
+    #[error("{0}")]
+    InvalidState(&'static str),
+    /// A key is longer than [`crate::limits::KEY_BYTES_MAX`].
+    #[error("a key of {0} bytes is too long")]
+    KeyTooLong(usize),
+    /// A sequence has no further value (2200H); whether its maximum was reached, else its minimum.
+    #[error("the sequence has reached its {}", if *.ascending { "maximum" } else { "minimum" })]
+    SequenceExhausted {
+        /// Whether it counts upwards.
+        ascending: bool,
+    },
+    /// No space left on the disk (53100).
+    #[error("the disk is full")]
+    DiskFull,
+    /// The node is shutting down or has stopped after a failure (57P01).
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// What is stored cannot be read (XX001).
+    #[error("stored data is corrupt: {0}")]
+    Corrupt(&'static str),
+    /// The storage or the shard failed (58030).
+    #[error(transparent)]
+    Storage(Arc<ConsensusError>),
+}
+
+impl KvError {
+    /// Whether the same transaction, run again from its start, may succeed.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Deadlock(_) | Self::SerializationFailure | Self::ReadWriteConflict | Self::LocksLost => {
+                true
+            }
+            Self::LockTimeout
+            | Self::LockNotAvailable
+            | Self::Ambiguous
+            | Self::InvalidState(_)
+            | Self::KeyTooLong(_)
+            | Self::SequenceExhausted { .. }
+            | Self::DiskFull
+            | Self::ShuttingDown
+            | Self::Corrupt(_)
+            | Self::Storage(_) => false,
+        }
+    }
+
+    /// Whether the transaction may have been committed nevertheless.
+    #[must_use]
+    pub const fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Ambiguous => true,
+            Self::LockTimeout
+            | Self::LockNotAvailable
+            | Self::Deadlock(_)
+            | Self::SerializationFailure
+            | Self::ReadWriteConflict
+            | Self::LocksLost
+            | Self::InvalidState(_)
+            | Self::KeyTooLong(_)
+            | Self::SequenceExhausted { .. }
+            | Self::DiskFull
+            | Self::ShuttingDown
+            | Self::Corrupt(_)
+            | Self::Storage(_) => false,
+        }
+    }
+}
+
+impl From<ConsensusError> for KvError {
+    fn from(error: ConsensusError) -> Self {
+        match error {
+            ConsensusError::Rejected { .. } | ConsensusError::NotLeader { .. } => Self::LocksLost,
+            ConsensusError::Ambiguous { .. } => Self::Ambiguous,
+            ConsensusError::DiskFull => Self::DiskFull,
+            ConsensusError::Stopped { .. } => Self::ShuttingDown,
+            other => Self::Storage(Arc::new(other)),
+        }
+    }
+}
+
+/// The circle of waits that a deadlock consists of; the first wait is the victim's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadlockReport {
+    /// Each waits for the next, the last one for the first.
+    pub waits: Vec<DeadlockWait>,
+}
+
+/// One side of a deadlock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadlockWait {
+    /// The session that waits.
+    pub session: u64,
+    /// PostgreSQL's name of the mode it wants.
+    pub mode: &'static str,
+    /// What it wants to lock.
+    pub target: LockTarget,
+    /// The session it waits for.
+    pub blocked_by: u64,
+    /// That session's transaction, when it is one that blocks.
+    pub blocking_transaction: Option<TxnId>,
+}
+
+impl DeadlockReport {
+    /// The report as PostgreSQL words its DETAIL. `object` names an object as in "relation 1 of database 2".
+    #[must_use]
+    pub fn detail(&self, object: impl Fn(crate::types::ObjectId) -> String) -> String {
+        let mut lines = Vec::with_capacity(self.waits.len());
+        for wait in &self.waits {
+            let what = match (&wait.target, wait.blocking_transaction) {
+                (LockTarget::Object(id), _) => format!("{} on {}", wait.mode, object(*id)),
+                // A row's lock is waited for as PostgreSQL does it: as the end of its holder.
+                (LockTarget::Transaction(holder), _) => format!("ShareLock on transaction {holder}"),
+                (LockTarget::Row(_), Some(holder)) => format!("ShareLock on transaction {holder}"),
+                (LockTarget::Row(_), None) => format!("{} on a row", wait.mode),
+            };
+            lines.push(format!(
+                "Process {} waits for {what}; blocked by process {}.",
+                wait.session, wait.blocked_by
+            ));
+        }
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,298 @@
+//! Garbage collection: versions that no snapshot can see any more.
+//!
+//! At the *safepoint*, which is older than `gc_ttl` and than every snapshot in use, a row is what its newest
+//! version at or below it says. That one stays (unless it says that the row is deleted); all below it go:
+//!
+//! ```text
+//!   k:  ~90  ~70  ~40 ~30       safepoint 75:  ~90 and ~70 stay, ~40 and ~30 go
+//! ```
+//!
+//! Commits leave the keys they wrote in a queue, so that collection looks where there is garbage. Rolled back
+//! spills, spilled updates and an overflow of the queue ask for a full pass over the data instead.
+//!
+//! Versions are removed through the log, like everything else: replicas stay equal. The receipts of commits
+//! that nobody can ask for any more go the same way.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use shardforge_consensus::{Command, Cursor, CursorOptions};
+use tokio::sync::Notify;
+
+use crate::encoding::{self, EncodedKey, StoredVersion};
+use crate::error::Result;
+use crate::limits::{GC_ENTRY_DELETES_MAX, GC_QUEUE_KEYS_MAX, RECEIPT_RETENTION};
+use crate::pending::PendingCommit;
+use crate::spilled::{SpillStatus, SpilledTransactions};
+use crate::store::Shared;
+use crate::time::Timestamp;
+use crate::types::TxnId;
+
+/// Keys of the queue that are looked at with one cursor.
+const KEYS_PER_STEP: usize = 500;
+
+/// Where garbage is known, or suspected.
+#[derive(Debug, Default)]
+pub(crate) struct GarbageQueue {
+    state: Mutex<QueueState>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    commits: VecDeque<(Timestamp, Arc<PendingCommit>)>,
+    keys: usize,
+    /// A full pass is due once the safepoint has reached this.
+    full_pass: Option<Timestamp>,
+    /// Spilled transactions that came to nothing and have a record.
+    abandoned: Vec<TxnId>,
+}
+
+impl QueueState {
+    fn is_empty(&self) -> bool {
+        self.commits.is_empty() && self.full_pass.is_none()
+    }
+
+    fn want_full_pass(&mut self, at: Timestamp) {
+        self.full_pass = self.full_pass.max(Some(at));
+    }
+}
+
+impl GarbageQueue {
+    /// A commit replaced versions.
+    pub(crate) fn superseded(&self, commit: &Arc<PendingCommit>, at: Timestamp, everywhere: bool) {
+        let mut state = self.state.lock();
+        let was_empty = state.is_empty();
+        if everywhere || state.keys > GC_QUEUE_KEYS_MAX {
+            state.commits.clear();
+            state.keys = 0;
+            state.want_full_pass(at);
+        } else if commit.writes().is_empty() {
+            return;
+        } else {
+            state.keys += commit.writes().len();
+            state.commits.push_back((at, Arc::clone(commit)));
+        }
+        drop(state);
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    /// A spilled transaction was rolled back, or cut off by a crash.
+    pub(crate) fn abandoned(&self, txn: TxnId) {
+        let mut state = self.state.lock();
+        state.abandoned.push(txn);
+        state.want_full_pass(Timestamp::MIN);
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// The keys that commits at or below the safepoint wrote.
+    fn take_keys(&self, safepoint: Timestamp) -> BTreeSet<Bytes> {
+        let mut state = self.state.lock();
+        let mut keys = BTreeSet::new();
+        while let Some((_, commit)) = state.commits.pop_front_if(|(at, _)| *at <= safepoint) {
+            state.keys -= commit.writes().len();
+            keys.extend(commit.writes().iter().map(|(key, _)| key.clone()));
+        }
+        keys
+    }
+
+    /// Whether a full pass is due at this safepoint; then it counts as begun.
+    fn take_full_pass(&self, safepoint: Timestamp) -> bool {
+        self.state.lock().full_pass.take_if(|at| *at <= safepoint).is_some()
+    }
+}
+
+/// Starts the collector's task, which ends with the store.
+pub(crate) fn start(shared: &Arc<Shared>) {
+    let weak = Arc::downgrade(shared);
+    shared.runtime.spawn("garbage collector", async move { while step(&weak).await {} });
+}
+
+/// Waits for garbage and removes it; false when the store is gone.
+async fn step(weak: &Weak<Shared>) -> bool {
+    let Some(shared) = weak.upgrade() else { return false };
+    if shared.garbage.state.lock().is_empty() {
+        // The queue is part of the store; it must not be kept alive by who waits for it.
+        let wait = shared.runtime.sleep(IDLE_CHECK_INTERVAL);
+        let filled = std::pin::pin!(async {
+            futures::future::select(std::pin::pin!(shared.garbage.filled.notified()), wait).await;
+        });
+        filled.await;
+    }
+    let sleep = shared.runtime.sleep(shared.options.gc_interval);
+    drop(shared);
+    sleep.await;
+    let Some(shared) = weak.upgrade() else { return false };
+    if let Err(error) = collect(&shared).await {
+        tracing::warn!(%error, "garbage collection was cut short");
+        let pause = shared.runtime.sleep(PAUSE_AFTER_ERROR);
+        drop(shared);
+        pause.await;
+    }
+    true
+}
+
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(10);
+
+/// What lies at or below it is what every snapshot sees.
+fn safepoint(shared: &Shared) -> Timestamp {
+    // Taken before the registry is looked at: see `snapshots.rs`.
+    let ttl = u64::try_from(shared.options.gc_ttl.as_micros()).unwrap_or(u64::MAX);
+    let before_ttl = shared.clock.now().minus_micros(ttl);
+    before_ttl.min(shared.snapshots.oldest())
+}
+
+async fn collect(shared: &Shared) -> Result<()> {
+    let safepoint = safepoint(shared);
+    let keys: Vec<Bytes> = shared.garbage.take_keys(safepoint).into_iter().collect();
+    for keys in keys.chunks(KEYS_PER_STEP) {
+        let deletes = garbage_of(shared, keys, safepoint)?;
+        remove(shared, deletes).await?;
+    }
+    if shared.garbage.take_full_pass(safepoint) {
+        full_pass(shared).await?;
+    }
+    expire_receipts(shared).await
+}
+
+async fn remove(shared: &Shared, deletes: Vec<Bytes>) -> Result<()> {
+    if deletes.is_empty() {
+        return Ok(());
+    }
+    let count = deletes.len() as u64;
+    let shard = shared.record_shard()?;
+    shared.propose(shard, Command { deletes, ..Command::default() }).await?;
+    shared.counters.versions_collected.fetch_add(count, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The garbage among the versions of some keys, which are sorted.
+fn garbage_of(shared: &Shared, keys: &[Bytes], safepoint: Timestamp) -> Result<Vec<Bytes>> {
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(Vec::new()) };
+    let (lower, upper) = (encoding::row_prefix(first), encoding::prefix_end(&encoding::row_prefix(last)));
+    let view = shared.record_shard()?.read();
+    let mut cursor = view.cursor(CursorOptions::range(lower.to_vec(), upper.to_vec()))?;
+    let mut deletes = Vec::new();
+    for key in keys {
+        let mut target = encoding::row_prefix(key);
+        let prefix = target.clone();
+        encoding::push_suffix(&mut target, safepoint);
+        cursor.seek(&target)?;
+        garbage_of_row(&shared.spilled, &mut *cursor, &prefix, safepoint, &mut deletes)?;
+    }
+    Ok(deletes)
+}
+
+/// Walks over the versions of the row that the cursor is at, and leaves it behind.
+fn garbage_of_row(
+    spilled: &SpilledTransactions,
+    cursor: &mut dyn Cursor,
+    prefix: &[u8],
+    safepoint: Timestamp,
+    deletes: &mut Vec<Bytes>,
+) -> Result<()> {
+    let mut decided = false;
+    // The mark of a deletion goes last: it hides what lies below it.
+    let mut mark = None;
+    while cursor.valid() && cursor.key().starts_with(prefix) {
+        let (_, key_ts) = encoding::split_version(cursor.key())?;
+        let version = encoding::decode_version(cursor.value())?;
+        let (at, deleted) = match version {
+            StoredVersion::Committed(data) => (Some(key_ts), data.is_none()),
+            StoredVersion::Provisional { txn, command, data } => match spilled.status(txn, command) {
+                Some(SpillStatus::Committed(at)) => (Some(at), data.is_none()),
+                Some(SpillStatus::Live | SpillStatus::Committing(_)) => (Some(Timestamp::MAX), false),
+                None => (None, false),
+            },
+        };
+        match at {
+            Some(at) if at > safepoint => {}
+            Some(_) if !decided => {
+                decided = true;
+                mark = deleted.then(|| Bytes::copy_from_slice(cursor.key()));
+            }
+            Some(_) | None => deletes.push(Bytes::copy_from_slice(cursor.key())),
+        }
+        cursor.next()?;
+    }
+    deletes.extend(mark);
+    Ok(())
+}
+
+/// Collects the garbage of all rows, and forgets abandoned transactions afterwards.
+pub(crate) async fn full_pass(shared: &Shared) -> Result<u64> {
+    let abandoned = std::mem::take(&mut shared.garbage.state.lock().abandoned);
+    let mut removed = 0;
+    let mut from = Some(EncodedKey::from_slice(&encoding::ROWS_START));
+    while let Some(start) = from {
+        let (deletes, next) = garbage_from(shared, &start, safepoint(shared))?;
+        removed += deletes.len() as u64;
+        remove(shared, deletes).await?;
+        from = next;
+    }
+    let records: Vec<Bytes> =
+        abandoned.iter().map(|txn| Bytes::copy_from_slice(&encoding::record_key(*txn))).collect();
+    if !records.is_empty() {
+        let shard = shared.record_shard()?;
+        shared.propose(shard, Command { deletes: records, ..Command::default() }).await?;
+    }
+    Ok(removed)
+}
+
+/// Garbage from a key on, and where to go on when there is enough of it for one step.
+fn garbage_from(
+    shared: &Shared,
+    start: &[u8],
+    safepoint: Timestamp,
+) -> Result<(Vec<Bytes>, Option<EncodedKey>)> {
+    let view = shared.record_shard()?.read();
+    let mut options = CursorOptions::range(start.to_vec(), encoding::ROWS_END.to_vec());
+    options.bulk = true;
+    let mut cursor = view.cursor(options)?;
+    cursor.seek_to_first()?;
+    let mut deletes = Vec::new();
+    for _ in 0..ROWS_PER_STEP {
+        if !cursor.valid() {
+            return Ok((deletes, None));
+        }
+        let prefix = EncodedKey::from_slice(encoding::split_version(cursor.key())?.0);
+        garbage_of_row(&shared.spilled, &mut *cursor, &prefix, safepoint, &mut deletes)?;
+        if deletes.len() >= GC_ENTRY_DELETES_MAX {
+            break;
+        }
+    }
+    let next = cursor.valid().then(|| EncodedKey::from_slice(cursor.key()));
+    Ok((deletes, next))
+}
+
+/// Rows that a full pass looks at before it lets others run.
+const ROWS_PER_STEP: usize = 5_000;
+
+/// Removes receipts that nobody can ask for, but for the newest: the clock starts above it at the next open.
+async fn expire_receipts(shared: &Shared) -> Result<()> {
+    let retention = u64::try_from(RECEIPT_RETENTION.as_micros()).unwrap_or(u64::MAX);
+    let newest = Timestamp::from_u64(shared.last_commit.load(Ordering::SeqCst));
+    let floor = shared.clock.now().minus_micros(retention).min(newest);
+    let due = {
+        let shard = shared.record_shard()?;
+        let (start, end) = encoding::RECEIPTS;
+        let mut cursor = shard.read().cursor(CursorOptions::range(start.to_vec(), end.to_vec()))?;
+        // Not for every receipt: each removal leaves a mark behind that reads step over.
+        cursor.seek_to_first()? && encoding::receipt_ts(cursor.key())? < floor.minus_micros(retention / 4)
+    };
+    if due {
+        let start = Bytes::copy_from_slice(&encoding::RECEIPTS.0);
+        let end = Bytes::copy_from_slice(&encoding::receipt_key(floor, TxnId(0)));
+        let command = Command { delete_ranges: vec![(start, end)], ..Command::default() };
+        shared.propose(shared.record_shard()?, command).await?;
+    }
+    Ok(())
+}

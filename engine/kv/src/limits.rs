@@ -1,0 +1,65 @@
+//! Every limit of this crate, with its reason. A limit that users may change is in [`crate::KvOptions`].
+
+use std::time::Duration;
+
+/// Writes that a transaction keeps in memory before it spills them to its shards, in bytes of keys, values
+/// and bookkeeping. Large enough that ordinary transactions commit in one round, small enough that a hundred
+/// bulk loads do not exhaust the machine.
+pub const TRANSACTION_MEMORY_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of writes in one raft entry of a spill: large, so that a bulk load is few entries; small, so that
+/// neighbours' commits are not held up behind it.
+pub const SPILL_ENTRY_BYTES_MAX: usize = 2 << 20;
+
+/// Spill entries that are proposed at once, so that the log writer always has the next one at hand.
+pub const SPILL_ENTRIES_IN_FLIGHT_MAX: usize = 4;
+
+/// Bookkeeping charged for each buffered write beside its key and value, in bytes.
+pub const BUFFERED_WRITE_OVERHEAD_BYTES: usize = 96;
+
+/// Rows of one scan page when the caller names no smaller limit.
+pub const SCAN_PAGE_ROWS_MAX: usize = 4_096;
+
+/// Bytes of keys and values of one scan page when the caller names no smaller limit. A page is read without
+/// yielding, so this bounds how long one scan keeps a worker thread.
+pub const SCAN_PAGE_BYTES_MAX: usize = 256 << 10;
+
+/// Superseded or foreign versions that a page steps over before it is cut short, rows or no rows.
+pub const SCAN_PAGE_STEPS_MAX: usize = 65_536;
+
+/// Steps over versions of one key before the cursor seeks past the rest.
+pub const VERSION_STEPS_BEFORE_SEEK: usize = 8;
+
+/// The longest key a transaction accepts, in bytes.
+pub const KEY_BYTES_MAX: usize = 64 << 10;
+
+/// How often waiting locks are searched for a deadlock. Two passes must agree, so a deadlock is found
+/// within twice this time: 100 ms is promised.
+pub const DEADLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(40);
+
+/// Partitions of the lock table and of the snapshot registry: enough that two threads seldom meet.
+pub const LOCK_TABLE_PARTITIONS: usize = 64;
+
+/// Partitions of the registry of active snapshots.
+pub const SNAPSHOT_PARTITIONS: usize = 16;
+
+/// Counters of the pending-key filter: a power of two, far above the keys that are in flight at once.
+pub const PENDING_FILTER_SLOTS: usize = 8_192;
+
+/// Read spans a SERIALIZABLE transaction remembers before it merges neighbouring ones.
+pub const READ_SPANS_MAX: usize = 4_096;
+
+/// Versions of one buffered key before those that nothing can ask for are dropped.
+pub const BUFFERED_VERSIONS_BEFORE_PRUNE: usize = 8;
+
+/// How long a commit's receipt is kept: the longest time in which a lost reply may still be resolved.
+pub const RECEIPT_RETENTION: Duration = Duration::from_secs(600);
+
+/// Keys that the garbage collector remembers. Past it a full pass over the data takes the list's place.
+pub const GC_QUEUE_KEYS_MAX: usize = 1_000_000;
+
+/// Deletions in one raft entry of the garbage collector.
+pub const GC_ENTRY_DELETES_MAX: usize = 2_000;
+
+/// Sequence values that one replicated step reserves beyond those asked for (PostgreSQL's `SEQ_LOG_VALS`).
+pub const SEQUENCE_RESERVE_VALUES: u64 = 32;

@@ -1,0 +1,91 @@
+//! Finding circles in the graph of waits. Pure: edges in, circles out.
+//!
+//! A session waits for at most one lock at a time, but one wait may be blocked by several sessions (holders,
+//! and requests that are ahead in the queue), so the search goes depth first and remembers where it has been.
+
+use std::collections::BTreeMap;
+
+use super::table::WaitEdge;
+
+/// Circles of waits; each edge's blocker is the next edge's waiter. Circles that share a session are reported
+/// once: breaking one may break the other.
+pub(crate) fn find_cycles(edges: &[WaitEdge]) -> Vec<Vec<WaitEdge>> {
+    let mut by_waiter: BTreeMap<u64, Vec<&WaitEdge>> = BTreeMap::new();
+    for edge in edges {
+        by_waiter.entry(edge.waiter.session).or_default().push(edge);
+    }
+    // Whether nothing is reachable any more from a session that has not been seen.
+    let mut done: BTreeMap<u64, bool> = BTreeMap::new();
+    let mut cycles = Vec::new();
+    for &start in by_waiter.keys() {
+        // The path to where the search is: the edge taken, and how many edges of its waiter were tried.
+        let mut path: Vec<(u64, usize)> = vec![(start, 0)];
+        if done.contains_key(&start) {
+            continue;
+        }
+        done.insert(start, false);
+        while let Some((session, tried)) = path.last_mut() {
+            let Some(edge) = by_waiter.get(session).and_then(|edges| edges.get(*tried)) else {
+                done.insert(*session, true);
+                path.pop();
+                continue;
+            };
+            *tried += 1;
+            match done.get(&edge.blocker.session) {
+                Some(true) => {}
+                Some(false) => {
+                    let begin = path.iter().position(|(session, _)| *session == edge.blocker.session);
+                    let Some(begin) = begin else { continue };
+                    let edge_of = |(session, tried): &(u64, usize)| by_waiter[session][tried - 1].clone();
+                    cycles.push(path[begin..].iter().map(edge_of).collect());
+                    for (session, _) in path.drain(..) {
+                        done.insert(session, true);
+                    }
+                }
+                None => {
+                    done.insert(edge.blocker.session, false);
+                    path.push((edge.blocker.session, 0));
+                }
+            }
+        }
+    }
+    cycles
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LockMode, LockName, Owner};
+    use super::*;
+    use crate::types::{LockStrength, TxnId};
+
+    fn edges(pairs: &[(u64, u64)]) -> Vec<WaitEdge> {
+        let owner = |session| Owner { session, txn: Some(TxnId(session)) };
+        let edge = |&(waiter, blocker): &(u64, u64)| WaitEdge {
+            wait_id: waiter,
+            waiter: owner(waiter),
+            blocker: owner(blocker),
+            name: LockName::Transaction(TxnId(blocker)),
+            mode: LockMode::Row(LockStrength::Update),
+        };
+        pairs.iter().map(edge).collect()
+    }
+
+    fn circles(pairs: &[(u64, u64)]) -> Vec<Vec<u64>> {
+        let cycles = find_cycles(&edges(pairs));
+        cycles.iter().map(|cycle| cycle.iter().map(|edge| edge.waiter.session).collect()).collect()
+    }
+
+    #[test]
+    fn chains_and_diamonds_are_no_circles() {
+        assert!(circles(&[(1, 2), (2, 3), (3, 4)]).is_empty());
+        assert!(circles(&[(1, 2), (1, 3), (2, 4), (3, 4)]).is_empty());
+    }
+
+    #[test]
+    fn circles_are_found_behind_dead_ends() {
+        assert_eq!(circles(&[(1, 2), (2, 1)]), [[1, 2]]);
+        assert_eq!(circles(&[(1, 5), (1, 2), (2, 6), (2, 3), (3, 1)]), [[1, 2, 3]]);
+        assert_eq!(circles(&[(9, 1), (1, 2), (2, 1)]), [[1, 2]]);
+        assert_eq!(circles(&[(1, 2), (2, 1), (3, 4), (4, 3)]), [[1, 2], [3, 4]]);
+    }
+}

@@ -1,0 +1,493 @@
+//! The lock table.
+//!
+//! ```text
+//!   partition (by hash of the name, a mutex each)
+//!     name -> holders: [(owner, set of modes)]
+//!             queue:   [request, request, ...]      first come, first served
+//! ```
+//!
+//! A request is granted when its mode conflicts with no mode that others hold, and with none that a request
+//! ahead of it in the queue asks for: so nobody is overtaken by who conflicts with them. Who already holds a
+//! lock on the name goes to the front when they ask for more, since those behind wait for them anyway.
+//!
+//! Hand-over is direct: who releases a lock grants it to the next in the queue, under the same mutex, and then
+//! wakes them. A woken waiter owns the lock; nobody can slip in between.
+//!
+//! Locks of one session never conflict with each other, whichever of its transactions took them.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::channel::oneshot;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+use super::mode::LockMode;
+use crate::error::{DeadlockReport, KvError, Result};
+use crate::limits::LOCK_TABLE_PARTITIONS;
+use crate::types::{LockInfo, LockTarget, ObjectId, TxnId};
+
+/// What a lock is on. Short keys are kept in place.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum LockName {
+    Row(SmallVec<[u8; 40]>),
+    Object(ObjectId),
+    Transaction(TxnId),
+}
+
+impl LockName {
+    pub(crate) fn row(key: &[u8]) -> Self {
+        Self::Row(SmallVec::from_slice(key))
+    }
+
+    pub(crate) fn target(&self) -> LockTarget {
+        match self {
+            Self::Row(key) => LockTarget::Row(Bytes::copy_from_slice(key)),
+            Self::Object(id) => LockTarget::Object(*id),
+            Self::Transaction(txn) => LockTarget::Transaction(*txn),
+        }
+    }
+}
+
+/// Who holds or wants a lock: a transaction of a session, or (no transaction) the session itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Owner {
+    pub(crate) session: u64,
+    pub(crate) txn: Option<TxnId>,
+}
+
+/// A lock that its owner has to release, once.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldLock {
+    hash: u64,
+    pub(crate) name: LockName,
+    /// Position among its transaction's locks; savepoints remember one.
+    pub(crate) position: u64,
+    modes: u8,
+}
+
+/// What became of a request.
+pub(crate) enum Request {
+    /// The owner had it already.
+    Held,
+    /// Granted now.
+    Granted(HeldLock),
+    /// In the queue.
+    Waiting(LockWait),
+    /// Somebody is in the way, and the caller did not want to wait.
+    Refused,
+}
+
+struct Holder {
+    owner: Owner,
+    modes: u8,
+}
+
+struct Waiter {
+    wait_id: u64,
+    owner: Owner,
+    mode: LockMode,
+    outcome: oneshot::Sender<Result<()>>,
+}
+
+struct Slot {
+    hash: u64,
+    name: LockName,
+    /// Any mode of the slot's kind, to name modes by.
+    kind: LockMode,
+    holders: SmallVec<[Holder; 1]>,
+    queue: VecDeque<Waiter>,
+}
+
+impl Slot {
+    fn held_by_others(&self, owner: Owner) -> u8 {
+        let others = self.holders.iter().filter(|holder| holder.owner.session != owner.session);
+        others.fold(0, |set, holder| set | holder.modes)
+    }
+
+    fn held_by(&self, owner: Owner) -> u8 {
+        self.holders.iter().find(|holder| holder.owner == owner).map_or(0, |holder| holder.modes)
+    }
+
+    fn wanted_by_others(&self, owner: Owner) -> u8 {
+        let others = self.queue.iter().filter(|waiter| waiter.owner.session != owner.session);
+        others.fold(0, |set, waiter| set | waiter.mode.bit())
+    }
+
+    fn add(&mut self, owner: Owner, modes: u8) {
+        match self.holders.iter_mut().find(|holder| holder.owner == owner) {
+            Some(holder) => holder.modes |= modes,
+            None => self.holders.push(Holder { owner, modes }),
+        }
+    }
+
+    fn remove(&mut self, owner: Owner, modes: u8) {
+        if let Some(index) = self.holders.iter().position(|holder| holder.owner == owner) {
+            self.holders[index].modes &= !modes;
+            if self.holders[index].modes == 0 {
+                self.holders.swap_remove(index);
+            }
+        }
+    }
+
+    /// Grants what can be granted, front to back. A waiter that is gone releases its grant itself.
+    fn grant(&mut self, granted: &mut SmallVec<[oneshot::Sender<Result<()>>; 2]>) {
+        let mut index = 0;
+        // Per session, since a session does not stand in its own way.
+        let mut ahead: SmallVec<[(u64, u8); 4]> = SmallVec::new();
+        while index < self.queue.len() {
+            let Waiter { owner, mode, .. } = self.queue[index];
+            let wanted = ahead.iter().filter(|(session, _)| *session != owner.session);
+            let blocking = wanted.fold(self.held_by_others(owner), |set, (_, modes)| set | modes);
+            if mode.conflicts() & blocking == 0
+                && let Some(waiter) = self.queue.remove(index)
+            {
+                self.add(owner, mode.bit());
+                granted.push(waiter.outcome);
+            } else {
+                ahead.push((owner.session, mode.bit()));
+                index += 1;
+            }
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.holders.is_empty() && self.queue.is_empty()
+    }
+}
+
+/// A wait, and one of those it waits for.
+#[derive(Clone, Debug)]
+pub(crate) struct WaitEdge {
+    pub(crate) wait_id: u64,
+    pub(crate) waiter: Owner,
+    pub(crate) blocker: Owner,
+    pub(crate) name: LockName,
+    pub(crate) mode: LockMode,
+}
+
+/// See the module's essay.
+pub(crate) struct LockTable {
+    partitions: Box<[Mutex<HashTable<Slot>>]>,
+    hasher: foldhash::fast::FixedState,
+    next_wait: AtomicU64,
+    waiting: AtomicUsize,
+    /// Told when somebody begins to wait; the deadlock detector sleeps on it.
+    pub(crate) wait_began: Notify,
+}
+
+impl LockTable {
+    pub(crate) fn new() -> Self {
+        Self {
+            partitions: (0..LOCK_TABLE_PARTITIONS).map(|_| Mutex::default()).collect(),
+            hasher: foldhash::fast::FixedState::default(),
+            next_wait: AtomicU64::new(1),
+            waiting: AtomicUsize::new(0),
+            wait_began: Notify::new(),
+        }
+    }
+
+    /// Takes a lock if nobody is in the way; else queues for it, if the caller wants to `wait`.
+    pub(crate) fn acquire(
+        self: &Arc<Self>,
+        name: LockName,
+        mode: LockMode,
+        owner: Owner,
+        wait: bool,
+    ) -> Request {
+        let hash = self.hash(&name);
+        let mut partition = self.partition(hash).lock();
+        let slot = match partition.entry(hash, |slot| slot.name == name, |slot| slot.hash) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let mut holders = SmallVec::new();
+                holders.push(Holder { owner, modes: mode.bit() });
+                entry.insert(Slot { hash, name: name.clone(), kind: mode, holders, queue: VecDeque::new() });
+                return Request::Granted(HeldLock { hash, name, position: 0, modes: mode.bit() });
+            }
+        };
+        let held = slot.held_by(owner);
+        if held & mode.implied_by() != 0 {
+            return Request::Held;
+        }
+        let upgrade = held != 0;
+        let blocking = slot.held_by_others(owner) | if upgrade { 0 } else { slot.wanted_by_others(owner) };
+        if mode.conflicts() & blocking == 0 {
+            slot.add(owner, mode.bit());
+            return Request::Granted(HeldLock { hash, name, position: 0, modes: mode.bit() });
+        }
+        if !wait {
+            return Request::Refused;
+        }
+        let wait_id = self.next_wait.fetch_add(1, Ordering::Relaxed);
+        let (outcome, receiver) = oneshot::channel();
+        let waiter = Waiter { wait_id, owner, mode, outcome };
+        if upgrade {
+            slot.queue.push_front(waiter);
+        } else {
+            slot.queue.push_back(waiter);
+        }
+        drop(partition);
+        if self.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.wait_began.notify_one();
+        }
+        let lock = HeldLock { hash, name, position: 0, modes: mode.bit() };
+        Request::Waiting(LockWait { table: Arc::clone(self), wait_id, owner, lock: Some(lock), receiver })
+    }
+
+    /// Gives a lock back and hands it to those who wait for it.
+    pub(crate) fn release(&self, lock: &HeldLock, owner: Owner) {
+        let mut granted = SmallVec::new();
+        let mut partition = self.partition(lock.hash).lock();
+        let Ok(mut entry) = partition.find_entry(lock.hash, |slot| slot.name == lock.name) else { return };
+        let slot = entry.get_mut();
+        slot.remove(owner, lock.modes);
+        slot.grant(&mut granted);
+        if slot.is_unused() {
+            entry.remove();
+        }
+        drop(partition);
+        wake(granted);
+    }
+
+    /// How many requests wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Every wait with each of its blockers. The partitions are looked at one after the other: the picture
+    /// may be of no single moment, so a circle in it counts only if the next picture shows it too.
+    pub(crate) fn wait_edges(&self) -> Vec<WaitEdge> {
+        let mut edges = Vec::new();
+        for partition in &self.partitions {
+            for slot in partition.lock().iter().filter(|slot| !slot.queue.is_empty()) {
+                for (index, waiter) in slot.queue.iter().enumerate() {
+                    let holders = slot.holders.iter().map(|holder| (holder.owner, holder.modes));
+                    let ahead = slot.queue.iter().take(index).map(|ahead| (ahead.owner, ahead.mode.bit()));
+                    for (blocker, modes) in holders.chain(ahead) {
+                        if blocker.session != waiter.owner.session && waiter.mode.conflicts() & modes != 0 {
+                            edges.push(WaitEdge {
+                                wait_id: waiter.wait_id,
+                                waiter: waiter.owner,
+                                blocker,
+                                name: slot.name.clone(),
+                                mode: waiter.mode,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        edges
+    }
+
+    /// Ends a wait with a deadlock; false when it has ended meanwhile.
+    pub(crate) fn abort_wait(&self, edge: &WaitEdge, report: Arc<DeadlockReport>) -> bool {
+        match self.take_waiter(self.hash(&edge.name), &edge.name, edge.wait_id) {
+            Some(waiter) => waiter.outcome.send(Err(KvError::Deadlock(report))).is_ok(),
+            None => false,
+        }
+    }
+
+    /// All locks, held and waited for.
+    pub(crate) fn list(&self) -> Vec<LockInfo> {
+        let mut all = Vec::new();
+        for partition in &self.partitions {
+            for slot in partition.lock().iter() {
+                let mut push = |owner: Owner, mode, granted| {
+                    let target = slot.name.target();
+                    all.push(LockInfo {
+                        session: owner.session,
+                        transaction: owner.txn,
+                        target,
+                        mode,
+                        granted,
+                    });
+                };
+                for holder in &slot.holders {
+                    slot.kind
+                        .names_of(holder.modes)
+                        .into_iter()
+                        .for_each(|mode| push(holder.owner, mode, true));
+                }
+                slot.queue.iter().for_each(|waiter| push(waiter.owner, waiter.mode.name(), false));
+            }
+        }
+        all
+    }
+
+    fn take_waiter(&self, hash: u64, name: &LockName, wait_id: u64) -> Option<Waiter> {
+        let mut granted = SmallVec::new();
+        let mut partition = self.partition(hash).lock();
+        let mut entry = partition.find_entry(hash, |slot| slot.name == *name).ok()?;
+        let slot = entry.get_mut();
+        let index = slot.queue.iter().position(|waiter| waiter.wait_id == wait_id)?;
+        let waiter = slot.queue.remove(index);
+        // Those behind may have waited for this request only.
+        slot.grant(&mut granted);
+        if slot.is_unused() {
+            entry.remove();
+        }
+        drop(partition);
+        wake(granted);
+        waiter
+    }
+
+    fn hash(&self, name: &LockName) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        name.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn partition(&self, hash: u64) -> &Mutex<HashTable<Slot>> {
+        // The table within uses the lower and the uppermost bits.
+        &self.partitions[(hash >> 32) as usize % self.partitions.len()]
+    }
+}
+
+fn wake(granted: SmallVec<[oneshot::Sender<Result<()>>; 2]>) {
+    for outcome in granted {
+        // When the waiter has gone, its `LockWait` gives the lock back.
+        let _gone = outcome.send(Ok(()));
+    }
+}
+
+/// A place in a queue: a future of the lock. Dropping it leaves the queue, or gives back what was granted.
+pub(crate) struct LockWait {
+    table: Arc<LockTable>,
+    wait_id: u64,
+    owner: Owner,
+    /// Taken when the wait is over and the outcome has been handed out.
+    lock: Option<HeldLock>,
+    receiver: oneshot::Receiver<Result<()>>,
+}
+
+impl Future for LockWait {
+    type Output = Result<HeldLock>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = match Pin::new(&mut self.receiver).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(outcome)) => outcome,
+            Poll::Ready(Err(oneshot::Canceled)) => Err(KvError::ShuttingDown),
+        };
+        let lock = self.lock.take();
+        self.table.waiting.fetch_sub(1, Ordering::SeqCst);
+        Poll::Ready(outcome.and_then(|()| lock.ok_or(KvError::InvalidState("a lock was waited for twice"))))
+    }
+}
+
+impl Drop for LockWait {
+    fn drop(&mut self) {
+        let Some(lock) = self.lock.take() else { return };
+        self.table.waiting.fetch_sub(1, Ordering::SeqCst);
+        let left = self.table.take_waiter(lock.hash, &lock.name, self.wait_id).is_some();
+        if !left && matches!(self.receiver.try_recv(), Ok(Some(Ok(())))) {
+            self.table.release(&lock, self.owner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::types::{LockStrength, ObjectLockMode};
+
+    fn owner(session: u64) -> Owner {
+        Owner { session, txn: Some(TxnId(session)) }
+    }
+
+    fn row(table: &Arc<LockTable>, session: u64, strength: LockStrength) -> Request {
+        table.acquire(LockName::row(b"k"), LockMode::Row(strength), owner(session), true)
+    }
+
+    fn granted(request: Request) -> HeldLock {
+        match request {
+            Request::Granted(lock) => lock,
+            _ => panic!("not granted"),
+        }
+    }
+
+    fn waiting(request: Request) -> LockWait {
+        match request {
+            Request::Waiting(wait) => wait,
+            _ => panic!("not waiting"),
+        }
+    }
+
+    #[test]
+    fn a_lock_passes_from_hand_to_hand_in_order() {
+        let table = Arc::new(LockTable::new());
+        let first = granted(row(&table, 1, LockStrength::Update));
+        assert!(matches!(row(&table, 1, LockStrength::KeyShare), Request::Held));
+        let mut second = waiting(row(&table, 2, LockStrength::Update));
+        let mut third = waiting(row(&table, 3, LockStrength::KeyShare));
+        assert!((&mut second).now_or_never().is_none());
+        table.release(&first, owner(1));
+        let second = (&mut second).now_or_never().unwrap().unwrap();
+        assert!((&mut third).now_or_never().is_none());
+        table.release(&second, owner(2));
+        let third = (&mut third).now_or_never().unwrap().unwrap();
+        table.release(&third, owner(3));
+        assert!(table.list().is_empty() && table.waiting() == 0);
+    }
+
+    #[test]
+    fn nobody_overtakes_a_conflicting_request() {
+        let table = Arc::new(LockTable::new());
+        let reader = granted(row(&table, 1, LockStrength::Share));
+        let mut writer = waiting(row(&table, 2, LockStrength::Update));
+        let late = waiting(row(&table, 3, LockStrength::Share));
+        // The queue's members stand in the way of newcomers, whether these want to wait or not.
+        let hasty = table.acquire(LockName::row(b"k"), LockMode::Row(LockStrength::Share), owner(4), false);
+        assert!(matches!(hasty, Request::Refused));
+        table.release(&reader, owner(1));
+        let writer = (&mut writer).now_or_never().unwrap().unwrap();
+        drop(late);
+        table.release(&writer, owner(2));
+        assert!(table.list().is_empty() && table.waiting() == 0);
+    }
+
+    #[test]
+    fn an_upgrade_goes_first_and_a_dropped_grant_goes_on() {
+        let table = Arc::new(LockTable::new());
+        let weak = granted(row(&table, 1, LockStrength::KeyShare));
+        let other = granted(row(&table, 2, LockStrength::KeyShare));
+        let late = waiting(row(&table, 3, LockStrength::Update));
+        let mut upgrade = waiting(row(&table, 1, LockStrength::Update));
+        table.release(&other, owner(2));
+        let strong = (&mut upgrade).now_or_never().unwrap().unwrap();
+        table.release(&weak, owner(1));
+        assert_eq!(table.list().len(), 2);
+        table.release(&strong, owner(1));
+        // Granted by now, but given up before it was looked at.
+        drop(late);
+        assert!(table.list().is_empty() && table.waiting() == 0);
+    }
+
+    #[test]
+    fn one_session_is_never_in_its_own_way() {
+        let table = Arc::new(LockTable::new());
+        let name = LockName::Object(ObjectId { class: 1, id: 7 });
+        let session = Owner { session: 1, txn: None };
+        let exclusive = LockMode::Object(ObjectLockMode::Exclusive);
+        let held = granted(table.acquire(name.clone(), exclusive, session, false));
+        let inner = granted(table.acquire(name.clone(), exclusive, owner(1), false));
+        assert!(matches!(table.acquire(name.clone(), exclusive, owner(2), false), Request::Refused));
+        table.release(&inner, owner(1));
+        assert!(matches!(table.acquire(name, exclusive, owner(2), false), Request::Refused));
+        table.release(&held, session);
+        assert!(table.list().is_empty());
+    }
+}

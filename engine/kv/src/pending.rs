@@ -1,0 +1,259 @@
+//! Commits that have a timestamp, or are about to take one, and are not applied yet.
+//!
+//! A snapshot must not change under its reader. So a commit says which keys it writes *before* it takes its
+//! timestamp, and takes that back only when its versions can be read:
+//!
+//! ```text
+//!   commit:   register keys -> take timestamp -> propose ... applied -> unregister
+//!   reader:   take timestamp ... look here -> read the engine
+//! ```
+//!
+//! A reader that finds nothing here either looked after the commit was applied, and reads it, or looked before
+//! the commit registered: then the commit's timestamp, taken later still, lies above the reader's. A reader
+//! that finds a commit at or below its timestamp waits, at most for one round of the log.
+//!
+//! Nearly always there is nothing to find. Counters by hash of the key answer that with one load and no lock;
+//! only when a counter is not zero is the list looked at.
+//!
+//! With early lock release (docs/decisions/0006-early-lock-release.md) the list also answers what the newest
+//! version of a key will be: [`PendingCommits::newest`].
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::limits::PENDING_FILTER_SLOTS;
+use crate::time::Timestamp;
+use crate::types::TxnId;
+
+const RUNNING: u8 = 0;
+const APPLIED: u8 = 1;
+const FAILED: u8 = 2;
+
+/// A commit under way.
+#[derive(Debug)]
+pub(crate) struct PendingCommit {
+    txn: TxnId,
+    /// What it writes, in the order of the keys.
+    writes: Vec<(Bytes, Option<Bytes>)>,
+    /// 0 until it is chosen.
+    ts: AtomicU64,
+    state: AtomicU8,
+    finished: Notify,
+}
+
+impl PendingCommit {
+    pub(crate) fn new(txn: TxnId, writes: Vec<(Bytes, Option<Bytes>)>) -> Arc<Self> {
+        Arc::new(Self {
+            txn,
+            writes,
+            ts: AtomicU64::new(0),
+            state: AtomicU8::new(RUNNING),
+            finished: Notify::new(),
+        })
+    }
+
+    pub(crate) fn txn(&self) -> TxnId {
+        self.txn
+    }
+
+    pub(crate) fn writes(&self) -> &[(Bytes, Option<Bytes>)] {
+        &self.writes
+    }
+
+    /// Its timestamp, once it is chosen.
+    pub(crate) fn timestamp(&self) -> Option<Timestamp> {
+        match self.ts.load(Ordering::SeqCst) {
+            0 => None,
+            ts => Some(Timestamp::from_u64(ts)),
+        }
+    }
+
+    /// Sets the timestamp. The caller has registered the commit first.
+    pub(crate) fn choose(&self, ts: Timestamp) {
+        self.ts.store(ts.as_u64(), Ordering::SeqCst);
+    }
+
+    /// Whether a reader at `ts` has to wait for this commit. One without a timestamp will get a later one.
+    pub(crate) fn is_at_or_below(&self, ts: Timestamp) -> bool {
+        self.timestamp().is_some_and(|own| own <= ts)
+    }
+
+    /// Says how the commit ended, and wakes those who wait for it.
+    pub(crate) fn finish(&self, applied: bool) {
+        self.state.store(if applied { APPLIED } else { FAILED }, Ordering::SeqCst);
+        self.finished.notify_waiters();
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == RUNNING
+    }
+
+    /// Waits until the commit has ended; true when it took effect.
+    pub(crate) async fn wait(&self) -> bool {
+        loop {
+            let finished = self.finished.notified();
+            let mut finished = std::pin::pin!(finished);
+            finished.as_mut().enable();
+            match self.state.load(Ordering::SeqCst) {
+                RUNNING => finished.await,
+                state => return state == APPLIED,
+            }
+        }
+    }
+
+    fn write(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+        let found = self.writes.binary_search_by(|(written, _)| written[..].cmp(key)).ok()?;
+        Some(&self.writes[found].1)
+    }
+
+    fn touches(&self, start: &[u8], end: &[u8]) -> bool {
+        let first = self.writes.partition_point(|(key, _)| key[..] < *start);
+        self.writes.get(first).is_some_and(|(key, _)| key[..] < *end)
+    }
+}
+
+/// All commits under way.
+pub(crate) struct PendingCommits {
+    filter: Box<[AtomicU32]>,
+    hasher: foldhash::fast::FixedState,
+    /// One mutex for all: held for a push, or a walk over at most as many commits as there are clients.
+    list: Mutex<Vec<Arc<PendingCommit>>>,
+}
+
+impl PendingCommits {
+    pub(crate) fn new() -> Self {
+        Self {
+            filter: (0..PENDING_FILTER_SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            hasher: foldhash::fast::FixedState::default(),
+            list: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn counter(&self, key: &[u8]) -> &AtomicU32 {
+        let mut hasher = self.hasher.build_hasher();
+        key.hash(&mut hasher);
+        // The filter's length is a power of two.
+        &self.filter[hasher.finish() as usize & (self.filter.len() - 1)]
+    }
+
+    /// Makes a commit known. Its timestamp is chosen afterwards.
+    pub(crate) fn register(&self, commit: &Arc<PendingCommit>) {
+        self.list.lock().push(Arc::clone(commit));
+        for (key, _) in &commit.writes {
+            self.counter(key).fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Forgets a commit that has ended.
+    pub(crate) fn unregister(&self, commit: &Arc<PendingCommit>) {
+        for (key, _) in &commit.writes {
+            self.counter(key).fetch_sub(1, Ordering::SeqCst);
+        }
+        let mut list = self.list.lock();
+        if let Some(index) = list.iter().position(|other| Arc::ptr_eq(other, commit)) {
+            // In order, so that the newest commit of a key is the last one.
+            list.remove(index);
+        }
+    }
+
+    /// A commit that a read of `key` at `ts` has to wait for.
+    pub(crate) fn blocking(&self, key: &[u8], ts: Timestamp) -> Option<Arc<PendingCommit>> {
+        if self.counter(key).load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let list = self.list.lock();
+        let found = list.iter().find(|commit| commit.is_at_or_below(ts) && commit.write(key).is_some());
+        found.cloned()
+    }
+
+    /// A commit that a scan of the keys from `start` to before `end` at `ts` has to wait for.
+    pub(crate) fn blocking_range(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        ts: Timestamp,
+    ) -> Option<Arc<PendingCommit>> {
+        let list = self.list.lock();
+        list.iter().find(|commit| commit.is_at_or_below(ts) && commit.touches(start, end)).cloned()
+    }
+
+    /// The newest commit under way that writes `key`, and what it writes. Its timestamp is chosen when its
+    /// lock on the key has been passed on, which the caller holds.
+    pub(crate) fn newest(&self, key: &[u8]) -> Option<(Arc<PendingCommit>, Option<Bytes>)> {
+        if self.counter(key).load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let list = self.list.lock();
+        let of_key = list.iter().filter_map(|commit| Some((commit, commit.timestamp()?, commit.write(key)?)));
+        let (commit, _, value) = of_key.max_by_key(|(_, ts, _)| *ts)?;
+        Some((Arc::clone(commit), value.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use shardforge_runtime::Simulation;
+
+    use super::{PendingCommit, PendingCommits};
+    use crate::time::Timestamp;
+    use crate::types::TxnId;
+
+    fn commit(id: u64, keys: &[&'static str]) -> std::sync::Arc<PendingCommit> {
+        let writes =
+            keys.iter().map(|key| (Bytes::from_static(key.as_bytes()), Some(Bytes::from(id.to_string()))));
+        PendingCommit::new(TxnId(id), writes.collect())
+    }
+
+    #[test]
+    fn readers_wait_for_what_lies_at_or_below_them_only() {
+        let pending = PendingCommits::new();
+        let commit = commit(1, &["b", "d"]);
+        pending.register(&commit);
+        let ts = Timestamp::from_u64(10);
+        assert!(pending.blocking(b"b", Timestamp::MAX).is_none(), "no timestamp yet");
+        commit.choose(ts);
+        assert!(pending.blocking(b"b", ts).is_some() && pending.blocking(b"b", ts.before()).is_none());
+        assert!(pending.blocking(b"c", ts).is_none());
+        assert!(pending.blocking_range(b"a", b"b", ts).is_none());
+        assert!(pending.blocking_range(b"a", b"b\0", ts).is_some());
+        assert!(pending.blocking_range(b"c", b"z", ts).is_some());
+        assert!(pending.blocking_range(b"e", b"z", ts).is_none());
+        pending.unregister(&commit);
+        assert!(pending.blocking(b"b", ts).is_none());
+    }
+
+    #[test]
+    fn the_newest_commit_of_a_key_is_the_one_with_the_highest_timestamp() {
+        let pending = PendingCommits::new();
+        let (first, second) = (commit(1, &["k"]), commit(2, &["k"]));
+        for (commit, ts) in [(&first, 20), (&second, 30)] {
+            pending.register(commit);
+            commit.choose(Timestamp::from_u64(ts));
+        }
+        let (newest, value) = pending.newest(b"k").unwrap();
+        assert_eq!((newest.txn(), value.as_deref()), (TxnId(2), Some(&b"2"[..])));
+    }
+
+    #[test]
+    fn waiters_learn_how_it_ended() {
+        let simulation = Simulation::new(1);
+        let runtime = simulation.runtime();
+        simulation.block_on(async move {
+            for applied in [true, false] {
+                let commit = commit(1, &["k"]);
+                let waiting = commit.clone();
+                let waiter = runtime.spawn("waiter", async move { waiting.wait().await });
+                runtime.sleep(std::time::Duration::from_millis(1)).await;
+                commit.finish(applied);
+                assert_eq!(waiter.await, Ok(applied));
+                assert_eq!(commit.wait().await, applied);
+            }
+        });
+    }
+}

@@ -1,0 +1,278 @@
+//! Sequences: counters outside transactions, handed out in ranges.
+//!
+//! What is stored is how far values have been *reserved*; they are handed out from memory. So most values cost
+//! no round of the log, and a crash loses at most what was reserved and not handed out, as in PostgreSQL:
+//!
+//! ```text
+//!   stored: 33      handed out: 1 2 3 ...       after a crash the next one is 34
+//! ```
+//!
+//! [`crate::Store::close`] stores what was really handed out, so that a clean restart leaves no gap.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::lock::Mutex as AsyncMutex;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use shardforge_consensus::Command;
+
+use crate::encoding;
+use crate::error::{KvError, Result};
+use crate::limits::SEQUENCE_RESERVE_VALUES;
+use crate::store::{Shared, Store, put};
+
+const FORMAT: u8 = 1;
+
+/// How a sequence counts; its owner keeps this.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SequenceSpec {
+    /// The first value.
+    pub start: i64,
+    /// The step; not zero.
+    pub increment: i64,
+    /// The least value.
+    pub min: i64,
+    /// The greatest value.
+    pub max: i64,
+    /// Whether it starts again at the other end.
+    pub cycle: bool,
+}
+
+/// Successive values of a sequence: `first`, `first + increment`, and so on, `count` of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SequenceRange {
+    /// The first value.
+    pub first: i64,
+    /// The step.
+    pub increment: i64,
+    /// How many, at least one.
+    pub count: u64,
+}
+
+/// Where a sequence stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SequenceState {
+    /// The last value handed out, or (not called) the next one.
+    pub last_value: i64,
+    /// Whether `last_value` has been handed out.
+    pub is_called: bool,
+}
+
+impl SequenceState {
+    fn encode(self) -> Vec<u8> {
+        let mut out = vec![FORMAT, u8::from(self.is_called)];
+        out.extend_from_slice(&self.last_value.to_be_bytes());
+        out
+    }
+
+    fn decode(stored: &[u8]) -> Result<Self> {
+        let corrupt = KvError::Corrupt("a sequence is not well formed");
+        let Some(([FORMAT, is_called], rest)) = stored.split_first_chunk::<2>() else { return Err(corrupt) };
+        let last_value = i64::from_be_bytes(rest.try_into().map_err(|_| corrupt)?);
+        Ok(Self { last_value, is_called: *is_called != 0 })
+    }
+}
+
+impl SequenceSpec {
+    /// The value after the state, and how many follow without a wrap (that one included, at most `wanted`).
+    fn next(&self, state: Option<SequenceState>, wanted: u64) -> Result<(i64, u64)> {
+        let ascending = self.increment > 0;
+        let first = match state {
+            None => self.start,
+            Some(SequenceState { last_value, is_called: false }) => last_value,
+            Some(SequenceState { last_value, is_called: true }) => {
+                let next = last_value.checked_add(self.increment);
+                match next.filter(|next| (self.min..=self.max).contains(next)) {
+                    Some(next) => next,
+                    None if !self.cycle => return Err(KvError::SequenceExhausted { ascending }),
+                    None if ascending => self.min,
+                    None => self.max,
+                }
+            }
+        };
+        let limit = if ascending { self.max } else { self.min };
+        let room = (i128::from(limit) - i128::from(first)) / i128::from(self.increment);
+        let room = u64::try_from(room.max(0)).unwrap_or(u64::MAX - 1);
+        Ok((first, wanted.clamp(1, room + 1)))
+    }
+
+    fn nth(&self, first: i64, count: u64) -> i64 {
+        let last = i128::from(first) + i128::from(self.increment) * (i128::from(count) - 1);
+        i64::try_from(last).unwrap_or(if self.increment > 0 { self.max } else { self.min })
+    }
+}
+
+/// A sequence in memory.
+#[derive(Debug, Default)]
+struct Cached {
+    loaded: bool,
+    state: Option<SequenceState>,
+    /// Values after `state` that the store has reserved.
+    reserved: u64,
+}
+
+/// The sequences in use.
+#[derive(Debug, Default)]
+pub(crate) struct Sequences(Mutex<HashMap<u64, Arc<AsyncMutex<Cached>>>>);
+
+impl Sequences {
+    fn get(&self, id: u64) -> Arc<AsyncMutex<Cached>> {
+        Arc::clone(self.0.lock().entry(id).or_default())
+    }
+}
+
+impl Shared {
+    fn load_sequence(&self, id: u64, cached: &mut Cached) -> Result<()> {
+        if !cached.loaded {
+            let stored = self.record_shard()?.read().get(&encoding::counter_key(id))?;
+            cached.state = stored.map(|stored| SequenceState::decode(&stored)).transpose()?;
+            cached.loaded = true;
+        }
+        Ok(())
+    }
+
+    async fn store_sequence(&self, id: u64, state: SequenceState) -> Result<()> {
+        let puts = vec![put(&encoding::counter_key(id), state.encode())];
+        self.propose(self.record_shard()?, Command { puts, ..Command::default() }).await
+    }
+}
+
+impl Store {
+    /// Takes up to `count` successive values, at least one. Fewer come when the sequence's end is near.
+    ///
+    /// # Errors
+    /// [`KvError::SequenceExhausted`] when there is none left and the sequence does not cycle; those of the
+    /// shard.
+    pub async fn sequence_next(&self, id: u64, spec: &SequenceSpec, count: u64) -> Result<SequenceRange> {
+        if spec.increment == 0 {
+            return Err(KvError::InvalidState("a sequence needs an increment"));
+        }
+        let sequence = self.shared.sequences.get(id);
+        let mut cached = sequence.lock().await;
+        self.shared.load_sequence(id, &mut cached)?;
+        let (first, count) = spec.next(cached.state, count)?;
+        if cached.reserved < count {
+            let (_, reserve) = spec.next(cached.state, count.saturating_add(SEQUENCE_RESERVE_VALUES))?;
+            let last_value = spec.nth(first, reserve);
+            self.shared.store_sequence(id, SequenceState { last_value, is_called: true }).await?;
+            cached.reserved = reserve;
+        }
+        cached.reserved -= count;
+        cached.state = Some(SequenceState { last_value: spec.nth(first, count), is_called: true });
+        Ok(SequenceRange { first, increment: spec.increment, count })
+    }
+
+    /// Where a sequence stands; `None` when no value has been taken yet.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn sequence_state(&self, id: u64) -> Result<Option<SequenceState>> {
+        let sequence = self.shared.sequences.get(id);
+        let mut cached = sequence.lock().await;
+        self.shared.load_sequence(id, &mut cached)?;
+        Ok(cached.state)
+    }
+
+    /// Makes a sequence go on from `state` (`setval`, `RESTART`).
+    ///
+    /// # Errors
+    /// When the shard fails.
+    pub async fn sequence_set(&self, id: u64, state: SequenceState) -> Result<()> {
+        let sequence = self.shared.sequences.get(id);
+        let mut cached = sequence.lock().await;
+        self.shared.store_sequence(id, state).await?;
+        *cached = Cached { loaded: true, state: Some(state), reserved: 0 };
+        Ok(())
+    }
+
+    /// Removes sequences; they begin anew if they are used again.
+    ///
+    /// # Errors
+    /// When the shard fails.
+    pub async fn sequence_drop(&self, ids: &[u64]) -> Result<()> {
+        let deletes = ids.iter().map(|id| Bytes::copy_from_slice(&encoding::counter_key(*id))).collect();
+        self.shared.propose(self.shared.record_shard()?, Command { deletes, ..Command::default() }).await?;
+        let mut cached = self.shared.sequences.0.lock();
+        for id in ids {
+            cached.remove(id);
+        }
+        Ok(())
+    }
+
+    /// Takes `count` successive numbers from a counter that starts at `first` and never ends: for ids.
+    ///
+    /// # Errors
+    /// As [`Store::sequence_next`].
+    pub async fn allocate_ids(&self, id: u64, first: u64, count: u64) -> Result<u64> {
+        let start = i64::try_from(first).map_err(|_| KvError::SequenceExhausted { ascending: true })?;
+        let spec = SequenceSpec { start, increment: 1, min: start, max: i64::MAX, cycle: false };
+        let range = self.sequence_next(id, &spec, count).await?;
+        if range.count < count {
+            return Err(KvError::SequenceExhausted { ascending: true });
+        }
+        Ok(range.first.cast_unsigned())
+    }
+
+    /// Stores what is in memory only, before the node is shut down: where the sequences really stand.
+    ///
+    /// # Errors
+    /// When the shard fails; nothing is lost then but the numbers that were reserved.
+    pub async fn close(&self) -> Result<()> {
+        let all: Vec<_> =
+            self.shared.sequences.0.lock().iter().map(|(id, cached)| (*id, Arc::clone(cached))).collect();
+        let mut puts = Vec::new();
+        for (id, sequence) in all {
+            let mut cached = sequence.lock().await;
+            if let Some(state) = cached.state.filter(|_| cached.reserved > 0) {
+                cached.reserved = 0;
+                puts.push(put(&encoding::counter_key(id), state.encode()));
+            }
+        }
+        if !puts.is_empty() {
+            self.shared.propose(self.shared.record_shard()?, Command { puts, ..Command::default() }).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UP: SequenceSpec = SequenceSpec { start: 1, increment: 1, min: 1, max: 5, cycle: false };
+
+    fn called(last_value: i64) -> Option<SequenceState> {
+        Some(SequenceState { last_value, is_called: true })
+    }
+
+    #[test]
+    fn values_follow_each_other_up_to_the_end() {
+        assert_eq!(UP.next(None, 3).unwrap(), (1, 3));
+        assert_eq!(UP.next(called(3), 10).unwrap(), (4, 2));
+        assert!(matches!(UP.next(called(5), 1), Err(KvError::SequenceExhausted { ascending: true })));
+        assert_eq!(UP.next(Some(SequenceState { last_value: 4, is_called: false }), 1).unwrap(), (4, 1));
+        assert_eq!(SequenceSpec { cycle: true, ..UP }.next(called(5), 2).unwrap(), (1, 2));
+    }
+
+    #[test]
+    fn they_go_down_and_to_the_ends_of_the_numbers() {
+        let down = SequenceSpec { start: -1, increment: -3, min: i64::MIN, max: -1, cycle: false };
+        assert_eq!(down.next(None, 4).unwrap(), (-1, 4));
+        assert_eq!(down.nth(-1, 4), -10);
+        assert!(matches!(
+            down.next(called(i64::MIN + 1), 1),
+            Err(KvError::SequenceExhausted { ascending: false })
+        ));
+        let full = SequenceSpec { start: 1, increment: 1, min: i64::MIN, max: i64::MAX, cycle: false };
+        assert!(full.next(called(i64::MAX), 1).is_err());
+        assert_eq!(full.next(called(i64::MIN), u64::MAX).unwrap().1, u64::MAX);
+    }
+
+    #[test]
+    fn states_come_back() {
+        let state = SequenceState { last_value: -7, is_called: true };
+        assert_eq!(SequenceState::decode(&state.encode()).unwrap(), state);
+        assert!(SequenceState::decode(&[]).is_err() && SequenceState::decode(&[1, 0, 5]).is_err());
+    }
+}

@@ -1,0 +1,73 @@
+//! Locks that outlive a transaction: session-level advisory locks.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::locks::{HeldLock, LockMode, LockName, Owner};
+use crate::store::Shared;
+use crate::types::{ObjectId, ObjectLockMode, WaitPolicy};
+
+/// The locks that a session holds beyond its transactions. Each counts how often it was taken; dropping the
+/// value releases all of them.
+pub struct SessionLocks {
+    shared: Arc<Shared>,
+    owner: Owner,
+    held: Mutex<HashMap<(ObjectId, ObjectLockMode), (HeldLock, u32)>>,
+}
+
+impl std::fmt::Debug for SessionLocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionLocks").field("session", &self.owner.session).finish_non_exhaustive()
+    }
+}
+
+impl SessionLocks {
+    pub(crate) fn new(shared: Arc<Shared>, session: u64) -> Self {
+        Self { shared, owner: Owner { session, txn: None }, held: Mutex::default() }
+    }
+
+    /// Takes a lock, once more if it is held already.
+    ///
+    /// # Errors
+    /// As [`crate::Transaction::lock_object`].
+    pub async fn lock(&self, object: ObjectId, mode: ObjectLockMode, policy: WaitPolicy) -> Result<()> {
+        if let Some((_, count)) = self.held.lock().get_mut(&(object, mode)) {
+            *count += 1;
+            return Ok(());
+        }
+        let request = (LockName::Object(object), LockMode::Object(mode));
+        let lock = self.shared.acquire(request.0, request.1, self.owner, policy).await?;
+        if let Some(lock) = lock {
+            self.held.lock().insert((object, mode), (lock, 1));
+        }
+        Ok(())
+    }
+
+    /// Gives a lock back once; false when it was not held.
+    pub fn unlock(&self, object: ObjectId, mode: ObjectLockMode) -> bool {
+        let mut held = self.held.lock();
+        let Some((lock, count)) = held.get_mut(&(object, mode)) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.shared.locks.release(lock, self.owner);
+            held.remove(&(object, mode));
+        }
+        true
+    }
+
+    /// Gives all locks back.
+    pub fn unlock_all(&self) {
+        for (_, (lock, _)) in self.held.lock().drain() {
+            self.shared.locks.release(&lock, self.owner);
+        }
+    }
+}
+
+impl Drop for SessionLocks {
+    fn drop(&mut self) {
+        self.unlock_all();
+    }
+}

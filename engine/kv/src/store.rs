@@ -1,0 +1,282 @@
+//! The store: what all transactions of a node share, and the tasks that look after it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use shardforge_consensus::{Command, CursorOptions, Node, NodeOptions, Shard, Storage};
+use shardforge_runtime::Runtime;
+
+use crate::encoding;
+use crate::error::{DeadlockReport, DeadlockWait, KvError, Result};
+use crate::gc::GarbageQueue;
+use crate::limits::DEADLOCK_CHECK_INTERVAL;
+use crate::locks::{LockTable, WaitEdge, find_cycles};
+use crate::pending::PendingCommits;
+use crate::record::{Record, RecordStatus};
+use crate::sequence::Sequences;
+use crate::session::SessionLocks;
+use crate::snapshots::ActiveSnapshots;
+use crate::spilled::SpilledTransactions;
+use crate::time::{Clock, Timestamp};
+use crate::txn::Transaction;
+use crate::types::{KvOptions, LockInfo, TxnOptions};
+
+/// MVCC, locks and transactions over the shards of a node. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the transactions of a store share.
+pub(crate) struct Shared {
+    pub(crate) node: Arc<Node>,
+    pub(crate) runtime: Runtime,
+    pub(crate) options: KvOptions,
+    pub(crate) clock: Clock,
+    pub(crate) locks: Arc<LockTable>,
+    pub(crate) pending: PendingCommits,
+    pub(crate) spilled: SpilledTransactions,
+    pub(crate) snapshots: ActiveSnapshots,
+    pub(crate) garbage: GarbageQueue,
+    pub(crate) sequences: Sequences,
+    pub(crate) counters: Counters,
+    /// The newest commit known to be in the store.
+    pub(crate) last_commit: AtomicU64,
+    /// Set when a commit's fate is unknown: what the locks and snapshots rest on is gone then.
+    stopped: AtomicBool,
+}
+
+/// What happened so far, for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) rollbacks: AtomicU64,
+    pub(crate) lock_waits: AtomicU64,
+    pub(crate) deadlocks: AtomicU64,
+    pub(crate) spills: AtomicU64,
+    pub(crate) versions_collected: AtomicU64,
+}
+
+/// Counts since the store was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StoreStats {
+    /// Transactions committed that had written something.
+    pub commits: u64,
+    /// Transactions rolled back.
+    pub rollbacks: u64,
+    /// Locks that had to be waited for.
+    pub lock_waits: u64,
+    /// Deadlocks found.
+    pub deadlocks: u64,
+    /// Transactions whose writes outgrew memory.
+    pub spills: u64,
+    /// Versions removed by garbage collection.
+    pub versions_collected: u64,
+    /// Requests that wait for a lock now.
+    pub waiting_now: u64,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("node", &self.shared.node).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The options a node has to be opened with for a store to work on it.
+    #[must_use]
+    pub fn node_options(storage: Storage) -> NodeOptions {
+        let mut options = NodeOptions::new(storage);
+        options.version_suffix_bytes = Some(encoding::VERSION_SUFFIX_BYTES);
+        options
+    }
+
+    /// Opens the store of a node, which was opened with [`Store::node_options`].
+    ///
+    /// # Errors
+    /// When what is stored cannot be read.
+    pub fn open(node: Arc<Node>, runtime: Runtime, options: KvOptions) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            node,
+            clock: Clock::new(runtime.clone()),
+            runtime,
+            options,
+            locks: Arc::new(LockTable::new()),
+            pending: PendingCommits::new(),
+            spilled: SpilledTransactions::default(),
+            snapshots: ActiveSnapshots::new(),
+            garbage: GarbageQueue::default(),
+            sequences: Sequences::default(),
+            counters: Counters::default(),
+            last_commit: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        });
+        shared.recover()?;
+        let weak = Arc::downgrade(&shared);
+        let locks = Arc::clone(&shared.locks);
+        shared.runtime.spawn("deadlock detector", async move {
+            loop {
+                if locks.waiting() == 0 {
+                    locks.wait_began.notified().await;
+                }
+                let Some(shared) = weak.upgrade() else { return };
+                let sleep = shared.runtime.sleep(DEADLOCK_CHECK_INTERVAL);
+                drop(shared);
+                sleep.await;
+                let Some(shared) = weak.upgrade() else { return };
+                shared.break_deadlocks();
+            }
+        });
+        crate::gc::start(&shared);
+        Ok(Self { shared })
+    }
+
+    /// Begins a transaction. Takes no snapshot yet: the first statement does.
+    #[must_use]
+    pub fn begin(&self, options: TxnOptions) -> Transaction {
+        Transaction::new(Arc::clone(&self.shared), options)
+    }
+
+    /// The locks that a session holds beyond its transactions (session-level advisory locks). `session` is the
+    /// one that its transactions name in [`TxnOptions::session`].
+    #[must_use]
+    pub fn session_locks(&self, session: u64) -> SessionLocks {
+        SessionLocks::new(Arc::clone(&self.shared), session)
+    }
+
+    /// A timestamp above all commits so far.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// All locks held and waited for.
+    #[must_use]
+    pub fn locks(&self) -> Vec<LockInfo> {
+        self.shared.locks.list()
+    }
+
+    /// The oldest snapshot in use, if there is one.
+    #[must_use]
+    pub fn oldest_snapshot(&self) -> Option<Timestamp> {
+        Some(self.shared.snapshots.oldest()).filter(|oldest| *oldest != Timestamp::MAX)
+    }
+
+    /// Counts since the store was opened.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        let Counters { commits, rollbacks, lock_waits, deadlocks, spills, versions_collected } =
+            &self.shared.counters;
+        StoreStats {
+            commits: commits.load(Ordering::Relaxed),
+            rollbacks: rollbacks.load(Ordering::Relaxed),
+            lock_waits: lock_waits.load(Ordering::Relaxed),
+            deadlocks: deadlocks.load(Ordering::Relaxed),
+            spills: spills.load(Ordering::Relaxed),
+            versions_collected: versions_collected.load(Ordering::Relaxed),
+            waiting_now: self.shared.locks.waiting() as u64,
+        }
+    }
+
+    /// Removes what no snapshot can see any more, in all of the data rather than where writes are known to have
+    /// left garbage. Returns how many versions went.
+    ///
+    /// # Errors
+    /// When the shard fails.
+    pub async fn collect_garbage(&self) -> Result<u64> {
+        crate::gc::full_pass(&self.shared).await
+    }
+}
+
+impl Shared {
+    /// The shard that holds an encoded key.
+    pub(crate) fn shard_for(&self, encoded: &[u8]) -> Result<&Arc<Shard>> {
+        self.node.shard_for(encoded).ok_or(KvError::Corrupt("no shard holds a key"))
+    }
+
+    /// The shard of this crate's own records, which also holds every row as long as there is one data shard.
+    pub(crate) fn record_shard(&self) -> Result<&Arc<Shard>> {
+        self.shard_for(&encoding::RECEIPTS.0)
+    }
+
+    pub(crate) fn check_running(&self) -> Result<()> {
+        if self.stopped.load(Ordering::SeqCst) { Err(KvError::ShuttingDown) } else { Ok(()) }
+    }
+
+    /// A commit's fate is unknown: nothing may be read or locked here until a restart has replayed the log.
+    pub(crate) fn stop(&self) {
+        if !self.stopped.swap(true, Ordering::SeqCst) {
+            tracing::error!("the outcome of a commit is unknown; the store serves no more requests");
+        }
+    }
+
+    /// Proposes a command, again when its shard just had no leader here.
+    pub(crate) async fn propose(&self, shard: &Arc<Shard>, command: Command) -> Result<()> {
+        shard.propose(command).await?;
+        Ok(())
+    }
+
+    /// Takes from the store what memory must know: the newest timestamps, and the spilled transactions.
+    fn recover(&self) -> Result<()> {
+        let view = self.record_shard()?.read();
+        let (start, end) = encoding::RECEIPTS;
+        let range = |start: [u8; 2], end: [u8; 2]| CursorOptions::range(start.to_vec(), end.to_vec());
+        let mut cursor = view.cursor(range(start, end))?;
+        if cursor.seek_to_last()? {
+            let newest = encoding::receipt_ts(cursor.key())?;
+            self.last_commit.store(newest.as_u64(), Ordering::SeqCst);
+            self.clock.forward(newest);
+        }
+        let (start, end) = encoding::RECORDS;
+        let mut cursor = view.cursor(range(start, end))?;
+        let mut more = cursor.seek_to_first()?;
+        while more {
+            let txn = encoding::record_txn(cursor.key())?;
+            let record = Record::decode(cursor.value())?;
+            self.clock.forward(Timestamp::from_u64(txn.0).max(record.commit_ts));
+            match record.status {
+                RecordStatus::Committed => self.spilled.load(txn, record.commit_ts, record.ignored),
+                // Cut off by the crash: its versions are garbage now.
+                RecordStatus::Pending | RecordStatus::Staging => self.garbage.abandoned(txn),
+            }
+            more = cursor.next()?;
+        }
+        Ok(())
+    }
+
+    /// Looks twice for circles of waits, and ends one wait of each.
+    fn break_deadlocks(&self) {
+        let first = find_cycles(&self.locks.wait_edges());
+        if first.is_empty() {
+            return;
+        }
+        let again = self.locks.wait_edges();
+        let still_there = |edge: &WaitEdge| {
+            again.iter().any(|other| other.wait_id == edge.wait_id && other.blocker == edge.blocker)
+        };
+        for cycle in first.into_iter().filter(|cycle| cycle.iter().all(still_there)) {
+            // The wait that closed the circle is the youngest: least is lost with it.
+            let Some(victim) = cycle.iter().enumerate().max_by_key(|(_, edge)| edge.wait_id) else {
+                continue;
+            };
+            let ordered: Vec<_> = cycle[victim.0..].iter().chain(&cycle[..victim.0]).collect();
+            let waits = ordered.iter().map(|edge| DeadlockWait {
+                session: edge.waiter.session,
+                mode: edge.mode.name(),
+                target: edge.name.target(),
+                blocked_by: edge.blocker.session,
+                blocking_transaction: edge.blocker.txn,
+            });
+            let report = Arc::new(DeadlockReport { waits: waits.collect() });
+            if self.locks.abort_wait(ordered[0], report) {
+                self.counters.deadlocks.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// A put of a command.
+pub(crate) fn put(key: &[u8], value: Vec<u8>) -> (Bytes, Bytes) {
+    (Bytes::copy_from_slice(key), Bytes::from(value))
+}

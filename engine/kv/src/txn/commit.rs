@@ -1,0 +1,223 @@
+//! Commit.
+//!
+//! ```text
+//!   one round    register the keys as pending -> take the commit timestamp -> (check the reads)
+//!                -> one command: versions + receipt, valid in the term of the locks
+//!                -> applied: no longer pending, locks handed over
+//!
+//!   spilled      spill the rest -> take the commit timestamp -> one command: record + receipt
+//! ```
+//!
+//! The receipt says that the transaction was committed at this timestamp. When the reply to a proposal is lost,
+//! it is looked for behind a barrier: either it is there, or the command will never be applied.
+//!
+//! A commit that has been proposed runs to its end even if the caller's future is dropped: the rest of it
+//! goes on as a task.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use shardforge_consensus::{Command, ConsensusError};
+
+use super::serializable::ReadSpans;
+use super::{Phase, Transaction};
+use crate::buffer::WriteBuffer;
+use crate::encoding;
+use crate::error::{KvError, Result};
+use crate::locks::{HeldLock, Owner};
+use crate::pending::PendingCommit;
+use crate::record::{Record, RecordStatus};
+use crate::snapshots::SnapshotSlot;
+use crate::store::{Shared, put};
+use crate::time::Timestamp;
+use crate::types::{CommitInfo, IsolationLevel, TxnId};
+
+/// Format version of a receipt's value.
+const RECEIPT_FORMAT: u8 = 1;
+
+/// A transaction's parts on the way through its commit. Dropped, it releases what it holds.
+struct Commit {
+    shared: Arc<Shared>,
+    txn: TxnId,
+    owner: Owner,
+    slot: Option<SnapshotSlot>,
+    locks: Vec<HeldLock>,
+    read_ts: Timestamp,
+    /// What has to hold still, of a SERIALIZABLE transaction.
+    reads: Option<ReadSpans>,
+    term: Option<u64>,
+    spilled: bool,
+}
+
+impl Transaction {
+    /// Commits the transaction. When this returns, the commit is durable and every later snapshot shows it.
+    ///
+    /// # Errors
+    /// When it fails the transaction is rolled back, except for [`KvError::Ambiguous`].
+    pub async fn commit(&self) -> Result<CommitInfo> {
+        let whole = self.core.lock().buffer.size_bytes() <= self.shared.options.transaction_memory_bytes_max;
+        if self.core.lock().spilled || !whole {
+            if let Err(error) = self.spill_all().await {
+                self.abandon();
+                return Err(error);
+            }
+        }
+        let (commit, buffer) = {
+            let mut core = self.active()?;
+            core.phase = Phase::Ended;
+            let reads = std::mem::take(&mut core.reads);
+            let commit = Commit {
+                shared: Arc::clone(&self.shared),
+                txn: self.id,
+                owner: self.owner,
+                slot: core.slot.take(),
+                locks: std::mem::take(&mut core.locks),
+                read_ts: core.read_ts,
+                reads: (self.options.isolation == IsolationLevel::Serializable).then_some(reads),
+                term: core.term,
+                spilled: core.spilled,
+            };
+            (commit, std::mem::take(&mut core.buffer))
+        };
+        if !commit.spilled && buffer.is_empty() {
+            return Ok(CommitInfo { commit_ts: commit.read_ts });
+        }
+        let runtime = self.shared.runtime.clone();
+        let finish = |future| runtime.spawn("commit of a closed session", future);
+        ToTheEnd { future: Some(Box::pin(commit.run(buffer))), finish: Some(finish) }.await
+    }
+}
+
+impl Commit {
+    async fn run(self, buffer: WriteBuffer) -> Result<CommitInfo> {
+        let pending = PendingCommit::new(self.txn, buffer.into_final());
+        let shared = Arc::clone(&self.shared);
+        if self.spilled {
+            shared.spilled.committing(self.txn, &pending);
+        }
+        shared.pending.register(&pending);
+        let commit_ts = shared.clock.now();
+        pending.choose(commit_ts);
+        let outcome = self.replicate(&pending, commit_ts).await;
+        match &outcome {
+            Ok(()) => {
+                shared.last_commit.fetch_max(commit_ts.as_u64(), Ordering::SeqCst);
+                shared.counters.commits.fetch_add(1, Ordering::Relaxed);
+                if self.spilled {
+                    shared.spilled.committed(self.txn, commit_ts);
+                }
+            }
+            Err(error) => {
+                shared.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
+                if error.is_ambiguous() {
+                    shared.stop();
+                } else if self.spilled {
+                    shared.spilled.remove(self.txn);
+                    shared.garbage.abandoned(self.txn);
+                }
+            }
+        }
+        pending.finish(outcome.is_ok());
+        shared.pending.unregister(&pending);
+        if outcome.is_ok() {
+            shared.garbage.superseded(&pending, commit_ts, self.spilled);
+        }
+        outcome.map(|()| CommitInfo { commit_ts })
+    }
+
+    async fn replicate(&self, pending: &PendingCommit, commit_ts: Timestamp) -> Result<()> {
+        if let Some(reads) = &self.reads {
+            self.shared.validate_reads(self.txn, reads, self.read_ts, commit_ts).await?;
+        }
+        let receipt = Bytes::copy_from_slice(&encoding::receipt_key(commit_ts, self.txn));
+        let mut puts = encode_writes(pending.writes(), commit_ts);
+        puts.push((receipt.clone(), Bytes::from_static(&[RECEIPT_FORMAT])));
+        if self.spilled {
+            let ignored = self.shared.spilled.ignored(self.txn);
+            let record = Record { status: RecordStatus::Committed, commit_ts, ignored };
+            puts.push(put(&encoding::record_key(self.txn), record.encode()));
+        }
+        let shard = self.shared.record_shard()?;
+        let command = Command { expected_term: self.term, puts, ..Command::default() };
+        match shard.propose(command).await {
+            Ok(_) => Ok(()),
+            Err(ConsensusError::Ambiguous { .. }) => {
+                shard.barrier().await.map_err(|_| KvError::Ambiguous)?;
+                let applied = shard.read().get(&receipt).map_err(|_| KvError::Ambiguous)?.is_some();
+                if applied { Ok(()) } else { Err(KvError::LocksLost) }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Commit {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.shared.snapshots.release(slot);
+        }
+        for lock in &self.locks {
+            self.shared.locks.release(lock, self.owner);
+        }
+    }
+}
+
+/// The versions that a commit writes. All values share one allocation, and all keys another.
+fn encode_writes(writes: &[(Bytes, Option<Bytes>)], commit_ts: Timestamp) -> Vec<(Bytes, Bytes)> {
+    let bytes = writes.iter().map(|(key, value)| {
+        // Escapes make a key longer; a guess that is too low costs a reallocation.
+        key.len() + 32 + encoding::version_value_bytes(value.as_deref())
+    });
+    let mut arena = BytesMut::with_capacity(bytes.sum());
+    let mut puts = Vec::with_capacity(writes.len() + 2);
+    for (key, value) in writes {
+        let mut encoded = encoding::row_prefix(key);
+        encoding::push_suffix(&mut encoded, commit_ts);
+        arena.extend_from_slice(&encoded);
+        let key = arena.split().freeze();
+        encoding::push_version_value(&mut arena, value.as_deref());
+        puts.push((key, arena.split().freeze()));
+    }
+    puts
+}
+
+/// Polls a future; when it is dropped before the future is done, hands the rest to `finish`.
+struct ToTheEnd<T, F, R>
+where
+    F: FnOnce(BoxFuture<'static, T>) -> R,
+{
+    future: Option<BoxFuture<'static, T>>,
+    finish: Option<F>,
+}
+
+impl<T, F, R> Future for ToTheEnd<T, F, R>
+where
+    F: FnOnce(BoxFuture<'static, T>) -> R + Unpin,
+{
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        let polled = future.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.future = None;
+        }
+        polled
+    }
+}
+
+impl<T, F, R> Drop for ToTheEnd<T, F, R>
+where
+    F: FnOnce(BoxFuture<'static, T>) -> R,
+{
+    fn drop(&mut self) {
+        if let (Some(future), Some(finish)) = (self.future.take(), self.finish.take()) {
+            finish(future);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Locks of rows and objects.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::Transaction;
+use crate::encoding;
+use crate::error::{KvError, Result};
+use crate::locks::{HeldLock, LockMode, LockName, Owner, Request};
+use crate::mvcc::{Obstacle, Reader, SeenVersion};
+use crate::store::Shared;
+use crate::time::Timestamp;
+use crate::types::{IsolationLevel, LockOutcome, LockStrength, ObjectId, ObjectLockMode, WaitPolicy};
+
+impl Transaction {
+    /// Locks a row, whether it exists or not, and returns what it is now: the transaction's own newest write,
+    /// or the newest committed value, which may be newer than the snapshot (`changed`). READ COMMITTED callers
+    /// then check whether the row still qualifies. Held to the end of the transaction, or of the savepoint.
+    ///
+    /// # Errors
+    /// `LockTimeout`, `LockNotAvailable` and `Deadlock` when the lock was not got; `SerializationFailure` under
+    /// REPEATABLE READ and above when the row has changed since the snapshot; those of [`Transaction::get`].
+    pub async fn lock(&self, key: &[u8], strength: LockStrength, policy: WaitPolicy) -> Result<LockOutcome> {
+        self.spill_if_large().await?;
+        if let Some(outcome) = self.own_spilled(key)? {
+            return Ok(outcome);
+        }
+        self.acquire(LockName::row(key), LockMode::Row(strength), policy).await?;
+        let (own, read_ts) = {
+            let mut core = self.active()?;
+            self.remember_term(&mut core)?;
+            if core.slot.is_none() {
+                self.take_snapshot(&mut core);
+            }
+            (core.buffer.get(key, u32::MAX).cloned(), core.read_ts)
+        };
+        if let Some(current) = own {
+            return Ok(LockOutcome { current, changed: false, own: true });
+        }
+        let newest = self.newest_under_lock(key, policy).await?;
+        let changed = newest.as_ref().is_some_and(|version| version.commit_ts > read_ts);
+        if changed && self.options.isolation != IsolationLevel::ReadCommitted {
+            return Err(KvError::SerializationFailure);
+        }
+        Ok(LockOutcome { current: newest.and_then(|version| version.value), changed, own: false })
+    }
+
+    /// Locks several rows, in the order of the keys given; give them in ascending order to keep clear of
+    /// deadlocks.
+    ///
+    /// # Errors
+    /// As [`Transaction::lock`]; the locks taken before stay.
+    pub async fn lock_many(
+        &self,
+        keys: &[Bytes],
+        strength: LockStrength,
+        policy: WaitPolicy,
+    ) -> Result<Vec<LockOutcome>> {
+        let mut outcomes = Vec::with_capacity(keys.len());
+        for key in keys {
+            outcomes.push(self.lock(key, strength, policy).await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Locks an object in one of PostgreSQL's table lock modes. Taking a mode that is held costs next to
+    /// nothing. Held to the end of the transaction, or of the savepoint.
+    ///
+    /// # Errors
+    /// `LockTimeout`, `LockNotAvailable`, `Deadlock`.
+    pub async fn lock_object(
+        &self,
+        object: ObjectId,
+        mode: ObjectLockMode,
+        policy: WaitPolicy,
+    ) -> Result<()> {
+        self.acquire(LockName::Object(object), LockMode::Object(mode), policy).await
+    }
+
+    async fn acquire(&self, name: LockName, mode: LockMode, policy: WaitPolicy) -> Result<()> {
+        let Some(mut lock) = self.shared.acquire(name, mode, self.owner, policy).await? else {
+            return Ok(());
+        };
+        match self.active() {
+            Ok(mut core) => {
+                lock.position = core.next_lock_position;
+                core.next_lock_position += 1;
+                core.locks.push(lock);
+                Ok(())
+            }
+            Err(ended) => {
+                self.shared.locks.release(&lock, self.owner);
+                Err(ended)
+            }
+        }
+    }
+
+    /// A row that the transaction itself has spilled stands for its lock.
+    fn own_spilled(&self, key: &[u8]) -> Result<Option<LockOutcome>> {
+        let core = self.active()?;
+        if !core.spilled {
+            return Ok(None);
+        }
+        if let Some(own) = core.buffer.get(key, u32::MAX) {
+            return Ok(Some(LockOutcome { current: own.clone(), changed: false, own: true }));
+        }
+        drop(core);
+        let found = self.newest_reader().get(self.shared.shard_for(&encoding::ROWS_START)?.read(), key)?;
+        Ok(match found {
+            Ok(Some(SeenVersion { commit_ts: Timestamp::MAX, value })) => {
+                Some(LockOutcome { current: value, changed: false, own: true })
+            }
+            Ok(_) | Err(_) => None,
+        })
+    }
+
+    fn newest_reader(&self) -> Reader<'_> {
+        let spilled = self.core.lock().spilled;
+        Reader {
+            spilled: &self.shared.spilled,
+            read_ts: Timestamp::MAX,
+            own: spilled.then(|| self.own_spill(u32::MAX)),
+            under_lock: true,
+        }
+    }
+
+    /// The newest version of a row whose lock is held. Whoever held it before has been applied.
+    async fn newest_under_lock(&self, key: &[u8], policy: WaitPolicy) -> Result<Option<SeenVersion>> {
+        loop {
+            self.shared.check_running()?;
+            let found = {
+                let shard = self.shared.shard_for(&encoding::ROWS_START)?;
+                self.newest_reader().get(shard.read(), key)?
+            };
+            match found {
+                Ok(version) => return Ok(version),
+                Err(Obstacle::Commit(commit)) => {
+                    commit.wait().await;
+                }
+                Err(Obstacle::Transaction(txn)) => {
+                    // It left the lock table when it spilled the row: wait for its end.
+                    let name = LockName::Transaction(txn);
+                    let ended = self.shared.acquire(name, LockMode::Ended, self.owner, policy).await?;
+                    if let Some(lock) = ended {
+                        self.shared.locks.release(&lock, self.owner);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Takes a lock for an owner; `None` when the owner has it already.
+    pub(crate) async fn acquire(
+        &self,
+        name: LockName,
+        mode: LockMode,
+        owner: Owner,
+        policy: WaitPolicy,
+    ) -> Result<Option<HeldLock>> {
+        let wait = matches!(policy, WaitPolicy::Wait(_));
+        match self.locks.acquire(name, mode, owner, wait) {
+            Request::Held => Ok(None),
+            Request::Granted(lock) => Ok(Some(lock)),
+            Request::Refused => Err(KvError::LockNotAvailable),
+            Request::Waiting(waiting) => {
+                self.counters.lock_waits.fetch_add(1, Ordering::Relaxed);
+                let lock = match policy {
+                    WaitPolicy::Wait(Some(limit)) => {
+                        self.runtime.timeout(limit, waiting).await.unwrap_or(Err(KvError::LockTimeout))?
+                    }
+                    WaitPolicy::Wait(None) | WaitPolicy::NoWait | WaitPolicy::SkipLocked => waiting.await?,
+                };
+                Ok(Some(lock))
+            }
+        }
+    }
+}

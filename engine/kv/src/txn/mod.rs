@@ -1,0 +1,391 @@
+//! Transactions.
+//!
+//! ```text
+//!   mod.rs            the transaction: statements, writes, savepoints, its end
+//!   read.rs           get, multi_get, scan
+//!   lock.rs           row and object locks
+//!   commit.rs         one-round commit, and the commit of a spilled transaction
+//!   spill.rs          writes that outgrow memory
+//!   serializable.rs   what a SERIALIZABLE transaction has read, and whether it still holds at commit
+//! ```
+//!
+//! A transaction belongs to one session, which uses it one call at a time; all methods take `&self`, so that
+//! it can be shared with the operators of a plan. Its state is behind a mutex of its own, never held across
+//! an `.await`.
+//!
+//! Commands number what the transaction does: each statement is a command, and each savepoint starts one. Own
+//! writes are seen, undone and ignored by command number.
+
+mod commit;
+mod lock;
+mod read;
+mod serializable;
+mod spill;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+
+use crate::buffer::WriteBuffer;
+use crate::error::{KvError, Result};
+use crate::limits::KEY_BYTES_MAX;
+use crate::locks::{HeldLock, Owner};
+use crate::snapshots::SnapshotSlot;
+use crate::store::Shared;
+use crate::time::Timestamp;
+use crate::types::{IsolationLevel, Snapshot, TxnId, TxnOptions, Visibility};
+use serializable::ReadSpans;
+
+/// A transaction. Dropping it rolls it back.
+pub struct Transaction {
+    shared: Arc<Shared>,
+    id: TxnId,
+    options: TxnOptions,
+    owner: Owner,
+    core: Mutex<Core>,
+}
+
+/// Where [`Transaction::rollback_to`] goes back to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Savepoint {
+    id: u64,
+}
+
+/// A snapshot kept alive for a cursor or a suspended portal; see [`Transaction::hold_snapshot`].
+pub struct HeldSnapshot {
+    shared: Arc<Shared>,
+    snapshot: Snapshot,
+    slot: Option<SnapshotSlot>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Active,
+    Ended,
+}
+
+struct SavepointMark {
+    id: u64,
+    /// The first command after it.
+    command: u32,
+    /// The first lock after it.
+    lock_position: u64,
+}
+
+struct Core {
+    phase: Phase,
+    slot: Option<SnapshotSlot>,
+    read_ts: Timestamp,
+    command: u32,
+    buffer: WriteBuffer,
+    /// In the order they were taken.
+    locks: Vec<HeldLock>,
+    next_lock_position: u64,
+    savepoints: Vec<SavepointMark>,
+    next_savepoint: u64,
+    /// Whether some of its writes are provisional versions in the store.
+    spilled: bool,
+    /// The term in which the first lock or write was made.
+    term: Option<u64>,
+    /// Commands before which a held snapshot looks.
+    held_commands: Vec<u32>,
+    reads: ReadSpans,
+}
+
+/// What a read sees: commits up to a timestamp, own writes of commands below a number.
+#[derive(Clone, Copy, Debug)]
+struct View {
+    read_ts: Timestamp,
+    command: u32,
+    spilled: bool,
+}
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("id", &self.id)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transaction {
+    pub(crate) fn new(shared: Arc<Shared>, options: TxnOptions) -> Self {
+        let id = TxnId(shared.clock.now().as_u64());
+        // Without a session of its own a transaction is one; ids lie far above sessions' numbers.
+        let session = if options.session == 0 { id.0 } else { options.session };
+        let core = Core {
+            phase: Phase::Active,
+            slot: None,
+            read_ts: Timestamp::MIN,
+            command: 0,
+            buffer: WriteBuffer::default(),
+            locks: Vec::new(),
+            // 0 is the position of the lock that a spilled transaction holds on itself.
+            next_lock_position: 1,
+            savepoints: Vec::new(),
+            next_savepoint: 0,
+            spilled: false,
+            term: None,
+            held_commands: Vec::new(),
+            reads: ReadSpans::default(),
+        };
+        Self { shared, id, options, owner: Owner { session, txn: Some(id) }, core: Mutex::new(core) }
+    }
+
+    /// The transaction's id.
+    #[must_use]
+    pub fn id(&self) -> TxnId {
+        self.id
+    }
+
+    /// What it was begun with.
+    #[must_use]
+    pub fn options(&self) -> TxnOptions {
+        self.options
+    }
+
+    /// Whether it has written anything.
+    #[must_use]
+    pub fn has_writes(&self) -> bool {
+        let core = self.core.lock();
+        core.spilled || !core.buffer.is_empty()
+    }
+
+    /// Begins a statement: a new command, and under READ COMMITTED a new snapshot. Returns what it sees.
+    pub fn begin_statement(&self) -> Snapshot {
+        let mut core = self.core.lock();
+        core.command = core.command.saturating_add(1);
+        match &core.slot {
+            Some(slot) if self.options.isolation == IsolationLevel::ReadCommitted => {
+                core.read_ts = self.shared.snapshots.renew(slot, &self.shared.clock);
+            }
+            Some(_) => {}
+            None => self.take_snapshot(&mut core),
+        }
+        Snapshot { read_ts: core.read_ts, command: core.command }
+    }
+
+    /// What the current statement sees.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut core = self.core.lock();
+        if core.slot.is_none() {
+            self.take_snapshot(&mut core);
+        }
+        Snapshot { read_ts: core.read_ts, command: core.command }
+    }
+
+    /// Keeps what the current statement sees readable after it, by [`Visibility::At`]: for cursors and
+    /// suspended portals.
+    #[must_use]
+    pub fn hold_snapshot(&self) -> HeldSnapshot {
+        let snapshot = self.snapshot();
+        let mut core = self.core.lock();
+        core.held_commands.push(snapshot.command);
+        core.held_commands.sort_unstable();
+        let slot = self.shared.snapshots.share(self.id.0, snapshot.read_ts);
+        HeldSnapshot { shared: Arc::clone(&self.shared), snapshot, slot: Some(slot) }
+    }
+
+    /// Sets a row. The caller holds the lock that guards it: the row's own, or the one of the row that it is
+    /// derived from. Buffered until commit.
+    ///
+    /// # Errors
+    /// When the transaction has ended or is read only, or the key is too long.
+    pub fn put(&self, key: Bytes, value: Bytes) -> Result<()> {
+        self.write(key, Some(value))
+    }
+
+    /// Deletes a row; otherwise as [`Transaction::put`].
+    ///
+    /// # Errors
+    /// As [`Transaction::put`].
+    pub fn delete(&self, key: Bytes) -> Result<()> {
+        self.write(key, None)
+    }
+
+    fn write(&self, key: Bytes, value: Option<Bytes>) -> Result<()> {
+        if self.options.read_only {
+            return Err(KvError::InvalidState("cannot write in a read-only transaction"));
+        }
+        if key.len() > KEY_BYTES_MAX {
+            return Err(KvError::KeyTooLong(key.len()));
+        }
+        let mut core = self.active()?;
+        self.remember_term(&mut core)?;
+        let Core { buffer, savepoints, held_commands, command, .. } = &mut *core;
+        let mut boundaries: SmallVec<[u32; 8]> = savepoints.iter().map(|mark| mark.command).collect();
+        boundaries.extend_from_slice(held_commands);
+        boundaries.push(*command);
+        buffer.write(key, value, *command, &boundaries);
+        Ok(())
+    }
+
+    /// Marks a point to which [`Transaction::rollback_to`] can go back. Between statements: what a statement
+    /// wrote before it is then seen by the rest of the statement.
+    pub fn savepoint(&self) -> Savepoint {
+        let mut core = self.core.lock();
+        core.command = core.command.saturating_add(1);
+        core.buffer.start_journal();
+        core.next_savepoint += 1;
+        let mark = SavepointMark {
+            id: core.next_savepoint,
+            command: core.command,
+            lock_position: core.next_lock_position,
+        };
+        let savepoint = Savepoint { id: mark.id };
+        core.savepoints.push(mark);
+        savepoint
+    }
+
+    /// Undoes all writes since the savepoint, releases the locks taken since, and forgets later savepoints. The
+    /// savepoint itself stays.
+    ///
+    /// # Errors
+    /// When the savepoint is gone or the transaction has ended.
+    pub fn rollback_to(&self, savepoint: &Savepoint) -> Result<()> {
+        let mut core = self.active()?;
+        let index = core.savepoint_index(savepoint)?;
+        core.savepoints.truncate(index + 1);
+        let SavepointMark { command, lock_position, .. } = core.savepoints[index];
+        core.buffer.undo_from(command);
+        if core.spilled {
+            self.shared.spilled.ignore(self.id, command, core.command);
+        }
+        core.command = core.command.saturating_add(1);
+        // Writes from here on must be undone by the next rollback to the same savepoint.
+        let kept = core.locks.partition_point(|lock| lock.position < lock_position);
+        let released = core.locks.split_off(kept);
+        drop(core);
+        self.release_locks(&released);
+        Ok(())
+    }
+
+    /// Forgets the savepoint and all later ones; what was done since stays.
+    ///
+    /// # Errors
+    /// When the savepoint is gone or the transaction has ended.
+    pub fn release(&self, savepoint: Savepoint) -> Result<()> {
+        let mut core = self.active()?;
+        let index = core.savepoint_index(&savepoint)?;
+        core.savepoints.truncate(index);
+        if core.savepoints.is_empty() {
+            core.buffer.end_journal();
+        }
+        Ok(())
+    }
+
+    /// Rolls the transaction back: its writes are gone, its locks released.
+    ///
+    /// # Errors
+    /// None today; a transaction with parts on other nodes will have to tell them.
+    #[allow(clippy::unused_async, reason = "parts of the transaction on other nodes will have to be told")]
+    pub async fn rollback(&self) -> Result<()> {
+        self.abandon();
+        Ok(())
+    }
+
+    /// The transaction's state, if it has not ended.
+    fn active(&self) -> Result<MutexGuard<'_, Core>> {
+        let core = self.core.lock();
+        match core.phase {
+            Phase::Active => Ok(core),
+            Phase::Ended => Err(KvError::InvalidState("the transaction has ended")),
+        }
+    }
+
+    fn take_snapshot(&self, core: &mut Core) {
+        let (slot, read_ts) =
+            self.shared.snapshots.acquire(self.id.0 ^ self.owner.session, &self.shared.clock);
+        core.slot = Some(slot);
+        core.read_ts = read_ts;
+    }
+
+    /// Notes the term in which the transaction's locks are valid.
+    fn remember_term(&self, core: &mut Core) -> Result<()> {
+        if core.term.is_none() {
+            core.term = Some(self.shared.record_shard()?.term());
+        }
+        Ok(())
+    }
+
+    /// What a read with this visibility sees.
+    fn view(&self, core: &mut Core, visibility: Visibility) -> View {
+        if core.slot.is_none() {
+            self.take_snapshot(core);
+        }
+        let (read_ts, command) = match visibility {
+            Visibility::Statement => (core.read_ts, core.command),
+            Visibility::Current => (core.read_ts, u32::MAX),
+            Visibility::Latest => (self.shared.clock.now(), u32::MAX),
+            Visibility::At(snapshot) => (snapshot.read_ts, snapshot.command),
+        };
+        View { read_ts, command, spilled: core.spilled }
+    }
+
+    fn release_locks(&self, locks: &[HeldLock]) {
+        for lock in locks {
+            self.shared.locks.release(lock, self.owner);
+        }
+    }
+
+    /// Ends the transaction without a commit.
+    fn abandon(&self) {
+        let mut core = self.core.lock();
+        if core.phase == Phase::Ended {
+            return;
+        }
+        core.phase = Phase::Ended;
+        let (slot, locks, spilled) = (core.slot.take(), std::mem::take(&mut core.locks), core.spilled);
+        core.buffer = WriteBuffer::default();
+        drop(core);
+        self.shared.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
+        if spilled {
+            self.shared.spilled.remove(self.id);
+            self.shared.garbage.abandoned(self.id);
+        }
+        if let Some(slot) = slot {
+            self.shared.snapshots.release(slot);
+        }
+        self.release_locks(&locks);
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+impl Core {
+    fn savepoint_index(&self, savepoint: &Savepoint) -> Result<usize> {
+        let found = self.savepoints.iter().position(|mark| mark.id == savepoint.id);
+        found.ok_or(KvError::InvalidState("the savepoint does not exist"))
+    }
+}
+
+impl HeldSnapshot {
+    /// What it sees; pass it as [`Visibility::At`].
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot
+    }
+}
+
+impl std::fmt::Debug for HeldSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HeldSnapshot").field("snapshot", &self.snapshot).finish_non_exhaustive()
+    }
+}
+
+impl Drop for HeldSnapshot {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.shared.snapshots.release(slot);
+        }
+    }
+}

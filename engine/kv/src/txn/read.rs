@@ -1,0 +1,160 @@
+//! Reads: the transaction's own writes over its snapshot.
+
+use bytes::Bytes;
+
+use super::{Transaction, View};
+use crate::encoding;
+use crate::error::{KvError, Result};
+use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ROWS_MAX};
+use crate::mvcc::{Obstacle, OwnSpill, Reader, RowCursor, SeenVersion};
+use crate::page::{PageLimits, read_page};
+use crate::types::{IsolationLevel, ScanPage, ScanRequest, Visibility};
+
+/// Pages of more rows than this are read ahead of, and past the block cache.
+const BULK_SCAN_ROWS: usize = 1_000;
+
+impl Transaction {
+    /// The value of a row.
+    ///
+    /// Does not yield unless a commit at or below the snapshot is just being applied to this row.
+    ///
+    /// # Errors
+    /// When the transaction has ended or the storage fails.
+    pub async fn get(&self, key: &[u8], visibility: Visibility) -> Result<Option<Bytes>> {
+        let view = {
+            let mut core = self.active()?;
+            let view = self.view(&mut core, visibility);
+            if let Some(own) = core.buffer.get(key, view.command) {
+                return Ok(own.clone());
+            }
+            if self.options.isolation == IsolationLevel::Serializable {
+                core.reads.add_key(key);
+            }
+            view
+        };
+        Ok(self.get_stored(key, view).await?.and_then(|version| version.value))
+    }
+
+    /// The values of several rows, in the order of the keys.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub async fn multi_get(&self, keys: &[Bytes], visibility: Visibility) -> Result<Vec<Option<Bytes>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        // One state for all of them, also where "latest" would move on.
+        let visibility = match visibility {
+            Visibility::Latest => {
+                let view = self.view(&mut *self.active()?, visibility);
+                Visibility::At(crate::types::Snapshot { read_ts: view.read_ts, command: view.command })
+            }
+            other => other,
+        };
+        for key in keys {
+            values.push(self.get(key, visibility).await?);
+        }
+        Ok(values)
+    }
+
+    /// A page of the rows in a range, with the transaction's own writes merged in.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub async fn scan(&self, request: ScanRequest) -> Result<ScanPage> {
+        let (start, end) = (&request.range.start, &request.range.end);
+        if start >= end {
+            return Ok(ScanPage::default());
+        }
+        let limits = PageLimits {
+            rows: if request.limit_rows == 0 { SCAN_PAGE_ROWS_MAX } else { request.limit_rows },
+            bytes: if request.limit_bytes == 0 { SCAN_PAGE_BYTES_MAX } else { request.limit_bytes },
+        };
+        let view = self.view(&mut *self.active()?, request.visibility);
+        let page = loop {
+            if let Some(commit) = self.shared.pending.blocking_range(start, end, view.read_ts) {
+                commit.wait().await;
+                self.shared.check_running()?;
+                continue;
+            }
+            match self.read_stored_page(&request, view, limits)? {
+                Ok(page) => break page,
+                Err(obstacle) => self.wait_for(obstacle).await?,
+            }
+        };
+        if self.options.isolation == IsolationLevel::Serializable {
+            let read = match &page.resume {
+                None => start.clone()..end.clone(),
+                Some(resume) if request.reverse => resume.clone()..end.clone(),
+                Some(resume) => start.clone()..resume.clone(),
+            };
+            self.active()?.reads.add_range(read);
+        }
+        Ok(page)
+    }
+
+    fn read_stored_page(
+        &self,
+        request: &ScanRequest,
+        view: View,
+        limits: PageLimits,
+    ) -> Result<std::result::Result<ScanPage, Obstacle>> {
+        let (start, end) = (&request.range.start[..], &request.range.end[..]);
+        let shard = self.shared.shard_for(&encoding::row_bound(start))?;
+        let bulk = limits.rows > BULK_SCAN_ROWS;
+        let reader = self.reader(view);
+        let stored = RowCursor::open(shard.read(), reader, start, end, request.reverse, bulk)?;
+        // The mutex is held for the page: its other users are calls of the same session.
+        let core = self.active()?;
+        let own = core.buffer.range(start, end, view.command);
+        if request.reverse {
+            read_page(stored, own.rev(), true, limits)
+        } else {
+            read_page(stored, own, false, limits)
+        }
+    }
+
+    /// The stored version of a row that a view shows: the snapshot's, or an own spilled one.
+    async fn get_stored(&self, key: &[u8], view: View) -> Result<Option<SeenVersion>> {
+        loop {
+            if let Some(commit) = self.shared.pending.blocking(key, view.read_ts) {
+                commit.wait().await;
+                self.shared.check_running()?;
+                continue;
+            }
+            let found = {
+                let shard = self.shared.shard_for(&[encoding::ROWS_START[0]])?;
+                self.reader(view).get(shard.read(), key)?
+            };
+            match found {
+                Ok(version) => return Ok(version),
+                Err(obstacle) => self.wait_for(obstacle).await?,
+            }
+        }
+    }
+
+    fn reader(&self, view: View) -> Reader<'_> {
+        Reader {
+            spilled: &self.shared.spilled,
+            read_ts: view.read_ts,
+            own: view.spilled.then(|| self.own_spill(view.command)),
+            under_lock: false,
+        }
+    }
+
+    /// How the transaction sees its own spilled writes of commands below `command`.
+    pub(super) fn own_spill(&self, command: u32) -> OwnSpill {
+        OwnSpill { txn: self.id, command, ignored: self.shared.spilled.ignored(self.id) }
+    }
+
+    /// Waits for what a read without a lock can meet: a commit.
+    async fn wait_for(&self, obstacle: Obstacle) -> Result<()> {
+        match obstacle {
+            Obstacle::Commit(commit) => {
+                commit.wait().await;
+                self.shared.check_running()
+            }
+            Obstacle::Transaction(_) => {
+                Err(KvError::InvalidState("a read without a lock met a running transaction"))
+            }
+        }
+    }
+}

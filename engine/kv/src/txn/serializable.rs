@@ -1,0 +1,147 @@
+//! What a SERIALIZABLE transaction has read, and whether it still holds at its commit.
+//!
+//! The transaction reads at its snapshot and commits later. It may commit if nothing that it read was changed
+//! in between: then it is as if it had done everything at its commit timestamp, and the transactions are as if
+//! they had run one after the other in the order of these.
+//!
+//! The check runs after the commit has registered its writes and taken its timestamp. Of two transactions that
+//! each read what the other writes, the one with the later timestamp therefore finds the other one, under way
+//! or applied, and fails; so no two can slip past each other.
+
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::encoding;
+use crate::error::{KvError, Result};
+use crate::limits::READ_SPANS_MAX;
+use crate::mvcc::{Obstacle, Reader, RowCursor, RowStep};
+use crate::store::Shared;
+use crate::time::Timestamp;
+use crate::types::TxnId;
+
+/// Key ranges that were read, rows that were looked for and not found included.
+#[derive(Debug, Default)]
+pub(super) struct ReadSpans(Vec<Range<Bytes>>);
+
+impl ReadSpans {
+    pub(super) fn add_key(&mut self, key: &[u8]) {
+        let mut end = BytesMut::with_capacity(key.len() + 1);
+        end.put_slice(key);
+        end.put_u8(0);
+        let end = end.freeze();
+        self.add_range(end.slice(..key.len())..end);
+    }
+
+    pub(super) fn add_range(&mut self, range: Range<Bytes>) {
+        if let Some(last) = self.0.last_mut()
+            && last.start <= range.start
+            && range.start <= last.end
+        {
+            if last.end < range.end {
+                last.end = range.end;
+            }
+            return;
+        }
+        self.0.push(range);
+        if self.0.len() > READ_SPANS_MAX {
+            self.merge();
+        }
+    }
+
+    /// Joins what overlaps; when that does not help, neighbours, which claims to have read what lies between:
+    /// a failure more than necessary is allowed, one less is not.
+    fn merge(&mut self) {
+        self.0.sort_unstable_by(|left, right| left.start.cmp(&right.start));
+        let mut merged: Vec<Range<Bytes>> = Vec::with_capacity(self.0.len());
+        for span in self.0.drain(..) {
+            match merged.last_mut() {
+                Some(last) if span.start <= last.end => last.end = span.end.max(last.end.clone()),
+                _ => merged.push(span),
+            }
+        }
+        if merged.len() > READ_SPANS_MAX / 2 {
+            merged = merged
+                .chunks(2)
+                .map(|pair| pair[0].start.clone()..pair[pair.len() - 1].end.clone())
+                .collect();
+        }
+        self.0 = merged;
+    }
+}
+
+impl Shared {
+    /// Checks that no other transaction changed what was read at `read_ts` before `commit_ts`.
+    pub(super) async fn validate_reads(
+        &self,
+        txn: TxnId,
+        reads: &ReadSpans,
+        read_ts: Timestamp,
+        commit_ts: Timestamp,
+    ) -> Result<()> {
+        for span in &reads.0 {
+            // A commit under way below ours may fail yet; it waits for none above it, so this ends.
+            let below = commit_ts.before();
+            while let Some(commit) = self.pending.blocking_range(&span.start, &span.end, below) {
+                commit.wait().await;
+                self.check_running()?;
+            }
+            while let Some(obstacle) = self.changed_in(txn, span, read_ts, below)? {
+                obstacle.wait().await;
+                self.check_running()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails when a version in the span was committed after `read_ts` and at or before `below`. Returns a
+    /// commit to wait for, if one is in the way.
+    fn changed_in(
+        &self,
+        txn: TxnId,
+        span: &Range<Bytes>,
+        read_ts: Timestamp,
+        below: Timestamp,
+    ) -> Result<Option<std::sync::Arc<crate::pending::PendingCommit>>> {
+        let shard = self.shard_for(&encoding::ROWS_START)?;
+        let view = shard.read();
+        let reader = Reader { spilled: &self.spilled, read_ts: below, own: None, under_lock: false };
+        let mut versions = RowCursor::open(view, reader, &span.start, &span.end, false, false)?;
+        loop {
+            match versions.next_change(txn, read_ts)? {
+                RowStep::End => return Ok(None),
+                RowStep::Row | RowStep::Pause => return Err(KvError::ReadWriteConflict),
+                RowStep::Blocked(Obstacle::Commit(commit)) if commit.txn() != txn => return Ok(Some(commit)),
+                // Its own provisional versions, which it is committing.
+                RowStep::Blocked(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_stay_few_and_cover_what_was_read() {
+        let mut reads = ReadSpans::default();
+        for index in 0..20_000_u32 {
+            reads.add_key(&index.wrapping_mul(2_654_435_761).to_be_bytes());
+        }
+        assert!(reads.0.len() <= READ_SPANS_MAX);
+        for index in 0..20_000_u32 {
+            let key = Bytes::copy_from_slice(&index.wrapping_mul(2_654_435_761).to_be_bytes());
+            assert!(reads.0.iter().any(|span| span.contains(&key)));
+        }
+    }
+
+    #[test]
+    fn successive_pages_are_one_span() {
+        let mut reads = ReadSpans::default();
+        let key = |text: &'static str| Bytes::from_static(text.as_bytes());
+        reads.add_range(key("a")..key("c"));
+        reads.add_range(key("c")..key("f"));
+        assert_eq!(reads.0, [key("a")..key("f")]);
+    }
+}

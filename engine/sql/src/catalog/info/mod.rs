@@ -1,0 +1,27 @@
+//! What PostgreSQL's catalog functions tell of objects: `pg_get_indexdef`, `obj_description` and their like, as pure
+//! functions over a snapshot.
+//!
+//! * [`definitions`]: the SQL that would make an index, a constraint, a view.
+//! * [`expressions`]: what can be said of an expression that is kept as SQL text.
+//! * [`comments`]: COMMENT ON.
+//! * [`privileges`]: `has_table_privilege` and the like.
+//!
+//! The SQL wrappers are in `func/`; names of types and the reg* types are there too.
+
+mod comments;
+mod definitions;
+mod expressions;
+mod privileges;
+mod quote;
+
+pub use comments::{column_comment, comment, shared_comment};
+pub use definitions::{
+    column_default, constraint_definition, index_column_definition, index_definition, role_name,
+    view_definition,
+};
+pub use expressions::{expression_name, pretty_expression, referenced_columns};
+pub use privileges::{PrivilegeTarget, has_privileges, parse_privileges};
+pub use quote::quote_identifier;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! What is going on: sessions, locks, prepared statements, cursors and counters.
+
+use shardforge_types::{Datum, Oid, oid};
+
+use super::relations::user_tables;
+use super::rows::array;
+use super::sequences::{role_name, schema_name};
+use super::{Producer, Rows, SystemScan};
+use crate::catalog::TableDesc;
+
+pub(super) const PRODUCERS: &[(&str, Producer)] = &[
+    ("pg_stat_activity", pg_stat_activity),
+    ("pg_locks", pg_locks),
+    ("pg_prepared_statements", pg_prepared_statements),
+    ("pg_cursors", pg_cursors),
+    ("pg_stat_all_tables", pg_stat_tables),
+    ("pg_stat_user_tables", pg_stat_tables),
+    ("pg_stat_all_indexes", pg_stat_indexes),
+    ("pg_stat_user_indexes", pg_stat_indexes),
+    ("pg_statio_all_tables", pg_statio_tables),
+    ("pg_statio_user_tables", pg_statio_tables),
+    ("pg_stat_database", pg_stat_database),
+];
+
+fn pg_stat_activity(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    let time = |micros: Option<i64>| micros.map(Datum::Timestamptz);
+    for a in scan.session.activity() {
+        let database = scan.catalog.cluster.databases.get(&a.database);
+        rows.push(|r| {
+            r.set("datid", a.database).set("datname", database.map(|d| &d.name)).set("pid", a.pid);
+            r.set("usesysid", a.user).set("usename", role_name(scan, a.user));
+            r.set("application_name", &a.application_name).set("client_addr", a.client_addr.as_ref());
+            r.set("client_port", a.client_port).set("backend_start", time(Some(a.backend_start)));
+            r.set("xact_start", time(a.xact_start)).set("query_start", time(a.query_start));
+            r.set("state_change", time(a.state_change)).set("state", a.state).set("query", &a.query);
+            r.set("wait_event_type", a.wait_event.map(|w| w.0)).set("wait_event", a.wait_event.map(|w| w.1));
+            r.set("backend_type", "client backend");
+        });
+    }
+}
+
+fn pg_locks(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    for lock in scan.session.locks() {
+        rows.push(|r| {
+            r.set("locktype", lock.locktype)
+                .set("database", scan.catalog.database)
+                .set("relation", lock.relation);
+            if let Some((class, object, sub)) = lock.advisory {
+                r.set("classid", Oid(class)).set("objid", Oid(object)).set("objsubid", sub);
+            }
+            r.set("pid", lock.pid).set("mode", lock.mode).set("granted", lock.granted).set("fastpath", false);
+            r.set("waitstart", lock.wait_start.map(Datum::Timestamptz));
+        });
+    }
+}
+
+fn pg_prepared_statements(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    let types = |types: &[Oid]| array(oid::REGTYPE, types.iter().map(|t| Datum::Oid(t.0)));
+    for s in scan.session.prepared_statements() {
+        rows.push(|r| {
+            r.set("name", &s.name).set("statement", &s.statement);
+            r.set("prepare_time", Datum::Timestamptz(s.prepare_time))
+                .set("parameter_types", types(&s.parameter_types));
+            r.set("result_types", s.result_types.as_deref().map(types)).set("from_sql", s.from_sql);
+            r.set("generic_plans", s.generic_plans).set("custom_plans", s.custom_plans);
+        });
+    }
+}
+
+fn pg_cursors(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    for c in scan.session.cursors() {
+        rows.push(|r| {
+            r.set("name", &c.name).set("statement", &c.statement).set("is_holdable", c.is_holdable);
+            r.set("is_binary", c.is_binary).set("is_scrollable", c.is_scrollable);
+            r.set("creation_time", Datum::Timestamptz(c.creation_time));
+        });
+    }
+}
+
+fn hinted_tables<'a>(scan: &SystemScan<'a>) -> impl Iterator<Item = &'a TableDesc> {
+    user_tables(scan, "relid").into_iter().filter(|t| scan.may_be_name("relname", &t.name))
+}
+
+fn pg_stat_tables(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    for table in hinted_tables(scan) {
+        let counted = scan.session.table_activity(table.oid);
+        #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
+        let live =
+            scan.catalog.stats.get(&table.oid).map_or(counted.inserted - counted.deleted, |s| s.rows as i64);
+        rows.push(|r| {
+            r.set("relid", table.oid)
+                .set("schemaname", schema_name(scan, table.schema))
+                .set("relname", &table.name);
+            r.set("seq_scan", counted.seq_scan).set("seq_tup_read", counted.seq_tup_read);
+            r.set("idx_scan", counted.idx_scan).set("idx_tup_fetch", counted.idx_tup_fetch);
+            r.set("n_tup_ins", counted.inserted)
+                .set("n_tup_upd", counted.updated)
+                .set("n_tup_del", counted.deleted);
+            r.set("n_live_tup", live.max(0))
+                .set("last_analyze", counted.last_analyze.map(Datum::Timestamptz));
+            r.set("analyze_count", counted.analyze_count);
+            let zeros = [
+                "n_tup_hot_upd",
+                "n_tup_newpage_upd",
+                "n_dead_tup",
+                "n_mod_since_analyze",
+                "n_ins_since_vacuum",
+            ];
+            for column in zeros.into_iter().chain(["vacuum_count", "autovacuum_count", "autoanalyze_count"]) {
+                r.set(column, 0i64);
+            }
+            for column in
+                ["total_vacuum_time", "total_autovacuum_time", "total_analyze_time", "total_autoanalyze_time"]
+            {
+                r.set(column, 0.0f64);
+            }
+        });
+    }
+}
+
+fn pg_stat_indexes(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    for table in hinted_tables(scan) {
+        for index in &table.indexes {
+            let counted = scan.session.table_activity(index.oid);
+            rows.push(|r| {
+                r.set("relid", table.oid).set("indexrelid", index.oid).set("relname", &table.name);
+                r.set("schemaname", schema_name(scan, table.schema)).set("indexrelname", &index.name);
+                r.set("idx_scan", counted.idx_scan).set("idx_tup_read", counted.seq_tup_read);
+                r.set("idx_tup_fetch", counted.idx_tup_fetch);
+            });
+        }
+    }
+}
+
+fn pg_statio_tables(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    for table in hinted_tables(scan) {
+        rows.push(|r| {
+            r.set("relid", table.oid)
+                .set("schemaname", schema_name(scan, table.schema))
+                .set("relname", &table.name);
+            for column in ["heap_blks_read", "heap_blks_hit", "idx_blks_read", "idx_blks_hit"] {
+                r.set(column, 0i64);
+            }
+        });
+    }
+}
+
+fn pg_stat_database(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    let sessions = scan.session.activity();
+    let mut databases: Vec<_> = scan.catalog.cluster.databases.values().collect();
+    databases.sort_unstable_by_key(|d| d.oid);
+    for database in databases {
+        let backends = sessions.iter().filter(|s| s.database == database.oid).count();
+        rows.push(|r| {
+            r.set("datid", database.oid).set("datname", &database.name);
+            r.set("numbackends", i32::try_from(backends).unwrap_or(i32::MAX));
+        });
+    }
+}

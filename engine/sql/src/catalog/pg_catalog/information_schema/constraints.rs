@@ -1,0 +1,164 @@
+//! Constraints and the columns that they are about.
+
+use shardforge_types::{Datum, Oid};
+
+use super::{Class, classes_by_oid, database, yes_or_no};
+use crate::catalog::builtin::system_relation;
+use crate::catalog::pg_catalog::views::{name_of, names};
+use crate::catalog::pg_catalog::{Rows, SystemScan};
+
+/// A constraint of a table, with the names of its columns.
+struct Constraint {
+    name: Datum,
+    schema: Datum,
+    kind: u8,
+    columns: Vec<Datum>,
+    deferrable: bool,
+    deferred: bool,
+    enforced: bool,
+    index: Datum,
+    expression: Datum,
+}
+
+/// Calls `each` with every constraint of the tables that the hints leave.
+fn for_each(scan: &SystemScan<'_>, mut each: impl FnMut(&Class, &Constraint)) {
+    let schemas = names(scan, "pg_namespace", "oid", "nspname");
+    let classes = classes_by_oid(scan);
+    let wanted = [
+        "conrelid",
+        "conname",
+        "connamespace",
+        "contype",
+        "conkey",
+        "condeferrable",
+        "condeferred",
+        "conenforced",
+        "conindid",
+        "conbin",
+    ];
+    let hint: Vec<_> =
+        scan.hint("constraint_name").map(|values| ("conname", values.to_vec())).into_iter().collect();
+    for row in scan.read("pg_constraint", &wanted, &hint) {
+        let [relation, name, schema, Datum::Char(kind), key, rest @ ..] = &row[..] else { continue };
+        let Some(class) = relation.as_i64().and_then(|oid| classes.get(&oid)).filter(|c| c.kind == b'r')
+        else {
+            continue;
+        };
+        let is = |n: usize| rest.get(n).and_then(Datum::as_bool).unwrap_or_default();
+        let numbers = match key {
+            Datum::Array(key) => key.elements.iter().filter_map(Datum::as_i64).collect(),
+            _ => Vec::new(),
+        };
+        each(
+            class,
+            &Constraint {
+                name: name.clone(),
+                schema: name_of(&schemas, schema),
+                kind: *kind,
+                columns: numbers.into_iter().filter_map(|n| column_name(scan, class.oid, n)).collect(),
+                deferrable: is(0),
+                deferred: is(1),
+                enforced: is(2),
+                index: rest[3].clone(),
+                expression: rest[4].clone(),
+            },
+        );
+    }
+}
+
+fn column_name(scan: &SystemScan<'_>, relation: Oid, attnum: i64) -> Option<Datum> {
+    let position = usize::try_from(attnum - 1).ok()?;
+    let name = match scan.catalog.table(relation) {
+        Some(table) => table.columns.get(position)?.name.as_str(),
+        None => system_relation(relation)?.columns.get(position)?.name,
+    };
+    Some(Datum::text(name))
+}
+
+pub(super) fn table_constraints(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    for_each(scan, |class, c| {
+        let kind = match c.kind {
+            b'c' | b'n' => "CHECK",
+            b'f' => "FOREIGN KEY",
+            b'p' => "PRIMARY KEY",
+            b'u' => "UNIQUE",
+            _ => return,
+        };
+        rows.push(|r| {
+            r.set("constraint_catalog", database(scan)).set("constraint_schema", c.schema.clone());
+            r.set("constraint_name", c.name.clone()).set("table_catalog", database(scan));
+            r.set("table_schema", class.schema.clone()).set("table_name", class.name.clone());
+            r.set("constraint_type", kind).set("is_deferrable", yes_or_no(c.deferrable));
+            r.set("initially_deferred", yes_or_no(c.deferred)).set("enforced", yes_or_no(c.enforced));
+            if c.kind == b'u' {
+                r.set_with("nulls_distinct", || {
+                    let hint = [("indexrelid", vec![c.index.clone()])];
+                    let index = scan.read("pg_index", &["indnullsnotdistinct"], &hint);
+                    yes_or_no(index.first().is_none_or(|row| row[0] != Datum::Bool(true)))
+                });
+            }
+        });
+    });
+}
+
+pub(super) fn check_constraints(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    for_each(scan, |_, c| {
+        let clause = match c.kind {
+            b'c' => c.expression.clone(),
+            b'n' => {
+                let column = c.columns.first().and_then(Datum::as_str).unwrap_or("VALUE");
+                Datum::text(format!("{column} IS NOT NULL"))
+            }
+            _ => return,
+        };
+        rows.push(|r| {
+            r.set("constraint_catalog", database(scan)).set("constraint_schema", c.schema.clone());
+            r.set("constraint_name", c.name.clone()).set("check_clause", clause);
+        });
+    });
+}
+
+pub(super) fn key_column_usage(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    for_each(scan, |class, c| {
+        if !matches!(c.kind, b'p' | b'u' | b'f') {
+            return;
+        }
+        for (position, column) in (1i32..).zip(&c.columns) {
+            rows.push(|r| {
+                r.set("constraint_catalog", database(scan)).set("constraint_schema", c.schema.clone());
+                r.set("constraint_name", c.name.clone()).set("table_catalog", database(scan));
+                r.set("table_schema", class.schema.clone()).set("table_name", class.name.clone());
+                r.set("column_name", column.clone()).set("ordinal_position", position);
+            });
+        }
+    });
+}
+
+pub(super) fn constraint_column_usage(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    for_each(scan, |class, c| {
+        if c.kind == b'f' {
+            return;
+        }
+        for column in &c.columns {
+            rows.push(|r| {
+                r.set("table_catalog", database(scan)).set("table_schema", class.schema.clone());
+                r.set("table_name", class.name.clone()).set("column_name", column.clone());
+                r.set("constraint_catalog", database(scan)).set("constraint_schema", c.schema.clone());
+                r.set("constraint_name", c.name.clone());
+            });
+        }
+    });
+}
+
+pub(super) fn constraint_table_usage(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+    for_each(scan, |class, c| {
+        if !matches!(c.kind, b'p' | b'u') {
+            return;
+        }
+        rows.push(|r| {
+            r.set("table_catalog", database(scan)).set("table_schema", class.schema.clone());
+            r.set("table_name", class.name.clone()).set("constraint_catalog", database(scan));
+            r.set("constraint_schema", c.schema.clone()).set("constraint_name", c.name.clone());
+        });
+    });
+}

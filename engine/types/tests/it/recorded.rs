@@ -1,0 +1,150 @@
+//! Replays the recorded questions. A line is `operation TAB argument ... TAB => TAB expected`.
+
+use shardforge_types::oid::{self, Oid};
+use shardforge_types::{Datum, IoEnv, Numeric, PgError, PgResult, TypeInfo, compare, input, output, send};
+
+#[test]
+fn numeric() {
+    replay("numeric", include_str!("../data/numeric.tsv"));
+}
+
+fn replay(name: &str, lines: &str) {
+    let env = IoEnv::default();
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for (number, line) in lines.lines().enumerate().filter(|(_, l)| !l.is_empty() && !l.starts_with('#')) {
+        let (question, expected) = line.split_once("\t=>\t").unwrap_or((line, ""));
+        let fields: Vec<String> = question.split('\t').map(unescape).collect();
+        let arguments: Vec<&str> = fields[1..].iter().map(String::as_str).collect();
+        let answer = match answer(&fields[0], &arguments, &env) {
+            Ok(answer) => answer,
+            Err(error) => shown(&error),
+        };
+        count += 1;
+        if answer != unescape(expected) {
+            failures.push(format!(
+                "{name}.tsv:{}: {question}\n  expected {expected}\n  answered {answer}",
+                number + 1
+            ));
+        }
+    }
+    let shown = failures.iter().take(60).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} of {count} differ:\n{shown}", failures.len());
+}
+
+fn shown(error: &PgError) -> String {
+    match &error.detail {
+        Some(detail) => format!("!{} {} | {detail}", error.sqlstate, error.message),
+        None => format!("!{} {}", error.sqlstate, error.message),
+    }
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        out.push(match c {
+            '\\' => match chars.next() {
+                Some('t') => '\t',
+                Some('n') => '\n',
+                other => other.unwrap_or('\\'),
+            },
+            c => c,
+        });
+    }
+    out
+}
+
+fn answer(operation: &str, arguments: &[&str], env: &IoEnv) -> PgResult<String> {
+    let number = |at: usize| Numeric::parse(arguments[at]);
+    let int = |at: usize| arguments[at].parse::<i32>().unwrap_or(0);
+    let numeric = |result: PgResult<Numeric>| result.map(|n| n.to_string());
+    match operation {
+        "in" => {
+            let (ty, typmod) = type_of(arguments[0]);
+            Ok(text(ty, &input(ty, typmod, arguments[1], env)?, env))
+        }
+        "cmp" => {
+            let (ty, _) = type_of(arguments[0]);
+            let (a, b) = (input(ty, -1, arguments[1], env)?, input(ty, -1, arguments[2], env)?);
+            Ok((compare::cmp(ty, &a, &b) as i8).to_string())
+        }
+        "send" => {
+            let (ty, _) = type_of(arguments[0]);
+            let mut out = Vec::new();
+            send(ty, &input(ty, -1, arguments[1], env)?, &mut out);
+            Ok(out.iter().map(|b| format!("{b:02x}")).collect())
+        }
+        "add" => numeric(number(0)?.add(&number(1)?)),
+        "sub" => numeric(number(0)?.sub(&number(1)?)),
+        "mul" => numeric(number(0)?.mul(&number(1)?)),
+        "div" => numeric(number(0)?.div(&number(1)?)),
+        "mod" => numeric(number(0)?.rem(&number(1)?)),
+        "gcd" => numeric(number(0)?.gcd(&number(1)?)),
+        "lcm" => numeric(number(0)?.lcm(&number(1)?)),
+        "pow" => numeric(number(0)?.pow(&number(1)?)),
+        "log2" => numeric(number(0)?.log(&number(1)?)),
+        "sqrt" => numeric(number(0)?.sqrt()),
+        "exp" => numeric(number(0)?.exp()),
+        "ln" => numeric(number(0)?.ln()),
+        "log10" => numeric(number(0)?.log10()),
+        "ceil" => numeric(number(0)?.ceil()),
+        "floor" => numeric(number(0)?.floor()),
+        "sign" => Ok(number(0)?.sign().to_string()),
+        "abs" => Ok(number(0)?.abs().to_string()),
+        "trim_scale" => Ok(number(0)?.trim_scale().to_string()),
+        "scale" => Ok(number(0)?.scale().map_or("<null>".into(), |s| s.to_string())),
+        "min_scale" => Ok(number(0)?.min_scale().map_or("<null>".into(), |s| s.to_string())),
+        "round" => numeric(number(0)?.round(int(1))),
+        "trunc" => numeric(number(0)?.trunc(int(1))),
+        "cast" => {
+            let (ty, _) = type_of(arguments[0]);
+            let number = number(1)?;
+            let value = match ty {
+                oid::INT2 => Datum::Int2(number.to_i16()?),
+                oid::INT4 => Datum::Int4(number.to_i32()?),
+                oid::INT8 => Datum::Int8(number.to_i64()?),
+                oid::FLOAT4 => Datum::Float4(number.to_f32()?),
+                _ => Datum::Float8(number.to_f64()?),
+            };
+            Ok(text(ty, &value, env))
+        }
+        "castfrom" => {
+            let (ty, _) = type_of(arguments[0]);
+            numeric(match input(ty, -1, arguments[1], env)? {
+                Datum::Float4(v) => Numeric::from_f32(v),
+                Datum::Float8(v) => Numeric::from_f64(v),
+                _ => Ok(Numeric::ZERO),
+            })
+        }
+        _ => panic!("unknown operation {operation}"),
+    }
+}
+
+fn text(ty: Oid, value: &Datum, env: &IoEnv) -> String {
+    let mut out = Vec::new();
+    output(ty, value, env, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The oid and type modifier of `numeric(4,2)`, `varchar(3)[]`, `timestamp(3)`, ...
+fn type_of(name: &str) -> (Oid, i32) {
+    let (base, array) = name.strip_suffix("[]").map_or((name, false), |base| (base, true));
+    let (base, arguments) = base.split_once('(').unwrap_or((base, ""));
+    let arguments: Vec<i32> =
+        arguments.trim_end_matches(')').split(',').filter_map(|a| a.parse().ok()).collect();
+    let base = match base {
+        "char" => "bpchar",
+        "\"char\"" => "char",
+        other => other,
+    };
+    let info = TypeInfo::by_name(base).unwrap_or_else(|| panic!("unknown type {name}"));
+    let typmod = match (info.oid, arguments.as_slice()) {
+        (_, []) => -1,
+        (oid::NUMERIC, [precision]) => (precision << 16) + 4,
+        (oid::NUMERIC, [precision, scale, ..]) => (precision << 16 | scale & 0x7ff) + 4,
+        (oid::VARCHAR | oid::BPCHAR, [len, ..]) => len + 4,
+        (_, [precision, ..]) => *precision,
+    };
+    (if array { info.array } else { info.oid }, typmod)
+}

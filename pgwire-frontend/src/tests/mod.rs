@@ -1,0 +1,13 @@
+//! Tests of the protocol as a client sees it: bytes in, bytes out.
+//!
+//! `scripts/*.script` hold conversations and what the server must answer; see [`script`] for their
+//! language. They run over pipes under paused time, so that "the server has nothing more to say" is exact
+//! and timeouts take no time. [`fuzz`] sends damaged conversations; [`clients`] connects a real driver over
+//! TCP.
+
+mod backend;
+mod clients;
+mod fuzz;
+mod golden;
+mod script;
+mod wire;
