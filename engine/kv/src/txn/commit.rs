@@ -52,7 +52,11 @@ struct Commit {
     reads: Option<ReadSpans>,
     term: Option<u64>,
     spilled: bool,
+    on_commit: Option<CommitHook>,
 }
+
+/// Runs when a commit is durable, before anybody else can take the transaction's locks.
+type CommitHook = Box<dyn FnOnce(Timestamp) + Send>;
 
 impl Transaction {
     /// Commits the transaction. When this returns, the commit is durable and every later snapshot shows it.
@@ -60,6 +64,19 @@ impl Transaction {
     /// # Errors
     /// When it fails the transaction is rolled back, except for [`KvError::Ambiguous`].
     pub async fn commit(&self) -> Result<CommitInfo> {
+        self.commit_and(None).await
+    }
+
+    /// As [`Self::commit`]; calls `hook` with the commit's timestamp once it is durable, while all locks are still
+    /// held: what the hook publishes is there for whoever gets the locks next.
+    ///
+    /// # Errors
+    /// As for [`Self::commit`]; the hook has not been called then.
+    pub async fn commit_with(&self, hook: impl FnOnce(Timestamp) + Send + 'static) -> Result<CommitInfo> {
+        self.commit_and(Some(Box::new(hook))).await
+    }
+
+    async fn commit_and(&self, on_commit: Option<CommitHook>) -> Result<CommitInfo> {
         let whole = self.core.lock().buffer.size_bytes() <= self.shared.options.transaction_memory_bytes_max;
         if self.core.lock().spilled || !whole {
             if let Err(error) = self.spill_all().await {
@@ -81,10 +98,14 @@ impl Transaction {
                 reads: (self.options.isolation == IsolationLevel::Serializable).then_some(reads),
                 term: core.term,
                 spilled: core.spilled,
+                on_commit,
             };
             (commit, std::mem::take(&mut core.buffer))
         };
         if !commit.spilled && buffer.is_empty() {
+            if let Some(hook) = commit.on_commit {
+                hook(commit.read_ts);
+            }
             return Ok(CommitInfo { commit_ts: commit.read_ts });
         }
         let runtime = self.shared.runtime.clone();
@@ -94,7 +115,7 @@ impl Transaction {
 }
 
 impl Commit {
-    async fn run(self, buffer: WriteBuffer) -> Result<CommitInfo> {
+    async fn run(mut self, buffer: WriteBuffer) -> Result<CommitInfo> {
         let pending = PendingCommit::new(self.txn, buffer.into_final());
         let shared = Arc::clone(&self.shared);
         if self.spilled {
@@ -110,6 +131,9 @@ impl Commit {
                 shared.counters.commits.fetch_add(1, Ordering::Relaxed);
                 if self.spilled {
                     shared.spilled.committed(self.txn, commit_ts);
+                }
+                if let Some(hook) = self.on_commit.take() {
+                    hook(commit_ts);
                 }
             }
             Err(error) => {

@@ -13,10 +13,14 @@ pub mod builtin;
 pub mod descriptor;
 pub mod info;
 pub mod pg_catalog;
+pub mod change;
 mod snapshot;
+mod store;
 
+pub use change::Change;
 pub use descriptor::*;
 pub use snapshot::{CatalogSnapshot, Cluster, Relation};
+pub use store::{Catalog, new_database_rows};
 
 use shardforge_types::Oid;
 
@@ -39,6 +43,8 @@ pub mod well_known {
     pub const PUBLIC: Oid = Oid(2200);
     /// Schema information_schema, as in `data/catalog/pg_namespace.tsv`.
     pub const INFORMATION_SCHEMA: Oid = Oid(12421);
+    /// Schema pg_toast.
+    pub const PG_TOAST: Oid = Oid(99);
     /// The bootstrap superuser.
     pub const BOOTSTRAP_ROLE: Oid = Oid(10);
     /// Database postgres.

@@ -327,4 +327,85 @@ impl Scalar {
             },
         }
     }
+
+    /// As [`Self::for_each_child`], to change the children. Relations of subqueries are not entered; the test of
+    /// ANY/ALL is.
+    pub fn for_each_child_mut(&mut self, f: &mut dyn FnMut(&mut Scalar)) {
+        match &mut self.kind {
+            ScalarKind::Column(_) | ScalarKind::Const(_) | ScalarKind::Param(_) => {}
+            ScalarKind::Call(call) => call.args.iter_mut().for_each(f),
+            ScalarKind::And(args)
+            | ScalarKind::Or(args)
+            | ScalarKind::Coalesce(args)
+            | ScalarKind::Row(args)
+            | ScalarKind::MinMax { args, .. }
+            | ScalarKind::Array { elems: args, .. } => args.iter_mut().for_each(f),
+            ScalarKind::Not(arg)
+            | ScalarKind::IsNull { arg, .. }
+            | ScalarKind::BoolTest { arg, .. }
+            | ScalarKind::IoCast(arg)
+            | ScalarKind::Relabel(arg)
+            | ScalarKind::ApplyTypmod { arg, .. }
+            | ScalarKind::Field { arg, .. } => f(arg),
+            ScalarKind::Distinct { left, right, .. } | ScalarKind::NullIf { left, right, .. } => {
+                f(left);
+                f(right);
+            }
+            ScalarKind::ArrayMap { arg, elem } => {
+                f(arg);
+                f(elem);
+            }
+            ScalarKind::ArrayOp { left, array, .. } => {
+                f(left);
+                f(array);
+            }
+            ScalarKind::InList { left, list, .. } => {
+                f(left);
+                list.iter_mut().for_each(f);
+            }
+            ScalarKind::Case { whens, otherwise } => {
+                for (condition, result) in whens {
+                    f(condition);
+                    f(result);
+                }
+                f(otherwise);
+            }
+            ScalarKind::Subscript { arg, indexes } => {
+                f(arg);
+                for index in indexes {
+                    match index {
+                        SubscriptIndex::Index(i) => f(i),
+                        SubscriptIndex::Slice(lower, upper) => {
+                            lower.iter_mut().chain(upper).for_each(&mut *f);
+                        }
+                    }
+                }
+            }
+            ScalarKind::Subquery(sub) => match &mut sub.kind {
+                SubqueryKind::Any(test) | SubqueryKind::All(test) => f(test),
+                SubqueryKind::Scalar | SubqueryKind::Exists | SubqueryKind::Array => {}
+            },
+        }
+    }
+
+    /// Replaces columns by what `f` gives for them, everywhere but inside the relations of subqueries.
+    pub fn substitute(&mut self, f: &dyn Fn(ColId) -> Option<Scalar>) {
+        if let ScalarKind::Column(id) = self.kind {
+            if let Some(replacement) = f(id) {
+                *self = replacement;
+            }
+            return;
+        }
+        self.for_each_child_mut(&mut |child| child.substitute(f));
+    }
+
+    /// True if this or any child satisfies the test; relations of subqueries are not entered.
+    pub fn any(&self, test: &dyn Fn(&Scalar) -> bool) -> bool {
+        if test(self) {
+            return true;
+        }
+        let mut found = false;
+        self.for_each_child(&mut |child| found = found || child.any(test));
+        found
+    }
 }

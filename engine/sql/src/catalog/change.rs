@@ -1,0 +1,253 @@
+//! Changes of the catalog: what DDL produces, what is stored, what snapshots are made of.
+//!
+//! DDL never edits a snapshot in place. It records [`Change`]s in its transaction; each is written as a
+//! row of the key-value store at once (and so commits or rolls back with the transaction's data), and
+//! applied to the transaction's own copy of the snapshot. At commit the same changes are applied to the
+//! newest published snapshot.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use shardforge_types::{Oid, PgError, PgResult};
+
+use super::{
+    CatalogSnapshot, Cluster, DatabaseDesc, Relation, RelationDesc, RoleDesc, SchemaDesc, TableStats,
+};
+
+/// First byte of every catalog key; user data follows at [`crate::exec::DATA_TAG`].
+pub const CATALOG_TAG: u8 = 0x08;
+/// First byte of the keys that DDL locks to keep names unique. They never hold a value.
+pub const NAME_TAG: u8 = 0x09;
+
+const FORMAT_VERSION: u8 = 1;
+
+/// One change of the catalog.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Makes or replaces a table, view or sequence.
+    PutRelation(RelationDesc),
+    /// Drops one.
+    DropRelation(Oid),
+    /// Makes or replaces a schema.
+    PutSchema(SchemaDesc),
+    /// Drops one.
+    DropSchema(Oid),
+    /// Makes or replaces a role.
+    PutRole(RoleDesc),
+    /// Drops one.
+    DropRole(Oid),
+    /// Makes or replaces a database.
+    PutDatabase(DatabaseDesc),
+    /// Drops one.
+    DropDatabase(Oid),
+    /// Sets a comment (`None`: removes it).
+    Comment {
+        /// Oid of the catalog that the object is listed in.
+        class: Oid,
+        /// The object.
+        object: Oid,
+        /// Column number, or 0.
+        sub_id: i32,
+        /// The text.
+        text: Option<String>,
+    },
+    /// Replaces a table's statistics.
+    Stats(Oid, TableStats),
+}
+
+/// What a catalog row holds.
+#[derive(Serialize, Deserialize)]
+enum Stored {
+    Relation(RelationDesc),
+    Schema(SchemaDesc),
+    Role(RoleDesc),
+    Database(DatabaseDesc),
+    Comment(Oid, Oid, i32, String),
+    Stats(Oid, TableStats),
+}
+
+/// Kinds of catalog rows, as in their keys. Cluster-wide kinds come first so that they load first.
+#[derive(Clone, Copy)]
+enum Kind {
+    Database = 1,
+    Role = 2,
+    Schema = 3,
+    Relation = 4,
+    Comment = 5,
+    Stats = 6,
+}
+
+impl Change {
+    /// The key of the row that holds the changed object, and its new value; `None` deletes the row.
+    pub fn row(&self, database: Oid) -> PgResult<(Bytes, Option<Bytes>)> {
+        let shared = Oid(0);
+        Ok(match self {
+            Change::PutRelation(desc) => {
+                (key(Kind::Relation, database, &[desc.oid().0]), Some(encode(&Stored::Relation(desc.clone()))?))
+            }
+            Change::DropRelation(oid) => (key(Kind::Relation, database, &[oid.0]), None),
+            Change::PutSchema(desc) => {
+                (key(Kind::Schema, database, &[desc.oid.0]), Some(encode(&Stored::Schema(desc.clone()))?))
+            }
+            Change::DropSchema(oid) => (key(Kind::Schema, database, &[oid.0]), None),
+            Change::PutRole(desc) => {
+                (key(Kind::Role, shared, &[desc.oid.0]), Some(encode(&Stored::Role(desc.clone()))?))
+            }
+            Change::DropRole(oid) => (key(Kind::Role, shared, &[oid.0]), None),
+            Change::PutDatabase(desc) => {
+                (key(Kind::Database, shared, &[desc.oid.0]), Some(encode(&Stored::Database(desc.clone()))?))
+            }
+            Change::DropDatabase(oid) => (key(Kind::Database, shared, &[oid.0]), None),
+            Change::Comment { class, object, sub_id, text } => {
+                let key = key(Kind::Comment, database, &[class.0, object.0, *sub_id as u32]);
+                let value = match text {
+                    Some(text) => Some(encode(&Stored::Comment(*class, *object, *sub_id, text.clone()))?),
+                    None => None,
+                };
+                (key, value)
+            }
+            Change::Stats(table, stats) => {
+                (key(Kind::Stats, database, &[table.0]), Some(encode(&Stored::Stats(*table, stats.clone()))?))
+            }
+        })
+    }
+
+    /// Reads a change back from a stored row: the database it belongs to (0 for cluster-wide objects)
+    /// and the change that makes the object.
+    pub fn from_row(key: &[u8], value: &[u8]) -> PgResult<(Oid, Change)> {
+        let damaged = || PgError::corrupted("catalog row is damaged");
+        let database = key.get(2..6).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes).ok_or_else(damaged)?;
+        let (version, body) = value.split_first().ok_or_else(damaged)?;
+        if *version != FORMAT_VERSION {
+            return Err(PgError::corrupted(format!("catalog row has unknown format version {version}")));
+        }
+        let (stored, _) = bincode::serde::decode_from_slice::<Stored, _>(body, bincode::config::standard())
+            .map_err(|_| damaged())?;
+        let change = match stored {
+            Stored::Relation(desc) => Change::PutRelation(desc),
+            Stored::Schema(desc) => Change::PutSchema(desc),
+            Stored::Role(desc) => Change::PutRole(desc),
+            Stored::Database(desc) => Change::PutDatabase(desc),
+            Stored::Comment(class, object, sub_id, text) => {
+                Change::Comment { class, object, sub_id, text: Some(text) }
+            }
+            Stored::Stats(table, stats) => Change::Stats(table, stats),
+        };
+        Ok((Oid(database), change))
+    }
+
+    /// True for changes of databases and roles, which all databases see.
+    pub fn is_cluster_wide(&self) -> bool {
+        matches!(
+            self,
+            Change::PutRole(_) | Change::DropRole(_) | Change::PutDatabase(_) | Change::DropDatabase(_)
+        )
+    }
+}
+
+/// The range of all catalog rows.
+pub fn all_rows() -> (Bytes, Bytes) {
+    (Bytes::from_static(&[CATALOG_TAG]), Bytes::from_static(&[CATALOG_TAG + 1]))
+}
+
+/// The range of one database's rows of every kind is not contiguous; these are its ranges.
+pub fn database_rows(database: Oid) -> Vec<(Bytes, Bytes)> {
+    [Kind::Schema, Kind::Relation, Kind::Comment, Kind::Stats]
+        .into_iter()
+        .map(|kind| (key(kind, database, &[]), key(kind, Oid(database.0 + 1), &[])))
+        .collect()
+}
+
+/// The key that keeps a name unique within a namespace (a schema's oid, or a catalog's oid for objects
+/// without schema) while DDL holds its lock.
+pub fn name_lock_key(database: Oid, namespace: Oid, name: &str) -> Bytes {
+    let mut key = BytesMut::with_capacity(9 + name.len());
+    key.put_u8(NAME_TAG);
+    key.put_u32(database.0);
+    key.put_u32(namespace.0);
+    key.put_slice(name.as_bytes());
+    key.freeze()
+}
+
+fn key(kind: Kind, database: Oid, ids: &[u32]) -> Bytes {
+    let mut key = BytesMut::with_capacity(6 + 4 * ids.len());
+    key.put_u8(CATALOG_TAG);
+    key.put_u8(kind as u8);
+    key.put_u32(database.0);
+    for id in ids {
+        key.put_u32(*id);
+    }
+    key.freeze()
+}
+
+fn encode(stored: &Stored) -> PgResult<Bytes> {
+    let body = bincode::serde::encode_to_vec(stored, bincode::config::standard())
+        .map_err(|error| PgError::internal(format!("cannot encode a catalog row: {error}")))?;
+    let mut value = BytesMut::with_capacity(body.len() + 1);
+    value.put_u8(FORMAT_VERSION);
+    value.put_slice(&body);
+    Ok(value.freeze())
+}
+
+impl CatalogSnapshot {
+    /// Applies a change to this copy.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::PutRelation(RelationDesc::Table(desc)) => {
+                self.put_relation(Relation::Table(Arc::new(desc.clone())));
+            }
+            Change::PutRelation(RelationDesc::View(desc)) => {
+                self.put_relation(Relation::View(Arc::new(desc.clone())));
+            }
+            Change::PutRelation(RelationDesc::Sequence(desc)) => {
+                self.put_relation(Relation::Sequence(Arc::new(desc.clone())));
+            }
+            Change::DropRelation(oid) => {
+                self.remove_relation(*oid);
+                self.stats.remove(oid);
+            }
+            Change::PutSchema(desc) => {
+                self.schemas.insert(desc.oid, Arc::new(desc.clone()));
+            }
+            Change::DropSchema(oid) => {
+                self.schemas.remove(oid);
+            }
+            Change::Comment { class, object, sub_id, text: Some(text) } => {
+                self.comments.insert((*class, *object, *sub_id), text.clone());
+            }
+            Change::Comment { class, object, sub_id, text: None } => {
+                self.comments.remove(&(*class, *object, *sub_id));
+            }
+            Change::Stats(table, stats) => {
+                self.stats.insert(*table, Arc::new(stats.clone()));
+            }
+            Change::PutRole(_) | Change::DropRole(_) | Change::PutDatabase(_) | Change::DropDatabase(_) => {
+                let mut cluster = Cluster::clone(&self.cluster);
+                cluster.apply(change);
+                self.cluster = Arc::new(cluster);
+            }
+        }
+    }
+}
+
+impl Cluster {
+    /// Applies a cluster-wide change to this copy; others are ignored.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::PutRole(desc) => {
+                self.roles.insert(desc.oid, Arc::new(desc.clone()));
+            }
+            Change::DropRole(oid) => {
+                self.roles.remove(oid);
+            }
+            Change::PutDatabase(desc) => {
+                self.databases.insert(desc.oid, Arc::new(desc.clone()));
+            }
+            Change::DropDatabase(oid) => {
+                self.databases.remove(oid);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! [`Engine`]: what all sessions of a server share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use shardforge_kv::Store;
+use shardforge_runtime::Runtime;
+use shardforge_types::{Oid, PgError, PgResult};
+
+use crate::bind::{self, BindContext};
+use crate::catalog::{Catalog, CatalogSnapshot, StorageId, TableDesc};
+use crate::df::DfRuntime;
+use crate::exec::env::EvalEnv;
+use crate::exec::eval::CompiledExpr;
+use crate::parse;
+use crate::storage::TableLayout;
+
+/// Settings of the SQL layer that are fixed at start.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Memory for sorts, joins and groupings of all queries together, in bytes. What does not fit spills to
+    /// disk where it can and fails with 53200 where it cannot.
+    pub query_memory_bytes: usize,
+    /// Where queries spill to.
+    pub spill_dir: std::path::PathBuf,
+    /// What `max_connections` shows.
+    pub max_connections: u32,
+    /// What `data_directory` shows.
+    pub data_dir: std::path::PathBuf,
+}
+
+/// The SQL engine of one server.
+pub struct Engine {
+    /// The key-value store.
+    pub store: Store,
+    /// Clock and randomness.
+    pub runtime: Runtime,
+    /// Tables, roles, ...
+    pub catalog: Catalog,
+    /// DataFusion's shared state.
+    pub df: DfRuntime,
+    /// Fixed settings.
+    pub options: EngineOptions,
+    /// Microseconds since 2000-01-01, when the server started.
+    pub started_at: i64,
+    row_ids: AtomicU64,
+    layouts: Mutex<HashMap<Oid, Arc<TableLayout>>>,
+}
+
+/// Names of the counters that hand out identifiers, in `shardforge_kv`'s counter space.
+mod counter {
+    /// Object ids.
+    pub const OID: u64 = 1;
+    /// Storage ids.
+    pub const STORAGE: u64 = 2;
+}
+
+impl Engine {
+    /// Opens the SQL layer over a store.
+    ///
+    /// # Errors
+    /// What the store raises; XX001 if the catalog is damaged.
+    pub async fn open(store: Store, runtime: Runtime, options: EngineOptions) -> PgResult<Arc<Engine>> {
+        let catalog = Catalog::open(&store).await?;
+        let df = DfRuntime::new(&options)?;
+        let started_at = pg_micros(&runtime);
+        let row_ids = AtomicU64::new(store.now().0);
+        Ok(Arc::new(Engine {
+            store,
+            runtime,
+            catalog,
+            df,
+            options,
+            started_at,
+            row_ids,
+            layouts: Mutex::new(HashMap::new()),
+        }))
+    }
+
+    /// Microseconds since 2000-01-01 00:00 UTC.
+    pub fn clock_micros(&self) -> i64 {
+        pg_micros(&self.runtime)
+    }
+
+    /// The next hidden row id: ascending, and never given twice, also not across restarts, because it begins
+    /// above the store's clock, which is above all that was ever committed, and grows slower than it.
+    pub fn next_row_id(&self) -> u64 {
+        self.row_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Hands out an object id.
+    ///
+    /// # Errors
+    /// What the store raises.
+    pub async fn next_oid(&self) -> PgResult<Oid> {
+        let first = crate::catalog::well_known::FIRST_USER_OID.0;
+        let value = self.store.next_id(counter::OID).await.map_err(crate::session::error::from_kv)?;
+        u32::try_from(u64::from(first) + value)
+            .map(Oid)
+            .map_err(|_| PgError::internal("object ids are exhausted"))
+    }
+
+    /// Hands out a storage id.
+    ///
+    /// # Errors
+    /// What the store raises.
+    pub async fn next_storage_id(&self) -> PgResult<StorageId> {
+        let value = self.store.next_id(counter::STORAGE).await.map_err(crate::session::error::from_kv)?;
+        u32::try_from(value + 1).map(StorageId).map_err(|_| PgError::internal("storage ids are exhausted"))
+    }
+
+    /// The compiled layout of a table; the one of its newest version is kept.
+    ///
+    /// # Errors
+    /// If an expression of the descriptor no longer compiles.
+    pub fn layout(self: &Arc<Self>, table: &Arc<TableDesc>, catalog: &Arc<CatalogSnapshot>) -> PgResult<Arc<TableLayout>> {
+        if let Some(layout) = self.layouts.lock().get(&table.oid)
+            && Arc::ptr_eq(&layout.table, table)
+        {
+            return Ok(layout.clone());
+        }
+        let compile = |sql: &str, table: &TableDesc| compile_expression(sql, table, catalog);
+        let layout = Arc::new(TableLayout::compile(table, &compile)?);
+        let mut layouts = self.layouts.lock();
+        if layouts.len() >= LAYOUTS_MAX {
+            layouts.clear();
+        }
+        layouts.insert(table.oid, layout.clone());
+        Ok(layout)
+    }
+}
+
+/// Compiles an expression that the catalog keeps as text, over a table's columns by position.
+fn compile_expression(sql: &str, table: &TableDesc, catalog: &Arc<CatalogSnapshot>) -> PgResult<CompiledExpr> {
+    let expr = parse::parse_expression(sql)?;
+    let env = EvalEnv::detached();
+    let cx = BindContext::for_catalog_text(catalog, &env.io);
+    let (scalar, cols) = bind::bind_table_expression(&expr, table, cx)?;
+    CompiledExpr::compile(&scalar, &|id| {
+        cols.iter().find(|(col, _)| col.id == id).map(|(_, attnum)| *attnum as usize - 1)
+    })
+}
+
+fn pg_micros(runtime: &Runtime) -> i64 {
+    /// Microseconds from 1970-01-01 to 2000-01-01.
+    const EPOCH_SHIFT: i64 = 946_684_800_000_000;
+    runtime.wall_micros() as i64 - EPOCH_SHIFT
+}
+
+/// Layouts kept; past it the cache starts anew.
+const LAYOUTS_MAX: usize = 4_096;

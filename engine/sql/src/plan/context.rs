@@ -1,0 +1,37 @@
+//! What a running statement has at hand.
+
+use std::sync::Arc;
+
+use shardforge_kv::{IsolationLevel, Transaction, Visibility, WaitPolicy};
+use shardforge_types::Datum;
+
+use crate::engine::Engine;
+use crate::exec::env::EvalEnv;
+
+/// The surroundings of a running statement. Cheap to clone.
+#[derive(Clone)]
+pub struct ExecContext {
+    /// The server.
+    pub engine: Arc<Engine>,
+    /// The transaction.
+    pub txn: Arc<Transaction>,
+    /// Its isolation level.
+    pub isolation: IsolationLevel,
+    /// What scans see.
+    pub visibility: Visibility,
+    /// Values of `$1`, `$2`, ...
+    pub params: Arc<[Datum]>,
+    /// For expressions.
+    pub env: EvalEnv,
+    /// How long to wait for row locks.
+    pub wait: WaitPolicy,
+}
+
+/// How far a fetch came.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Rows sent.
+    pub rows: usize,
+    /// No more rows follow.
+    pub done: bool,
+}

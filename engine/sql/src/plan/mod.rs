@@ -1,0 +1,20 @@
+//! Plans: how a bound statement runs.
+//!
+//! [`Planner`] asks [`single`] whether a query reads one table in an order that an access path has; such a
+//! query becomes a [`FastSelect`]. Everything else is lowered to DataFusion by [`crate::df`]. Writes are a
+//! [`ModifyPlan`] over a query of either kind.
+
+pub mod context;
+pub mod fast;
+pub mod modify;
+mod planner;
+pub mod query;
+pub mod single;
+pub mod sink;
+
+pub use context::{ExecContext, Progress};
+pub use fast::FastSelect;
+pub use modify::{ModifyPlan, ModifyResult};
+pub use planner::{Planned, PlannedKind, Planner};
+pub use query::{QueryCursor, QueryPlan};
+pub use sink::{Collect, Field, OutputRow, RowSink};

@@ -1,0 +1,393 @@
+//! INSERT, UPDATE and DELETE.
+//!
+//! A writing statement reads its rows first (from the fast path or from DataFusion, at the statement's
+//! snapshot), then locks, re-checks and writes each. Nothing is written before its row's lock is held, and
+//! the statement never sees its own writes: its reads are at an earlier command number.
+//!
+//! Re-checking follows READ COMMITTED: when the locked row turns out newer than the snapshot, the WHERE
+//! clause and the new values are evaluated again on the newest version of that row alone. Under REPEATABLE
+//! READ the store answers such a lock with a serialization failure instead.
+//!
+//! Expressions of a writing statement see one row of three parts:
+//!
+//! ```text
+//!   0 .. n            the old row, by column position
+//!   n .. 2n           the new row (for ON CONFLICT DO UPDATE: the row proposed, EXCLUDED)
+//!   2n ..             columns of FROM / USING, or of INSERT's source
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashSet;
+use shardforge_kv::{IsolationLevel, Visibility};
+use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
+
+use super::context::ExecContext;
+use super::fast::FastSource;
+use super::query::{QueryCursor, QueryPlan};
+use super::sink::Collect;
+use crate::exec::eval::CompiledExpr;
+use crate::ir::{Col, ColId, Modify, ModifyOp, OnConflict};
+use crate::storage::{InsertOutcome, TableLayout, TableScan, TableWriter};
+
+/// A planned INSERT, UPDATE or DELETE.
+pub struct ModifyPlan {
+    /// The table written.
+    pub layout: Arc<TableLayout>,
+    /// Yields the rows to insert, or the row keys to change.
+    pub source: QueryPlan,
+    /// What to do with them.
+    pub op: ModifyKind,
+    /// RETURNING, over the three-part row.
+    pub returning: Vec<CompiledExpr>,
+    /// There is a RETURNING clause.
+    pub returns: bool,
+    source_width: usize,
+}
+
+/// The kinds of writes.
+pub enum ModifyKind {
+    /// INSERT.
+    Insert {
+        /// Column positions and their values, over the source's columns (part three).
+        values: Vec<(usize, CompiledExpr)>,
+        /// ON CONFLICT.
+        conflict: Option<ConflictPlan>,
+    },
+    /// UPDATE.
+    Update {
+        /// Position of the row key in the source.
+        row_key: usize,
+        /// Column positions and their new values.
+        assignments: Vec<(usize, CompiledExpr)>,
+        /// WHERE, for rows that changed meanwhile.
+        recheck: Option<CompiledExpr>,
+    },
+    /// DELETE.
+    Delete {
+        /// Position of the row key in the source.
+        row_key: usize,
+        /// WHERE, for rows that changed meanwhile.
+        recheck: Option<CompiledExpr>,
+    },
+}
+
+/// ON CONFLICT.
+pub struct ConflictPlan {
+    /// Positions of the arbiter indexes in the table's list; empty: all.
+    arbiters: Vec<usize>,
+    /// DO UPDATE: assignments and WHERE.
+    update: Option<(Vec<(usize, CompiledExpr)>, Option<CompiledExpr>)>,
+}
+
+/// What a writing statement did.
+#[derive(Default)]
+pub struct ModifyResult {
+    /// Rows written, for the command tag.
+    pub count: u64,
+    /// RETURNING's rows.
+    pub rows: Vec<Vec<Datum>>,
+}
+
+impl ModifyPlan {
+    /// Plans a write; `plan_source` plans the query that feeds it and answers its output columns.
+    ///
+    /// # Errors
+    /// If an expression does not compile.
+    pub fn plan(
+        modify: &Modify,
+        layout: Arc<TableLayout>,
+        plan_source: &mut dyn FnMut(&crate::ir::Rel) -> PgResult<(QueryPlan, Vec<Col>)>,
+    ) -> PgResult<ModifyPlan> {
+        let source_rel = match &modify.op {
+            ModifyOp::Insert { source, .. }
+            | ModifyOp::Update { source, .. }
+            | ModifyOp::Delete { source, .. } => source,
+        };
+        let (source, source_cols) = plan_source(source_rel)?;
+        let n = layout.types.len();
+        let excluded: &[(Col, i16)] = match &modify.op {
+            ModifyOp::Insert { on_conflict: Some(OnConflict { update: Some(update), .. }), .. } => &update.excluded,
+            _ => &[],
+        };
+        let position_in = |cols: &[(Col, i16)], id: ColId| {
+            cols.iter().find(|(col, _)| col.id == id).map(|(_, attnum)| *attnum as usize - 1)
+        };
+        let resolve = |id: ColId| {
+            position_in(&modify.old_cols, id)
+                .or_else(|| position_in(&modify.new_cols, id).map(|p| n + p))
+                .or_else(|| position_in(excluded, id).map(|p| n + p))
+                .or_else(|| source_cols.iter().position(|col| col.id == id).map(|p| 2 * n + p))
+        };
+        let compile = |scalar: &crate::ir::Scalar| CompiledExpr::compile(scalar, &resolve);
+        let assignments = |list: &[(i16, crate::ir::Scalar)]| -> PgResult<Vec<(usize, CompiledExpr)>> {
+            list.iter().map(|(attnum, scalar)| Ok((*attnum as usize - 1, compile(scalar)?))).collect()
+        };
+        let key_position = |id: ColId| {
+            source_cols
+                .iter()
+                .position(|col| col.id == id)
+                .ok_or_else(|| PgError::internal("the source of a write has no row key"))
+        };
+        let op = match &modify.op {
+            ModifyOp::Insert { values, on_conflict, .. } => ModifyKind::Insert {
+                values: assignments(values)?,
+                conflict: on_conflict
+                    .as_ref()
+                    .map(|conflict| -> PgResult<ConflictPlan> {
+                        let arbiters = conflict.arbiters.iter().map(|oid| index_position(&layout, *oid));
+                        let update = match &conflict.update {
+                            None => None,
+                            Some(update) => Some((
+                                assignments(&update.assignments)?,
+                                update.filter.as_ref().map(&compile).transpose()?,
+                            )),
+                        };
+                        Ok(ConflictPlan { arbiters: arbiters.collect::<PgResult<_>>()?, update })
+                    })
+                    .transpose()?,
+            },
+            ModifyOp::Update { row_key, assignments: list, recheck, .. } => ModifyKind::Update {
+                row_key: key_position(*row_key)?,
+                assignments: assignments(list)?,
+                recheck: recheck.as_ref().map(&compile).transpose()?,
+            },
+            ModifyOp::Delete { row_key, recheck, .. } => ModifyKind::Delete {
+                row_key: key_position(*row_key)?,
+                recheck: recheck.as_ref().map(&compile).transpose()?,
+            },
+        };
+        let returning = modify.returning.iter().map(|(_, s)| compile(s)).collect::<PgResult<Vec<_>>>()?;
+        let returns = !returning.is_empty();
+        Ok(ModifyPlan { layout, source, op, returning, returns, source_width: source_cols.len() })
+    }
+
+    /// Runs the statement to its end.
+    ///
+    /// # Errors
+    /// What expressions, constraints, locks and the store raise.
+    pub async fn run(&self, cx: &ExecContext) -> PgResult<ModifyResult> {
+        let next_row_id = || cx.engine.next_row_id();
+        let writer = TableWriter {
+            txn: &cx.txn,
+            layout: &self.layout,
+            env: &cx.env,
+            wait: cx.wait,
+            next_row_id: &next_row_id,
+        };
+        let mut run =
+            Run { plan: self, cx, writer, result: ModifyResult::default(), seen: HashSet::new(), old: Vec::new() };
+        if let Some(key) = self.single_key(cx)? {
+            let source = vec![Datum::Null; self.source_width];
+            run.change(key, source, true).await?;
+            return Ok(run.result);
+        }
+        let mut cursor = QueryCursor::start(&self.source, cx).await?;
+        loop {
+            let mut batch = Collect::new(self.source.types());
+            let progress = cursor.fetch(cx, SOURCE_ROWS, &mut batch).await?;
+            for row in batch.rows {
+                match &self.op {
+                    ModifyKind::Insert { values, conflict } => run.insert(row, values, conflict.as_ref()).await?,
+                    ModifyKind::Update { row_key, .. } | ModifyKind::Delete { row_key, .. } => {
+                        if let Datum::Bytea(key) = &row[*row_key] {
+                            let key = Bytes::copy_from_slice(key);
+                            run.change(key, row, false).await?;
+                        }
+                    }
+                }
+            }
+            cx.env.session.host.check_canceled()?;
+            if progress.done {
+                return Ok(run.result);
+            }
+        }
+    }
+
+    /// The key of the only row that an UPDATE or DELETE can touch, when it is known before reading. Such a
+    /// statement locks first and reads the newest version at once; in READ COMMITTED that is as if it had
+    /// begun at that moment.
+    fn single_key(&self, cx: &ExecContext) -> PgResult<Option<Bytes>> {
+        if cx.isolation != IsolationLevel::ReadCommitted || matches!(self.op, ModifyKind::Insert { .. }) {
+            return Ok(None);
+        }
+        let QueryPlan::Fast(select) = &self.source else { return Ok(None) };
+        let FastSource::Table { layout, path, .. } = &select.source else { return Ok(None) };
+        if !select.is_point() || select.is_limited() || layout.table.oid != self.layout.table.oid {
+            return Ok(None);
+        }
+        let scan = TableScan::start(layout, path, false, Visibility::Statement, &cx.params, &cx.env)?;
+        Ok(scan.single_key())
+    }
+}
+
+struct Run<'a> {
+    plan: &'a ModifyPlan,
+    cx: &'a ExecContext,
+    writer: TableWriter<'a>,
+    result: ModifyResult,
+    /// Rows that this statement has changed already.
+    seen: HashSet<Bytes>,
+    old: Vec<Datum>,
+}
+
+impl Run<'_> {
+    async fn insert(
+        &mut self,
+        source: Vec<Datum>,
+        values: &[(usize, CompiledExpr)],
+        conflict: Option<&ConflictPlan>,
+    ) -> PgResult<()> {
+        let n = self.plan.layout.types.len();
+        let mut row = vec![Datum::Null; 2 * n];
+        row.extend(source);
+        let mut new = vec![Datum::Null; n];
+        for (position, expr) in values {
+            new[*position] = expr.eval(&row, &self.cx.params, &self.cx.env)?;
+        }
+        let arbiter =
+            |index: usize| conflict.is_some_and(|c| c.arbiters.is_empty() || c.arbiters.contains(&index));
+        match self.writer.insert(&mut new, &arbiter).await? {
+            InsertOutcome::Inserted(key) => {
+                if conflict.is_some_and(|c| c.update.is_some()) {
+                    self.seen.insert(key);
+                }
+                self.count(vec![Datum::Null; n], new, row.split_off(2 * n))
+            }
+            InsertOutcome::Conflict { row_key } => match conflict.and_then(|c| c.update.as_ref()) {
+                None => Ok(()),
+                Some((assignments, filter)) => {
+                    self.update_conflicting(row_key, new, row.split_off(2 * n), assignments, filter.as_ref()).await
+                }
+            },
+        }
+    }
+
+    async fn update_conflicting(
+        &mut self,
+        row_key: Bytes,
+        excluded: Vec<Datum>,
+        source: Vec<Datum>,
+        assignments: &[(usize, CompiledExpr)],
+        filter: Option<&CompiledExpr>,
+    ) -> PgResult<()> {
+        if self.seen.contains(&row_key) {
+            return Err(PgError::new(
+                SqlState::CARDINALITY_VIOLATION,
+                "ON CONFLICT DO UPDATE command cannot affect row a second time",
+            )
+            .hint(
+                "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
+            ));
+        }
+        let Some(current) = self.writer.lock(&row_key).await?.current else {
+            return Err(PgError::new(SqlState::T_R_SERIALIZATION_FAILURE, "could not serialize access due to concurrent update"));
+        };
+        let old = self.plan.layout.decode(&current)?;
+        let n = old.len();
+        let mut row = old.clone();
+        row.extend(excluded);
+        if let Some(filter) = filter
+            && filter.eval(&row, &self.cx.params, &self.cx.env)? != Datum::Bool(true)
+        {
+            return Ok(());
+        }
+        let mut new = old.clone();
+        for (position, expr) in assignments {
+            new[*position] = expr.eval(&row, &self.cx.params, &self.cx.env)?;
+        }
+        row.truncate(n);
+        let key = self.writer.update(&row_key, &old, &mut new).await?;
+        self.seen.insert(key);
+        self.count(old, new, source)
+    }
+
+    /// Updates or deletes one row. `locked_first`: the source was not read, so the conditions that it
+    /// would have checked still have to be.
+    async fn change(&mut self, key: Bytes, source: Vec<Datum>, locked_first: bool) -> PgResult<()> {
+        let plan = self.plan;
+        if !locked_first && self.seen.contains(&key) {
+            return Ok(());
+        }
+        let outcome = self.writer.lock(&key).await?;
+        let Some(current) = outcome.current else { return Ok(()) };
+        let old = plan.layout.decode(&current)?;
+        let n = old.len();
+        let mut row = std::mem::take(&mut self.old);
+        row.clear();
+        row.extend_from_slice(&old);
+        row.resize(2 * n, Datum::Null);
+        row.extend(source);
+        let (assignments, recheck) = match &plan.op {
+            ModifyKind::Update { assignments, recheck, .. } => (Some(assignments), recheck),
+            ModifyKind::Delete { recheck, .. } => (None, recheck),
+            ModifyKind::Insert { .. } => return Err(PgError::internal("an insert changes no rows")),
+        };
+        if (outcome.changed || locked_first)
+            && let Some(recheck) = recheck
+            && recheck.eval(&row, &self.cx.params, &self.cx.env)? != Datum::Bool(true)
+        {
+            self.old = row;
+            return Ok(());
+        }
+        let remember = !locked_first && !matches!(plan.source, QueryPlan::Fast(_));
+        let new = match assignments {
+            None => {
+                self.writer.delete(&key, &old)?;
+                if remember {
+                    self.seen.insert(key);
+                }
+                vec![Datum::Null; n]
+            }
+            Some(assignments) => {
+                let mut new = old.clone();
+                for (position, expr) in assignments {
+                    new[*position] = expr.eval(&row, &self.cx.params, &self.cx.env)?;
+                }
+                self.writer.update(&key, &old, &mut new).await?;
+                if remember {
+                    self.seen.insert(key);
+                }
+                new
+            }
+        };
+        if !plan.returns {
+            self.result.count += 1;
+            self.old = row;
+            return Ok(());
+        }
+        let source = row.split_off(2 * n);
+        self.count(old, new, source)
+    }
+
+    /// Counts a written row and computes RETURNING.
+    fn count(&mut self, old: Vec<Datum>, new: Vec<Datum>, source: Vec<Datum>) -> PgResult<()> {
+        self.result.count += 1;
+        if self.plan.returns {
+            let mut row = old;
+            row.extend(new);
+            row.extend(source);
+            let returned = self
+                .plan
+                .returning
+                .iter()
+                .map(|expr| expr.eval(&row, &self.cx.params, &self.cx.env))
+                .collect::<PgResult<_>>()?;
+            self.result.rows.push(returned);
+        }
+        Ok(())
+    }
+}
+
+fn index_position(layout: &TableLayout, index: Oid) -> PgResult<usize> {
+    layout
+        .table
+        .indexes
+        .iter()
+        .position(|i| i.oid == index)
+        .ok_or_else(|| PgError::internal(format!("index {} is not of this table", index.0)))
+}
+
+/// Rows taken from the source at a time.
+const SOURCE_ROWS: usize = 1024;

@@ -1,0 +1,75 @@
+//! A planned query of either kind, and its cursor.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use shardforge_types::{Datum, Oid, PgResult};
+
+use super::context::{ExecContext, Progress};
+use super::fast::{FastCursor, FastSelect};
+use super::sink::RowSink;
+use crate::df::{DfCursor, DfPlan};
+
+/// A planned query.
+#[derive(Clone)]
+pub enum QueryPlan {
+    /// Runs on the fast path.
+    Fast(Arc<FastSelect>),
+    /// Runs in DataFusion; and why it is not on the fast path.
+    DataFusion(Arc<DfPlan>, &'static str),
+}
+
+/// A query being run.
+pub enum QueryCursor {
+    /// On the fast path.
+    Fast(FastCursor),
+    /// In DataFusion.
+    DataFusion(DfCursor),
+    /// Rows that are there already.
+    Rows(VecDeque<Vec<Datum>>),
+}
+
+impl QueryPlan {
+    /// Types of the output columns.
+    pub fn types(&self) -> Arc<[Oid]> {
+        match self {
+            QueryPlan::Fast(plan) => plan.types.clone(),
+            QueryPlan::DataFusion(plan, _) => plan.types(),
+        }
+    }
+}
+
+impl QueryCursor {
+    /// Starts a query.
+    ///
+    /// # Errors
+    /// What its parameters' expressions raise.
+    pub async fn start(plan: &QueryPlan, cx: &ExecContext) -> PgResult<QueryCursor> {
+        Ok(match plan {
+            QueryPlan::Fast(plan) => QueryCursor::Fast(FastCursor::start(plan.clone(), cx)?),
+            QueryPlan::DataFusion(plan, _) => QueryCursor::DataFusion(DfCursor::start(plan, cx).await?),
+        })
+    }
+
+    /// Sends up to `max` rows, or fewer, without being done: then the caller lets the connection drain and
+    /// calls again.
+    ///
+    /// # Errors
+    /// What the query raises.
+    pub async fn fetch(&mut self, cx: &ExecContext, max: usize, sink: &mut dyn RowSink) -> PgResult<Progress> {
+        match self {
+            QueryCursor::Fast(cursor) => cursor.fetch(cx, max, sink).await,
+            QueryCursor::DataFusion(cursor) => cursor.fetch(cx, max, sink).await,
+            QueryCursor::Rows(rows) => {
+                let count = rows.len().min(max).min(ROWS_AT_ONCE);
+                for row in rows.drain(..count) {
+                    sink.row(&row)?;
+                }
+                Ok(Progress { rows: count, done: rows.is_empty() })
+            }
+        }
+    }
+}
+
+/// Rows sent before the connection may drain.
+const ROWS_AT_ONCE: usize = 1024;

@@ -1,0 +1,37 @@
+//! Errors of the layers below, as a client sees them.
+
+use shardforge_kv::KvError;
+use shardforge_types::{PgError, SqlState};
+
+/// A key-value error as a SQL error.
+pub fn from_kv(error: KvError) -> PgError {
+    let message = error.to_string();
+    match error {
+        KvError::LockTimeout => PgError::new(SqlState::LOCK_NOT_AVAILABLE, message),
+        KvError::LockNotAvailable => PgError::new(SqlState::LOCK_NOT_AVAILABLE, message),
+        KvError::Deadlock(report) => PgError::new(SqlState::T_R_DEADLOCK_DETECTED, message)
+            .detail(report.detail(|object| format!("relation {} of database {}", object.id, object.class)))
+            .hint("See server log for query details."),
+        KvError::SerializationFailure => PgError::new(SqlState::T_R_SERIALIZATION_FAILURE, message),
+        KvError::ReadWriteConflict => PgError::new(SqlState::T_R_SERIALIZATION_FAILURE, message)
+            .hint("The transaction might succeed if retried."),
+        KvError::LocksLost => PgError::new(SqlState::T_R_SERIALIZATION_FAILURE, message)
+            .hint("The transaction might succeed if retried."),
+        KvError::Ambiguous => PgError::new(SqlState::TRANSACTION_RESOLUTION_UNKNOWN, message)
+            .hint("Read back what the transaction wrote before trying again."),
+        KvError::KeyTooLong(_) => PgError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)
+            .hint("Values that are indexed must be short."),
+        KvError::SequenceExhausted { .. } => {
+            PgError::new(SqlState::SEQUENCE_GENERATOR_LIMIT_EXCEEDED, message)
+        }
+        KvError::DiskFull => PgError::new(SqlState::DISK_FULL, "could not write: no space left on device")
+            .hint("Check free disk space."),
+        KvError::ShuttingDown => PgError::new(
+            SqlState::ADMIN_SHUTDOWN,
+            "terminating connection due to administrator command",
+        ),
+        KvError::Corrupt(_) => PgError::corrupted(message),
+        KvError::InvalidState(_) => PgError::internal(message),
+        KvError::Storage(_) => PgError::new(SqlState::IO_ERROR, message),
+    }
+}

@@ -1,0 +1,242 @@
+//! Running planned statements: locks, snapshot, rows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardforge_kv::{ObjectId, ObjectLockMode, TxnOptions, Visibility, WaitPolicy};
+use shardforge_pgwire::{Format, Responder};
+use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
+
+use super::PgSession;
+use super::error::from_kv;
+use super::statement::Prepared;
+use super::transaction::SessionTxn;
+use super::wire::{WireColumn, WireSink};
+use crate::ir::OutputColumn;
+use crate::parse::ast::Statement;
+use crate::plan::{ExecContext, Planned, PlannedKind, QueryCursor};
+
+/// A statement that has begun to run.
+pub struct Execution {
+    /// Result columns; empty if it returns no rows.
+    pub output: Vec<OutputColumn>,
+    /// Rows to send.
+    pub cursor: Option<(QueryCursor, ExecContext)>,
+    /// What CommandComplete says.
+    pub tag: Tag,
+    /// Rows sent so far.
+    pub sent: u64,
+}
+
+/// A command tag.
+pub enum Tag {
+    /// Word and number of rows sent.
+    Counted(&'static str),
+    /// As it is.
+    Fixed(String),
+}
+
+impl Execution {
+    /// A statement that returned nothing.
+    pub fn done(tag: impl Into<String>) -> Execution {
+        Execution { output: Vec::new(), cursor: None, tag: Tag::Fixed(tag.into()), sent: 0 }
+    }
+
+    /// The command tag, once all rows are sent.
+    pub fn tag(&self) -> String {
+        match &self.tag {
+            Tag::Counted(word) => format!("{word} {}", self.sent),
+            Tag::Fixed(tag) => tag.clone(),
+        }
+    }
+}
+
+impl PgSession {
+    /// The current transaction; opens an implicit one if there is none.
+    pub(super) fn ensure_txn(&mut self) -> &mut SessionTxn {
+        let (isolation, read_only) =
+            self.settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only));
+        self.txn.get_or_insert_with(|| {
+            let options =
+                TxnOptions { isolation, read_only, session: self.env.backend_pid as u64, ..TxnOptions::default() };
+            let txn = self.engine.store.begin(options);
+            SessionTxn::new(txn, isolation, read_only, false, self.engine.clock_micros())
+        })
+    }
+
+    /// 25P02 in a failed transaction.
+    pub(super) fn check_not_failed(&self) -> PgResult<()> {
+        match &self.txn {
+            Some(txn) if txn.failed => Err(PgError::new(
+                SqlState::IN_FAILED_SQL_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// How long statements wait for locks.
+    pub(super) fn lock_wait(&self) -> WaitPolicy {
+        WaitPolicy::Wait(self.settings.parsed(|parsed| parsed.lock_timeout))
+    }
+
+    /// Locks a table for the rest of the transaction.
+    pub(super) async fn lock_table(&mut self, table: Oid, mode: ObjectLockMode, wait: WaitPolicy) -> PgResult<()> {
+        let object = ObjectId { class: self.database.0, id: u64::from(table.0) };
+        let txn = self.ensure_txn().txn.clone();
+        txn.lock_object(object, mode, wait).await.map_err(from_kv)
+    }
+
+    /// Starts a prepared statement: takes its table locks, then a snapshot, then opens its cursor. A write runs to
+    /// its end here.
+    ///
+    /// # Errors
+    /// Whatever the statement raises, with byte positions.
+    pub(super) async fn start(&mut self, prepared: &Prepared, params: Arc<[Datum]>) -> PgResult<Execution> {
+        self.ensure_txn();
+        let wait = self.lock_wait();
+        let mut planned = self.plan_of(prepared)?;
+        loop {
+            for (table, mode) in &planned.table_locks {
+                self.lock_table(*table, *mode, wait).await?;
+            }
+            // Whoever held a lock may have changed the table: plan again, until nothing changes meanwhile.
+            let again = self.plan_of(prepared)?;
+            if Arc::ptr_eq(&again, &planned) || planned.table_locks.is_empty() {
+                break;
+            }
+            planned = again;
+        }
+        let word = match prepared.stmt.as_deref() {
+            Some(Statement::Insert(_)) => "INSERT",
+            Some(Statement::Update(_)) => "UPDATE",
+            Some(Statement::Delete(_)) => "DELETE",
+            Some(Statement::Merge(_)) => "MERGE",
+            _ => "SELECT",
+        };
+        self.run(&planned, params, word).await
+    }
+
+    /// Runs a plan whose tables are locked.
+    ///
+    /// # Errors
+    /// Whatever the statement raises.
+    pub(super) async fn run(
+        &mut self,
+        planned: &Arc<Planned>,
+        params: Arc<[Datum]>,
+        word: &'static str,
+    ) -> PgResult<Execution> {
+        let txn = self.ensure_txn();
+        if planned.writes && txn.read_only {
+            return Err(PgError::new(
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+                format!("cannot execute {word} in a read-only transaction"),
+            ));
+        }
+        txn.used = true;
+        txn.txn.begin_statement();
+        let cx = self.exec_context(params);
+        match &planned.kind {
+            PlannedKind::Query(plan) => {
+                let cursor = QueryCursor::start(plan, &cx).await?;
+                Ok(Execution {
+                    output: planned.output.clone(),
+                    cursor: Some((cursor, cx)),
+                    tag: Tag::Counted("SELECT"),
+                    sent: 0,
+                })
+            }
+            PlannedKind::Modify(word, plan) => {
+                let result = plan.run(&cx).await?;
+                let tag = match *word {
+                    "INSERT" => format!("INSERT 0 {}", result.count),
+                    word => format!("{word} {}", result.count),
+                };
+                let cursor = plan.returns.then(|| (QueryCursor::Rows(result.rows.into()), cx));
+                Ok(Execution { output: planned.output.clone(), cursor, tag: Tag::Fixed(tag), sent: 0 })
+            }
+        }
+    }
+
+    /// The surroundings of a statement whose snapshot is taken.
+    pub(super) fn exec_context(&mut self, params: Arc<[Datum]>) -> ExecContext {
+        let env = self.eval_env();
+        let wait = self.lock_wait();
+        let engine = self.engine.clone();
+        let txn = self.ensure_txn();
+        ExecContext {
+            engine,
+            txn: txn.txn.clone(),
+            isolation: txn.isolation,
+            visibility: Visibility::At(txn.txn.snapshot()),
+            params,
+            env,
+            wait,
+        }
+    }
+
+    /// Sends rows of an execution, up to `max_rows` of them; true when there are no more.
+    ///
+    /// # Errors
+    /// What the query raises, and 08006 when the client is gone.
+    pub(super) async fn send_rows(
+        &self,
+        execution: &mut Execution,
+        columns: &[WireColumn],
+        max_rows: usize,
+        out: &mut Responder,
+    ) -> PgResult<bool> {
+        let Some((cursor, cx)) = &mut execution.cursor else { return Ok(true) };
+        let mut left = max_rows;
+        loop {
+            let progress = cursor.fetch(cx, left, &mut WireSink::new(out, columns, &cx.env)).await?;
+            execution.sent += progress.rows as u64;
+            left -= progress.rows;
+            if progress.done {
+                execution.cursor = None;
+                return Ok(true);
+            }
+            if left == 0 {
+                return Ok(false);
+            }
+            out.flush_if_full().await?;
+            self.cancel.check()?;
+            // A query that finds its data in memory must not keep others from running.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Formats that all columns are text.
+    pub(super) fn text_columns(output: &[OutputColumn]) -> Vec<WireColumn> {
+        WireColumn::of(output, &[Format::Text])
+    }
+
+    /// Runs a future that stops when the statement is cancelled or its time is over.
+    ///
+    /// # Errors
+    /// 57014 (or what the cancellation says), or what the future raises.
+    pub(super) async fn cancelable<T>(
+        cancel: &shardforge_pgwire::CancelToken,
+        timeout: Option<Duration>,
+        runtime: &shardforge_runtime::Runtime,
+        work: impl Future<Output = PgResult<T>>,
+    ) -> PgResult<T> {
+        cancel.check()?;
+        let expired = async {
+            match timeout {
+                Some(duration) => runtime.sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            reason = cancel.canceled() => Err(reason.error()),
+            result = work => result,
+            () = expired => Err(PgError::new(
+                SqlState::QUERY_CANCELED,
+                "canceling statement due to statement timeout",
+            )),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Sessions: what a connection's messages do.
+//!
+//! A [`PgSession`] keeps the state of one client: its transaction, settings, prepared statements and portals.
+//! A statement goes through [`statement`] (parse, bind, plan, with the plan kept in its prepared statement),
+//! [`execute`] (locks, snapshot, cursor) and [`wire`] (rows to bytes). Statements that are not planned
+//! (SET, BEGIN, DDL, COPY, ...) are dispatched by [`utility`].
+//!
+//! Errors leave a session with positions counted in characters; below, they are byte offsets.
+
+pub mod backend;
+mod copy;
+mod cursors;
+pub mod error;
+mod execute;
+mod explain;
+mod maintenance;
+mod services;
+mod setting_value;
+mod settings;
+mod statement;
+mod transaction;
+mod txn_control;
+mod utility;
+mod wire;
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use shardforge_pgwire::{CancelToken, Startup};
+use shardforge_types::{IoEnv, Oid, PgError, PgResult, SqlState};
+
+pub use backend::SqlBackend;
+pub use settings::SessionSettings;
+
+use crate::bind::BindContext;
+use crate::catalog::{CatalogSnapshot, well_known};
+use crate::engine::Engine;
+use crate::exec::env::{EvalEnv, SessionEnv};
+use crate::func::random::Random;
+use cursors::Portal;
+use services::SessionServices;
+use statement::Prepared;
+use transaction::SessionTxn;
+
+/// One client's session.
+pub struct PgSession {
+    engine: Arc<Engine>,
+    database: Oid,
+    database_name: String,
+    session_user: Oid,
+    user: Oid,
+    cancel: CancelToken,
+    settings: Arc<SessionSettings>,
+    services: Arc<SessionServices>,
+    env: Arc<SessionEnv>,
+    /// The newest published catalog that this session has seen.
+    published: Arc<CatalogSnapshot>,
+    published_version: u64,
+    search_path: Option<(u64, u64, Arc<[Oid]>)>,
+    txn: Option<SessionTxn>,
+    /// The simple protocol runs several statements of one message in one implicit transaction.
+    statements: HashMap<String, Arc<Prepared>>,
+    portals: HashMap<String, Portal>,
+    pending_advisory: bool,
+}
+
+impl PgSession {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// 3D000 for an unknown database, 28000 for an unknown or barred role, 22023 for a bad setting.
+    pub async fn open(engine: &Arc<Engine>, startup: Startup) -> PgResult<PgSession> {
+        let cluster = engine.catalog.cluster();
+        let role = cluster.role_by_name(&startup.user).ok_or_else(|| {
+            PgError::new(
+                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+                format!("role \"{}\" does not exist", startup.user),
+            )
+        })?;
+        if !role.login {
+            return Err(PgError::new(
+                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+                format!("role \"{}\" is not permitted to log in", startup.user),
+            ));
+        }
+        let database = cluster.database_by_name(&startup.database).ok_or_else(|| {
+            PgError::new(
+                SqlState::INVALID_CATALOG_NAME,
+                format!("database \"{}\" does not exist", startup.database),
+            )
+        })?;
+        if !database.allow_connections {
+            return Err(PgError::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("database \"{}\" is not currently accepting connections", startup.database),
+            ));
+        }
+        let published_version = engine.catalog.version();
+        let published = engine.catalog.snapshot(database.oid).ok_or_else(|| PgError::internal("no catalog"))?;
+        let settings = Arc::new(SessionSettings::new(
+            &[
+                ("session_authorization", role.name.clone()),
+                ("is_superuser", if role.superuser { "on" } else { "off" }.to_owned()),
+                ("TimeZone", "UTC".to_owned()),
+                ("client_encoding", "UTF8".to_owned()),
+                ("server_encoding", "UTF8".to_owned()),
+                ("DateStyle", "ISO, MDY".to_owned()),
+                ("lc_messages", "C".to_owned()),
+                ("max_connections", engine.options.max_connections.to_string()),
+                ("data_directory", engine.options.data_dir.display().to_string()),
+            ],
+            role.superuser,
+        ));
+        for (name, value) in &startup.parameters {
+            settings.set_at_start(name, value)?;
+        }
+        let services = Arc::new(SessionServices::new(
+            engine.clone(),
+            startup.process_id,
+            startup.cancel.clone(),
+            startup.registry.clone(),
+            published.clone(),
+        ));
+        let env = Arc::new(SessionEnv {
+            session_user: role.oid,
+            backend_pid: startup.process_id,
+            temp_schema: None,
+            client: Some((startup.peer.ip().to_string(), startup.peer.port())),
+            server: None,
+            settings: settings.clone(),
+            sequences: services.clone(),
+            host: services.clone(),
+            random: Mutex::new(Random::from_seed(engine.runtime.next_u64())),
+        });
+        Ok(PgSession {
+            engine: engine.clone(),
+            database: database.oid,
+            database_name: database.name.clone(),
+            session_user: role.oid,
+            user: role.oid,
+            cancel: startup.cancel,
+            settings,
+            services,
+            env,
+            published,
+            published_version,
+            search_path: None,
+            txn: None,
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            pending_advisory: false,
+        })
+    }
+
+    /// The catalog as the current statement sees it.
+    fn catalog(&mut self) -> Arc<CatalogSnapshot> {
+        let version = self.engine.catalog.version();
+        if version != self.published_version {
+            if let Some(snapshot) = self.engine.catalog.snapshot(self.database) {
+                self.published = snapshot;
+            }
+            self.published_version = version;
+            self.services.set_catalog(self.published.clone());
+        }
+        match &mut self.txn {
+            Some(txn) if !txn.changes.is_empty() => {
+                let catalog = txn.catalog(self.published.clone());
+                self.services.set_catalog(catalog.clone());
+                catalog
+            }
+            _ => self.published.clone(),
+        }
+    }
+
+    /// Oids of the schemas on the search path that exist; pg_catalog leads unless it is named.
+    fn search_path(&mut self, catalog: &Arc<CatalogSnapshot>) -> Arc<[Oid]> {
+        let settings_version = self.settings.planning_version();
+        let own_changes = self.txn.as_ref().map_or(0, |txn| txn.changes.len() as u64);
+        let key = catalog.version.wrapping_mul(31).wrapping_add(own_changes);
+        if let Some((version, at, path)) = &self.search_path
+            && *version == settings_version
+            && *at == key
+        {
+            return path.clone();
+        }
+        let names = self.settings.parsed(|parsed| parsed.search_path.clone());
+        let mut path = Vec::new();
+        for name in names.iter() {
+            let schema = match &**name {
+                "$user" => {
+                    let role = catalog.cluster.roles.get(&self.user);
+                    role.and_then(|role| catalog.schema_by_name(&role.name))
+                }
+                name => catalog.schema_by_name(name),
+            };
+            if let Some(schema) = schema
+                && !path.contains(&schema.oid)
+            {
+                path.push(schema.oid);
+            }
+        }
+        if !path.contains(&well_known::PG_CATALOG) {
+            path.insert(0, well_known::PG_CATALOG);
+        }
+        let path: Arc<[Oid]> = path.into();
+        self.search_path = Some((settings_version, key, path.clone()));
+        path
+    }
+
+    /// What the binder needs to know.
+    fn bind_context<'a>(
+        &self,
+        catalog: &'a CatalogSnapshot,
+        search_path: &'a [Oid],
+        io: &'a IoEnv,
+        database: &'a str,
+        param_types: Vec<Oid>,
+    ) -> BindContext<'a> {
+        BindContext { catalog, search_path, user: self.user, database, io, param_types, temp_schema: None }
+    }
+
+    /// The environment of a statement that begins now.
+    fn eval_env(&mut self) -> EvalEnv {
+        let catalog = self.catalog();
+        let search_path = self.search_path(&catalog);
+        let now = self.engine.clock_micros();
+        let transaction_timestamp = self.txn.as_ref().map_or(now, |txn| txn.started_at);
+        let mut io = self.settings.parsed(|parsed| parsed.io.clone());
+        io.now_micros = transaction_timestamp;
+        EvalEnv {
+            io: Arc::new(io),
+            catalog,
+            search_path,
+            session: self.env.clone(),
+            user: self.user,
+            transaction_timestamp,
+            statement_timestamp: now,
+        }
+    }
+
+    /// Turns the byte position of an error into a character position in the statement's text.
+    fn at_edge(error: PgError, sql: &str) -> PgError {
+        crate::parse::error_position(error, sql)
+    }
+}

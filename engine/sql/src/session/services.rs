@@ -1,0 +1,360 @@
+//! What functions may ask of the session: sequences, clock, locks, other sessions, notices.
+//!
+//! These calls come from expressions, which are not async. What they wait for (a new range of a sequence, a
+//! lock) is waited for with the worker thread handed over, so that other sessions go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use shardforge_kv::{KvError, ObjectId, ObjectLockMode, TxnOptions, Transaction, WaitPolicy};
+use shardforge_pgwire::{CancelToken, ConnectionRegistry};
+use shardforge_types::{Oid, PgError, PgResult, SqlState};
+
+use super::error::from_kv;
+use crate::catalog::{CatalogSnapshot, Relation, SequenceDesc};
+use crate::engine::Engine;
+use crate::exec::env::{AdvisoryKey, AdvisoryMode, Host, Sequences};
+
+/// Class of advisory locks among the store's object locks; tables are under their database's oid.
+const ADVISORY_BIG: u32 = u32::MAX;
+const ADVISORY_PAIR: u32 = u32::MAX - 1;
+
+/// The services of one session.
+pub struct SessionServices {
+    engine: Arc<Engine>,
+    process_id: i32,
+    cancel: CancelToken,
+    registry: Arc<ConnectionRegistry>,
+    state: Mutex<State>,
+}
+
+struct State {
+    catalog: Arc<CatalogSnapshot>,
+    notices: Vec<PgError>,
+    sequences: HashMap<(Oid, u32), CachedSequence>,
+    last_sequence: Option<(Oid, u32)>,
+    /// The transaction of the running statement.
+    txn: Option<Arc<Transaction>>,
+    /// Holds this session's advisory locks that outlive transactions.
+    session_locks: Option<Arc<Transaction>>,
+    held: HashMap<(AdvisoryKey, bool), u32>,
+}
+
+/// What the session knows of a sequence.
+struct CachedSequence {
+    last: Option<i64>,
+    /// Values handed out by the store and not used yet: next, how many.
+    next: i64,
+    left: u64,
+}
+
+impl SessionServices {
+    /// Services for a connection.
+    pub fn new(
+        engine: Arc<Engine>,
+        process_id: i32,
+        cancel: CancelToken,
+        registry: Arc<ConnectionRegistry>,
+        catalog: Arc<CatalogSnapshot>,
+    ) -> SessionServices {
+        let state = State {
+            catalog,
+            notices: Vec::new(),
+            sequences: HashMap::new(),
+            last_sequence: None,
+            txn: None,
+            session_locks: None,
+            held: HashMap::new(),
+        };
+        SessionServices { engine, process_id, cancel, registry, state: Mutex::new(state) }
+    }
+
+    /// The catalog that sequence functions look their sequences up in.
+    pub fn set_catalog(&self, catalog: Arc<CatalogSnapshot>) {
+        self.state.lock().catalog = catalog;
+    }
+
+    /// The transaction that transaction-level functions act on.
+    pub fn set_transaction(&self, txn: Option<Arc<Transaction>>) {
+        self.state.lock().txn = txn;
+    }
+
+    /// Notices raised since the last call.
+    pub fn take_notices(&self) -> Vec<PgError> {
+        std::mem::take(&mut self.state.lock().notices)
+    }
+
+    /// DISCARD SEQUENCES.
+    pub fn forget_sequences(&self) {
+        let mut state = self.state.lock();
+        state.sequences.clear();
+        state.last_sequence = None;
+    }
+
+    /// Releases session-level advisory locks.
+    pub fn release_session_locks(&self) {
+        let locks = {
+            let mut state = self.state.lock();
+            state.held.clear();
+            state.session_locks.take()
+        };
+        if let Some(locks) = locks {
+            wait_for(locks.rollback());
+        }
+    }
+
+    /// The transaction has ended.
+    pub fn end_transaction(&self, _committed: bool) {
+        self.state.lock().txn = None;
+    }
+
+    fn sequence(&self, oid: Oid) -> PgResult<Arc<SequenceDesc>> {
+        match self.state.lock().catalog.relation(oid) {
+            Some(Relation::Sequence(sequence)) => Ok(sequence.clone()),
+            Some(other) => Err(PgError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                format!("cannot open relation \"{}\"", other.name()),
+            )
+            .detail("This operation is not supported for tables.")),
+            None => Err(PgError::new(
+                SqlState::UNDEFINED_TABLE,
+                format!("could not open relation with OID {}", oid.0),
+            )),
+        }
+    }
+}
+
+/// Waits for a future from synchronous code on a runtime's worker thread.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
+}
+
+fn counter_key(sequence: &SequenceDesc) -> u64 {
+    (u64::from(sequence.oid.0) << 32) | u64::from(sequence.generation)
+}
+
+impl Sequences for SessionServices {
+    fn nextval(&self, oid: Oid) -> PgResult<i64> {
+        let desc = self.sequence(oid)?;
+        let key = (oid, desc.generation);
+        {
+            let mut state = self.state.lock();
+            if let Some(cached) = state.sequences.get_mut(&key)
+                && cached.left > 0
+            {
+                let value = cached.next;
+                cached.left -= 1;
+                cached.next = value.wrapping_add(desc.increment);
+                cached.last = Some(value);
+                state.last_sequence = Some(key);
+                return Ok(value);
+            }
+        }
+        let wanted = u64::try_from(desc.cache).unwrap_or(1).max(1);
+        let range = wait_for(self.engine.store.next_sequence_values(counter_key(&desc), &sequence_options(&desc), wanted))
+            .map_err(|error| sequence_error(error, &desc))?;
+        let mut state = self.state.lock();
+        let cached = CachedSequence {
+            last: Some(range.first),
+            next: range.first.wrapping_add(desc.increment),
+            left: range.count - 1,
+        };
+        state.sequences.insert(key, cached);
+        state.last_sequence = Some(key);
+        Ok(range.first)
+    }
+
+    fn currval(&self, oid: Oid) -> PgResult<i64> {
+        let desc = self.sequence(oid)?;
+        let state = self.state.lock();
+        state.sequences.get(&(oid, desc.generation)).and_then(|cached| cached.last).ok_or_else(|| {
+            PgError::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("currval of sequence \"{}\" is not yet defined in this session", desc.name),
+            )
+        })
+    }
+
+    fn lastval(&self) -> PgResult<i64> {
+        let state = self.state.lock();
+        state
+            .last_sequence
+            .filter(|(oid, _)| state.catalog.relation(*oid).is_some())
+            .and_then(|key| state.sequences.get(&key)?.last)
+            .ok_or_else(|| {
+                PgError::new(
+                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    "lastval is not yet defined in this session",
+                )
+            })
+    }
+
+    fn setval(&self, oid: Oid, value: i64, is_called: bool) -> PgResult<i64> {
+        let desc = self.sequence(oid)?;
+        if value < desc.min || value > desc.max {
+            return Err(PgError::new(
+                SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                format!(
+                    "setval: value {value} is out of bounds for sequence \"{}\" ({}..{})",
+                    desc.name, desc.min, desc.max
+                ),
+            ));
+        }
+        wait_for(self.engine.store.set_sequence(counter_key(&desc), value, is_called)).map_err(from_kv)?;
+        let mut state = self.state.lock();
+        let cached = state
+            .sequences
+            .entry((oid, desc.generation))
+            .or_insert(CachedSequence { last: None, next: 0, left: 0 });
+        cached.left = 0;
+        if is_called {
+            cached.last = Some(value);
+        }
+        Ok(value)
+    }
+
+    fn last_value(&self, oid: Oid) -> PgResult<Option<i64>> {
+        let desc = self.sequence(oid)?;
+        Ok(wait_for(self.engine.store.sequence_state(counter_key(&desc))).map_err(from_kv)?.map(|state| state.last))
+    }
+}
+
+/// How a sequence advances, for the store.
+pub fn sequence_options(desc: &SequenceDesc) -> shardforge_kv::SequenceOptions {
+    shardforge_kv::SequenceOptions {
+        start: desc.start,
+        increment: desc.increment,
+        min: desc.min,
+        max: desc.max,
+        cycle: desc.cycle,
+    }
+}
+
+fn sequence_error(error: KvError, desc: &SequenceDesc) -> PgError {
+    match error {
+        KvError::SequenceExhausted { ascending } => PgError::new(
+            SqlState::SEQUENCE_GENERATOR_LIMIT_EXCEEDED,
+            format!(
+                "nextval: reached {} value of sequence \"{}\" ({})",
+                if ascending { "maximum" } else { "minimum" },
+                desc.name,
+                if ascending { desc.max } else { desc.min }
+            ),
+        ),
+        other => from_kv(other),
+    }
+}
+
+impl Host for SessionServices {
+    fn clock_micros(&self) -> i64 {
+        self.engine.clock_micros()
+    }
+
+    fn start_micros(&self) -> i64 {
+        self.engine.started_at
+    }
+
+    fn random_u64(&self) -> u64 {
+        self.engine.runtime.next_u64()
+    }
+
+    fn check_canceled(&self) -> PgResult<()> {
+        self.cancel.check()
+    }
+
+    fn sleep(&self, duration: Duration) -> PgResult<()> {
+        let (runtime, cancel) = (self.engine.runtime.clone(), self.cancel.clone());
+        wait_for(async move {
+            tokio::select! {
+                biased;
+                reason = cancel.canceled() => Err(reason.error()),
+                () = runtime.sleep(duration) => Ok(()),
+            }
+        })
+    }
+
+    fn notice(&self, notice: PgError) {
+        let mut state = self.state.lock();
+        if state.notices.len() < NOTICES_MAX {
+            state.notices.push(notice);
+        }
+    }
+
+    fn transaction_id(&self, _assign: bool) -> PgResult<Option<u64>> {
+        Ok(self.state.lock().txn.as_ref().map(|txn| txn.id().0))
+    }
+
+    fn advisory_lock(&self, key: AdvisoryKey, mode: AdvisoryMode, wait: bool) -> PgResult<bool> {
+        let object = advisory_object(key);
+        let lock_mode = if mode.shared { ObjectLockMode::Share } else { ObjectLockMode::Exclusive };
+        let txn = {
+            let mut state = self.state.lock();
+            if mode.transaction {
+                state.txn.clone().ok_or_else(|| PgError::internal("no transaction for an advisory lock"))?
+            } else {
+                let options = TxnOptions { session: self.process_id as u64, ..TxnOptions::default() };
+                state.session_locks.get_or_insert_with(|| self.engine.store.begin(options)).clone()
+            }
+        };
+        let policy = if wait { WaitPolicy::Wait(None) } else { WaitPolicy::NoWait };
+        let cancel = self.cancel.clone();
+        let result = wait_for(async move {
+            tokio::select! {
+                biased;
+                reason = cancel.canceled() => Err(reason.error()),
+                result = txn.lock_object(object, lock_mode, policy) => match result {
+                    Ok(()) => Ok(true),
+                    Err(KvError::LockNotAvailable) => Ok(false),
+                    Err(error) => Err(from_kv(error)),
+                },
+            }
+        })?;
+        if result && !mode.transaction {
+            *self.state.lock().held.entry((key, mode.shared)).or_insert(0) += 1;
+        }
+        Ok(result)
+    }
+
+    fn advisory_unlock(&self, key: AdvisoryKey, shared: bool) -> PgResult<bool> {
+        let mut state = self.state.lock();
+        let Some(count) = state.held.get_mut(&(key, shared)) else { return Ok(false) };
+        *count -= 1;
+        if *count > 0 {
+            return Ok(true);
+        }
+        state.held.remove(&(key, shared));
+        let mode = if shared { ObjectLockMode::Share } else { ObjectLockMode::Exclusive };
+        if let Some(locks) = &state.session_locks {
+            locks.unlock_object(advisory_object(key), mode);
+        }
+        Ok(true)
+    }
+
+    fn advisory_unlock_all(&self) -> PgResult<()> {
+        self.release_session_locks();
+        Ok(())
+    }
+
+    fn signal_backend(&self, pid: i32, terminate: bool) -> PgResult<bool> {
+        Ok(if terminate { self.registry.terminate(pid) } else { self.registry.cancel(pid) })
+    }
+
+    fn relation_bytes(&self, relation: Oid) -> PgResult<i64> {
+        let state = self.state.lock();
+        Ok(state.catalog.stats.get(&relation).map_or(0, |stats| stats.bytes as i64))
+    }
+}
+
+fn advisory_object(key: AdvisoryKey) -> ObjectId {
+    match key {
+        AdvisoryKey::Big(key) => ObjectId { class: ADVISORY_BIG, id: key as u64 },
+        AdvisoryKey::Pair(a, b) => {
+            ObjectId { class: ADVISORY_PAIR, id: (u64::from(a as u32) << 32) | u64::from(b as u32) }
+        }
+    }
+}
+
+/// Notices kept for one statement; more are dropped.
+const NOTICES_MAX: usize = 10_000;

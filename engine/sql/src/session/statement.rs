@@ -1,0 +1,153 @@
+//! Prepared statements: text, tree, and the plan that is kept while the catalog stays the same.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use shardforge_pgwire::FieldDesc;
+use shardforge_types::{Oid, PgError, PgResult, SqlState};
+
+use super::PgSession;
+use super::wire::fields;
+use crate::bind;
+use crate::ir::Ty;
+use crate::parse::ast::Statement;
+use crate::plan::{Planned, Planner};
+
+/// A prepared statement.
+pub struct Prepared {
+    /// Its text.
+    pub sql: Arc<str>,
+    /// The raw tree; `None` for an empty statement.
+    pub stmt: Option<Arc<Statement>>,
+    /// Parameter types: given by the client, or inferred.
+    pub params: Vec<Ty>,
+    /// Result columns; `None` if it returns no rows.
+    pub fields: Option<Arc<[FieldDesc]>>,
+    /// Made by SQL's PREPARE.
+    pub from_sql: bool,
+    /// When it was made, in microseconds since 2000-01-01.
+    pub prepared_at: i64,
+    plan: Mutex<Option<CachedPlan>>,
+}
+
+#[derive(Clone)]
+struct CachedPlan {
+    planned: Arc<Planned>,
+    search_path: Arc<[Oid]>,
+    /// Catalog version at which the plan was last found valid.
+    valid_at: u64,
+}
+
+/// True for statements that the binder and the planner handle.
+pub fn is_planned(stmt: &Statement) -> bool {
+    matches!(
+        stmt,
+        Statement::Select(_)
+            | Statement::Insert(_)
+            | Statement::Update(_)
+            | Statement::Delete(_)
+            | Statement::Merge(_)
+    )
+}
+
+impl PgSession {
+    /// Prepares a statement: binds and plans it, which finds its parameter types and result columns.
+    ///
+    /// # Errors
+    /// What binding and planning raise, with byte positions.
+    pub(super) async fn prepare(
+        &mut self,
+        sql: Arc<str>,
+        stmt: Option<Arc<Statement>>,
+        param_types: &[Oid],
+        from_sql: bool,
+    ) -> PgResult<Prepared> {
+        let mut prepared = Prepared {
+            sql,
+            stmt,
+            params: Vec::new(),
+            fields: None,
+            from_sql,
+            prepared_at: self.engine.clock_micros(),
+            plan: Mutex::new(None),
+        };
+        let Some(stmt) = prepared.stmt.clone() else { return Ok(prepared) };
+        if is_planned(&stmt) {
+            let (planned, search_path, version) = self.plan_now(&stmt, param_types.to_vec())?;
+            prepared.params.clone_from(&planned.params);
+            prepared.fields = (!planned.output.is_empty() || matches!(*stmt, Statement::Select(_)))
+                .then(|| fields(&planned.output).into());
+            *prepared.plan.lock() =
+                Some(CachedPlan { planned: Arc::new(planned), search_path, valid_at: version });
+        } else {
+            prepared.params = param_types.iter().map(|oid| Ty::new(*oid)).collect();
+            prepared.fields = self.utility_columns(&stmt)?.map(|columns| fields(&columns).into());
+        }
+        Ok(prepared)
+    }
+
+    /// The plan of a prepared statement: the kept one, or a new one if what it depends on has changed.
+    ///
+    /// # Errors
+    /// What planning raises; 0A000 if the result's columns would change.
+    pub(super) fn plan_of(&mut self, prepared: &Prepared) -> PgResult<Arc<Planned>> {
+        let Some(stmt) = &prepared.stmt else { return Err(PgError::internal("an empty statement has no plan")) };
+        let catalog = self.catalog();
+        let search_path = self.search_path(&catalog);
+        let own_changes = self.txn.as_ref().is_some_and(|txn| !txn.changes.is_empty());
+        let kept = prepared.plan.lock().clone();
+        if let Some(kept) = kept
+            && (Arc::ptr_eq(&kept.search_path, &search_path) || *kept.search_path == *search_path)
+        {
+            if kept.valid_at == catalog.version && !own_changes {
+                return Ok(kept.planned);
+            }
+            if catalog.satisfies(&kept.planned.dependencies) {
+                if !own_changes && let Some(plan) = &mut *prepared.plan.lock() {
+                    plan.valid_at = catalog.version;
+                }
+                return Ok(kept.planned);
+            }
+        }
+        let param_types = prepared.params.iter().map(|ty| ty.oid).collect();
+        let (planned, search_path, version) = self.plan_now(stmt, param_types)?;
+        let same_columns = match &prepared.fields {
+            Some(old) => {
+                let new = fields(&planned.output);
+                old.len() == new.len() && old.iter().zip(&new).all(|(a, b)| a.type_oid == b.type_oid && a.name == b.name)
+            }
+            None => planned.output.is_empty(),
+        };
+        if !same_columns {
+            return Err(PgError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cached plan must not change result type",
+            ));
+        }
+        let planned = Arc::new(planned);
+        if !own_changes {
+            *prepared.plan.lock() =
+                Some(CachedPlan { planned: planned.clone(), search_path, valid_at: version });
+        }
+        Ok(planned)
+    }
+
+    /// Binds and plans a statement against the newest catalog.
+    ///
+    /// # Errors
+    /// What binding and planning raise.
+    pub(super) fn plan_now(
+        &mut self,
+        stmt: &Statement,
+        param_types: Vec<Oid>,
+    ) -> PgResult<(Planned, Arc<[Oid]>, u64)> {
+        let catalog = self.catalog();
+        let search_path = self.search_path(&catalog);
+        let io = self.settings.parsed(|parsed| parsed.io.clone());
+        let database = self.database_name.clone();
+        let cx = self.bind_context(&catalog, &search_path, &io, &database, param_types);
+        let bound = bind::bind_statement(stmt, cx)?;
+        let planned = Planner { engine: &self.engine, catalog: &catalog }.plan(bound)?;
+        Ok((planned, search_path, catalog.version))
+    }
+}

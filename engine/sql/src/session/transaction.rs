@@ -1,0 +1,128 @@
+//! The session's transaction: its key-value transaction, its catalog changes, its savepoints.
+
+use std::sync::Arc;
+
+use shardforge_kv::{IsolationLevel, Savepoint, Transaction};
+use shardforge_types::PgResult;
+
+use super::error::from_kv;
+use super::settings::SettingsMark;
+use crate::catalog::{CatalogSnapshot, Change};
+
+/// A transaction in progress.
+pub struct SessionTxn {
+    /// The key-value side.
+    pub txn: Arc<Transaction>,
+    /// Isolation level.
+    pub isolation: IsolationLevel,
+    /// READ ONLY.
+    pub read_only: bool,
+    /// Opened by BEGIN rather than around a single statement (or a pipeline of them).
+    pub explicit: bool,
+    /// A statement has failed: only ROLLBACK (TO) is accepted.
+    pub failed: bool,
+    /// A statement has run: the isolation level is fixed.
+    pub used: bool,
+    /// Start, in microseconds since 2000-01-01.
+    pub started_at: i64,
+    /// What DDL has changed so far.
+    pub changes: Vec<Change>,
+    /// Keys to delete once the transaction has committed: storage of dropped and rewritten relations.
+    pub dropped_storage: Vec<crate::catalog::StorageId>,
+    /// Open savepoints, oldest first.
+    pub savepoints: Vec<SavepointFrame>,
+    own_catalog: Option<(u64, usize, Arc<CatalogSnapshot>)>,
+}
+
+/// An open savepoint.
+pub struct SavepointFrame {
+    /// Its name.
+    pub name: String,
+    kv: Savepoint,
+    changes: usize,
+    dropped_storage: usize,
+    /// Settings as of the savepoint.
+    pub settings: SettingsMark,
+}
+
+impl SessionTxn {
+    /// Wraps a key-value transaction.
+    pub fn new(
+        txn: Arc<Transaction>,
+        isolation: IsolationLevel,
+        read_only: bool,
+        explicit: bool,
+        started_at: i64,
+    ) -> SessionTxn {
+        SessionTxn {
+            txn,
+            isolation,
+            read_only,
+            explicit,
+            failed: false,
+            used: false,
+            started_at,
+            changes: Vec::new(),
+            dropped_storage: Vec::new(),
+            savepoints: Vec::new(),
+            own_catalog: None,
+        }
+    }
+
+    /// The catalog as this transaction sees it: what is published, with its own changes on top.
+    pub fn catalog(&mut self, published: Arc<CatalogSnapshot>) -> Arc<CatalogSnapshot> {
+        if self.changes.is_empty() {
+            return published;
+        }
+        if let Some((version, changes, own)) = &self.own_catalog
+            && *version == published.version
+            && *changes == self.changes.len()
+        {
+            return own.clone();
+        }
+        let mut own = CatalogSnapshot::clone(&published);
+        self.changes.iter().for_each(|change| own.apply(change));
+        let own = Arc::new(own);
+        self.own_catalog = Some((published.version, self.changes.len(), own.clone()));
+        own
+    }
+
+    /// Opens a savepoint.
+    pub fn savepoint(&mut self, name: String, settings: SettingsMark) {
+        let kv = self.txn.savepoint();
+        let (changes, dropped_storage) = (self.changes.len(), self.dropped_storage.len());
+        self.savepoints.push(SavepointFrame { name, kv, changes, dropped_storage, settings });
+    }
+
+    /// Position of the innermost savepoint of a name.
+    pub fn find_savepoint(&self, name: &str) -> Option<usize> {
+        self.savepoints.iter().rposition(|frame| frame.name == name)
+    }
+
+    /// Undoes everything since a savepoint, which stays open.
+    ///
+    /// # Errors
+    /// What the store raises.
+    pub fn rollback_to(&mut self, position: usize) -> PgResult<SettingsMark> {
+        self.savepoints.truncate(position + 1);
+        let frame = &self.savepoints[position];
+        self.txn.rollback_to(&frame.kv).map_err(from_kv)?;
+        self.changes.truncate(frame.changes);
+        self.dropped_storage.truncate(frame.dropped_storage);
+        self.own_catalog = None;
+        self.failed = false;
+        Ok(frame.settings)
+    }
+
+    /// Forgets a savepoint and those inside it, keeping their effects.
+    ///
+    /// # Errors
+    /// What the store raises.
+    pub fn release(&mut self, position: usize) -> PgResult<()> {
+        let mut frames = self.savepoints.drain(position..);
+        match frames.next() {
+            Some(frame) => self.txn.release(frame.kv).map_err(from_kv),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! BEGIN, COMMIT, ROLLBACK, savepoints, and the implicit transactions around single statements.
+
+use shardforge_kv::{IsolationLevel, TxnOptions};
+use shardforge_types::{PgError, PgResult, Severity, SqlState};
+
+use super::PgSession;
+use super::error::from_kv;
+use super::transaction::SessionTxn;
+use crate::parse::ast::{self, TransactionKind, TransactionModes, TransactionStmt};
+
+impl PgSession {
+    /// A transaction statement; answers its command tag.
+    ///
+    /// # Errors
+    /// 25001 and its kin; at COMMIT, whatever keeps the transaction from committing.
+    pub(super) async fn transaction_statement(&mut self, stmt: &TransactionStmt) -> PgResult<String> {
+        let tag = match &stmt.kind {
+            TransactionKind::Begin(modes) => {
+                self.begin(modes).await?;
+                "BEGIN"
+            }
+            TransactionKind::Start(modes) => {
+                self.begin(modes).await?;
+                "START TRANSACTION"
+            }
+            TransactionKind::Commit { chain } => return self.commit_statement(*chain).await,
+            TransactionKind::Rollback { chain } => return self.rollback_statement(*chain).await,
+            TransactionKind::Savepoint(name) => {
+                self.require_block("SAVEPOINT")?;
+                let mark = self.settings.mark();
+                self.ensure_txn().savepoint(name.to_string(), mark);
+                "SAVEPOINT"
+            }
+            TransactionKind::Release(name) => {
+                self.require_block("RELEASE SAVEPOINT")?;
+                let txn = self.ensure_txn();
+                let position = txn.find_savepoint(name).ok_or_else(|| no_savepoint(name))?;
+                txn.release(position)?;
+                "RELEASE"
+            }
+            TransactionKind::RollbackTo(name) => {
+                self.require_block("ROLLBACK TO SAVEPOINT")?;
+                let txn = self.ensure_txn();
+                let position = txn.find_savepoint(name).ok_or_else(|| no_savepoint(name))?;
+                let mark = txn.rollback_to(position)?;
+                self.settings.rollback_to(mark);
+                self.search_path = None;
+                "ROLLBACK"
+            }
+            TransactionKind::Prepare(_) | TransactionKind::CommitPrepared(_) | TransactionKind::RollbackPrepared(_) => {
+                return Err(PgError::not_supported("prepared transactions are not supported yet")
+                    .hint("Commit with COMMIT."));
+            }
+        };
+        Ok(tag.to_owned())
+    }
+
+    async fn begin(&mut self, modes: &TransactionModes) -> PgResult<()> {
+        if let Some(txn) = &mut self.txn {
+            if txn.explicit {
+                self.warn(
+                    SqlState::ACTIVE_SQL_TRANSACTION,
+                    "there is already a transaction in progress",
+                );
+            }
+            txn_mut(&mut self.txn)?.explicit = true;
+            return self.set_transaction_modes(modes);
+        }
+        self.open(modes, None);
+        Ok(())
+    }
+
+    fn open(&mut self, modes: &TransactionModes, previous: Option<(IsolationLevel, bool)>) {
+        let (isolation, read_only) = previous.unwrap_or_else(|| {
+            self.settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only))
+        });
+        let isolation = modes.isolation.map_or(isolation, isolation_level);
+        let read_only = modes.read_only.unwrap_or(read_only);
+        let options =
+            TxnOptions { isolation, read_only, session: self.env.backend_pid as u64, ..TxnOptions::default() };
+        let txn = self.engine.store.begin(options);
+        self.txn = Some(SessionTxn::new(txn, isolation, read_only, true, self.engine.clock_micros()));
+    }
+
+    /// SET TRANSACTION, and BEGIN's modes inside an implicit transaction.
+    ///
+    /// # Errors
+    /// 25001 if a statement has run already.
+    pub(super) fn set_transaction_modes(&mut self, modes: &TransactionModes) -> PgResult<()> {
+        let session = self.env.backend_pid as u64;
+        let engine = self.engine.clone();
+        let txn = self.ensure_txn();
+        if let Some(isolation) = modes.isolation.map(isolation_level)
+            && isolation != txn.isolation
+        {
+            if txn.used {
+                return Err(PgError::new(
+                    SqlState::ACTIVE_SQL_TRANSACTION,
+                    "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+                ));
+            }
+            let options =
+                TxnOptions { isolation, read_only: txn.read_only, session, ..TxnOptions::default() };
+            txn.txn = engine.store.begin(options);
+            txn.isolation = isolation;
+        }
+        if let Some(read_only) = modes.read_only {
+            if txn.read_only && !read_only && txn.used {
+                return Err(PgError::new(
+                    SqlState::ACTIVE_SQL_TRANSACTION,
+                    "transaction read-write mode must be set before any query",
+                ));
+            }
+            txn.read_only = read_only;
+        }
+        Ok(())
+    }
+
+    async fn commit_statement(&mut self, chain: bool) -> PgResult<String> {
+        let Some(txn) = &self.txn else {
+            return self.no_transaction(chain, "COMMIT");
+        };
+        if !txn.explicit {
+            self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+        }
+        let (failed, modes) = (txn.failed, (txn.isolation, txn.read_only));
+        if failed {
+            self.rollback().await;
+        } else {
+            self.commit().await?;
+        }
+        if chain {
+            self.open(&TransactionModes::default(), Some(modes));
+        }
+        Ok(if failed { "ROLLBACK" } else { "COMMIT" }.to_owned())
+    }
+
+    async fn rollback_statement(&mut self, chain: bool) -> PgResult<String> {
+        let Some(txn) = &self.txn else {
+            return self.no_transaction(chain, "ROLLBACK");
+        };
+        if !txn.explicit {
+            self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+        }
+        let modes = (txn.isolation, txn.read_only);
+        self.rollback().await;
+        if chain {
+            self.open(&TransactionModes::default(), Some(modes));
+        }
+        Ok("ROLLBACK".to_owned())
+    }
+
+    fn no_transaction(&mut self, chain: bool, word: &str) -> PgResult<String> {
+        if chain {
+            return Err(PgError::new(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                format!("{word} AND CHAIN can only be used in transaction blocks"),
+            ));
+        }
+        self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+        Ok(word.to_owned())
+    }
+
+    /// Commits the open transaction: data, then the catalog, then the end of locks.
+    ///
+    /// # Errors
+    /// What keeps it from committing; it is rolled back then (or, for 08007, its outcome is unknown).
+    pub(super) async fn commit(&mut self) -> PgResult<()> {
+        let Some(mut txn) = self.txn.take() else { return Ok(()) };
+        self.portals.retain(|_, portal| portal.is_held());
+        let changes = std::mem::take(&mut txn.changes);
+        let dropped = std::mem::take(&mut txn.dropped_storage);
+        let result = if changes.is_empty() {
+            txn.txn.commit().await
+        } else {
+            let (engine, database) = (self.engine.clone(), self.database);
+            txn.txn.commit_with(move |_| engine.catalog.publish(database, &changes)).await
+        };
+        let committed = result.is_ok();
+        self.settings.end_transaction(committed);
+        self.services.end_transaction(committed);
+        self.search_path = None;
+        result.map_err(from_kv)?;
+        for storage in dropped {
+            self.engine.reclaim(storage);
+        }
+        Ok(())
+    }
+
+    /// Rolls the open transaction back, if there is one.
+    pub(super) async fn rollback(&mut self) {
+        let Some(txn) = self.txn.take() else { return };
+        self.portals.retain(|_, portal| portal.is_held());
+        txn.txn.rollback().await;
+        self.settings.end_transaction(false);
+        self.services.end_transaction(false);
+        self.search_path = None;
+    }
+
+    /// Ends an implicit transaction at the end of a message or a pipeline.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub(super) async fn end_implicit(&mut self) -> PgResult<()> {
+        match &self.txn {
+            Some(txn) if !txn.explicit && txn.failed => {
+                self.rollback().await;
+                Ok(())
+            }
+            Some(txn) if !txn.explicit => self.commit().await,
+            Some(_) => Ok(()),
+            None => {
+                if self.settings.mark() > 0 {
+                    self.settings.end_transaction(true);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A statement failed: its transaction block fails, an implicit transaction is rolled back.
+    pub(super) async fn statement_failed(&mut self) {
+        self.portals.remove("");
+        match &mut self.txn {
+            Some(txn) if txn.explicit => txn.failed = true,
+            Some(_) => self.rollback().await,
+            None => self.settings.end_transaction(false),
+        }
+    }
+
+    pub(super) fn require_block(&self, what: &str) -> PgResult<()> {
+        match &self.txn {
+            Some(txn) if txn.explicit => Ok(()),
+            _ => Err(PgError::new(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                format!("{what} can only be used in transaction blocks"),
+            )),
+        }
+    }
+
+    pub(super) fn warn(&self, sqlstate: SqlState, message: &str) {
+        use crate::exec::env::Host;
+        self.services.notice(PgError::with_severity(Severity::Warning, sqlstate, message));
+    }
+}
+
+fn txn_mut(txn: &mut Option<SessionTxn>) -> PgResult<&mut SessionTxn> {
+    txn.as_mut().ok_or_else(|| PgError::internal("no transaction"))
+}
+
+fn no_savepoint(name: &str) -> PgError {
+    PgError::new(SqlState::S_E_INVALID_SPECIFICATION, format!("savepoint \"{name}\" does not exist"))
+}
+
+/// PostgreSQL treats READ UNCOMMITTED as READ COMMITTED.
+pub(super) fn isolation_level(level: ast::IsolationLevel) -> IsolationLevel {
+    match level {
+        ast::IsolationLevel::ReadUncommitted | ast::IsolationLevel::ReadCommitted => IsolationLevel::ReadCommitted,
+        ast::IsolationLevel::RepeatableRead => IsolationLevel::RepeatableRead,
+        ast::IsolationLevel::Serializable => IsolationLevel::Serializable,
+    }
+}

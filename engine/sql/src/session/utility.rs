@@ -1,0 +1,488 @@
+//! Statements that are not planned: settings, prepared statements, cursors, locks, and the way to DDL, COPY,
+//! EXPLAIN and maintenance.
+
+use std::sync::Arc;
+
+use shardforge_kv::{ObjectLockMode, WaitPolicy};
+use shardforge_pgwire::Responder;
+use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState, oid};
+
+use super::PgSession;
+use super::execute::{Execution, Tag};
+use super::settings::unrecognized;
+use crate::bind;
+use crate::catalog::Relation;
+use crate::ddl;
+use crate::exec::eval::CompiledExpr;
+use crate::ir::{Col, ColId, OutputColumn, Ty};
+use crate::parse::ast::{
+    DiscardMode, ExecuteStmt, Expr, LockMode, LockStmt, PrepareStmt, Statement, VariableSetKind, VariableSetStmt,
+};
+use crate::plan::QueryCursor;
+
+impl PgSession {
+    /// Result columns of a utility statement; `None` if it returns no rows.
+    ///
+    /// # Errors
+    /// 26000, 34000, 42704 for names that do not exist, and what planning an EXPLAINed statement raises.
+    pub(super) fn utility_columns(&mut self, stmt: &Statement) -> PgResult<Option<Vec<OutputColumn>>> {
+        match stmt {
+            Statement::VariableShow(show) if &*show.name == "all" => {
+                Ok(Some(text_output(&["name", "setting", "description"])))
+            }
+            Statement::VariableShow(show) => {
+                let name = self.shown_name(&show.name)?;
+                Ok(Some(text_output(&[&name])))
+            }
+            Statement::Explain(explain) => Ok(Some(Self::explain_columns(explain))),
+            Statement::Fetch(fetch) => self.fetch_columns(fetch),
+            Statement::Execute(execute) => {
+                let prepared = self.statement(&execute.name)?;
+                match &prepared.stmt {
+                    Some(stmt) if super::statement::is_planned(stmt) => {
+                        let planned = self.plan_of(&prepared)?;
+                        Ok(prepared.fields.is_some().then(|| planned.output.clone()))
+                    }
+                    Some(stmt) => self.utility_columns(&stmt.clone()),
+                    None => Ok(None),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Runs a utility statement.
+    ///
+    /// # Errors
+    /// Whatever it raises; 0A000 for what is not supported.
+    pub(super) async fn utility(
+        &mut self,
+        stmt: &Statement,
+        sql: &Arc<str>,
+        params: &Arc<[Datum]>,
+        out: &mut Responder,
+    ) -> PgResult<Execution> {
+        match stmt {
+            Statement::VariableSet(set) => self.set_variable(set),
+            Statement::VariableShow(show) => self.show(&show.name),
+            Statement::Prepare(prepare) => self.prepare_statement(prepare, sql).await,
+            Statement::Execute(execute) => self.execute_statement(execute, sql, out).await,
+            Statement::Deallocate(name) => self.deallocate(name.as_deref()),
+            Statement::Explain(explain) => self.explain(explain, sql, params).await,
+            Statement::Copy(copy) => self.copy(copy, sql, out).await,
+            Statement::DeclareCursor(declare) => self.declare_cursor(declare, sql).await,
+            Statement::Fetch(fetch) => self.fetch(fetch).await,
+            Statement::ClosePortal(name) => self.close_cursor(name.as_deref()),
+            Statement::Discard(mode) => self.discard(*mode).await,
+            Statement::Lock(lock) => self.lock_statement(lock).await,
+            Statement::Vacuum(vacuum) => self.vacuum(vacuum).await,
+            Statement::Checkpoint => {
+                self.engine.checkpoint().await?;
+                Ok(Execution::done("CHECKPOINT"))
+            }
+            Statement::Transaction(_) => Err(PgError::internal("transaction statements are not utilities")),
+            _ => self.ddl(stmt, sql).await,
+        }
+    }
+
+    async fn ddl(&mut self, stmt: &Statement, sql: &Arc<str>) -> PgResult<Execution> {
+        let Some(tag) = ddl::command_tag(stmt) else {
+            return Err(PgError::not_supported("this statement is not supported yet")
+                .hint("docs/compatibility.md lists what is supported."));
+        };
+        let txn = self.ensure_txn();
+        if txn.read_only {
+            return Err(PgError::new(
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+                format!("cannot execute {tag} in a read-only transaction"),
+            ));
+        }
+        txn.used = true;
+        txn.txn.begin_statement();
+        let tag = ddl::execute(self, stmt, sql).await?;
+        self.search_path = None;
+        Ok(Execution::done(tag))
+    }
+
+    fn set_variable(&mut self, set: &VariableSetStmt) -> PgResult<Execution> {
+        match &set.kind {
+            VariableSetKind::Value(name, values) => {
+                let value = values.iter().map(|v| setting_text(name, v)).collect::<PgResult<Vec<_>>>()?.join(", ");
+                match &**name {
+                    "role" => self.set_role(&value, set.local)?,
+                    "session_authorization" => self.set_session_authorization(&value)?,
+                    "transaction_isolation" | "transaction_read_only" | "transaction_deferrable" => {
+                        self.set_transaction_variable(name, &value)?;
+                    }
+                    name => {
+                        self.settings.assign(name, &value, set.local)?;
+                    }
+                }
+            }
+            VariableSetKind::Default(name) | VariableSetKind::Reset(name) => match &**name {
+                "role" | "session_authorization" => {
+                    self.user = self.session_user;
+                }
+                name => self.settings.reset(name, set.local)?,
+            },
+            VariableSetKind::Current(_) => {}
+            VariableSetKind::ResetAll => self.settings.reset_all(),
+            VariableSetKind::Transaction(modes) => {
+                if self.txn.as_ref().is_none_or(|txn| !txn.explicit) {
+                    self.warn(
+                        SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                        "SET TRANSACTION can only be used in transaction blocks",
+                    );
+                }
+                self.set_transaction_modes(modes)?;
+            }
+            VariableSetKind::SessionCharacteristics(modes) => {
+                if let Some(isolation) = modes.isolation {
+                    use crate::parse::ast::IsolationLevel as Level;
+                    let value = match isolation {
+                        Level::ReadUncommitted => "read uncommitted",
+                        Level::ReadCommitted => "read committed",
+                        Level::RepeatableRead => "repeatable read",
+                        Level::Serializable => "serializable",
+                    };
+                    self.settings.assign("default_transaction_isolation", value, false)?;
+                }
+                for (name, value) in [
+                    ("default_transaction_read_only", modes.read_only),
+                    ("default_transaction_deferrable", modes.deferrable),
+                ] {
+                    if let Some(value) = value {
+                        self.settings.assign(name, if value { "on" } else { "off" }, false)?;
+                    }
+                }
+            }
+            VariableSetKind::TransactionSnapshot(_) => {
+                return Err(PgError::not_supported("SET TRANSACTION SNAPSHOT is not supported yet")
+                    .hint("Open each transaction by itself."));
+            }
+        }
+        self.search_path = None;
+        let tag = match &set.kind {
+            VariableSetKind::Reset(_) | VariableSetKind::ResetAll => "RESET",
+            _ => "SET",
+        };
+        Ok(Execution::done(tag))
+    }
+
+    fn set_transaction_variable(&mut self, name: &str, value: &str) -> PgResult<()> {
+        use crate::parse::ast::{IsolationLevel as Level, TransactionModes};
+        let invalid = || {
+            PgError::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("invalid value for parameter \"{name}\": \"{value}\""),
+            )
+        };
+        let mut modes = TransactionModes::default();
+        match name {
+            "transaction_isolation" => {
+                modes.isolation = Some(match value.to_ascii_lowercase().as_str() {
+                    "read uncommitted" => Level::ReadUncommitted,
+                    "read committed" => Level::ReadCommitted,
+                    "repeatable read" => Level::RepeatableRead,
+                    "serializable" => Level::Serializable,
+                    _ => return Err(invalid()),
+                });
+            }
+            _ => {
+                let flag = match value.to_ascii_lowercase().as_str() {
+                    "on" | "true" | "yes" | "1" => true,
+                    "off" | "false" | "no" | "0" => false,
+                    _ => return Err(invalid()),
+                };
+                if name == "transaction_read_only" {
+                    modes.read_only = Some(flag);
+                } else {
+                    modes.deferrable = Some(flag);
+                }
+            }
+        }
+        self.set_transaction_modes(&modes)
+    }
+
+    fn set_role(&mut self, name: &str, _local: bool) -> PgResult<()> {
+        if name == "none" {
+            self.user = self.session_user;
+            return Ok(());
+        }
+        let catalog = self.catalog();
+        let role = catalog.cluster.role_by_name(name).ok_or_else(|| unknown_role(name))?;
+        let session = catalog.cluster.roles.get(&self.session_user);
+        let allowed = session.is_some_and(|s| s.superuser || s.oid == role.oid || s.member_of.contains(&role.oid));
+        if !allowed {
+            return Err(PgError::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied to set role \"{name}\""),
+            ));
+        }
+        self.user = role.oid;
+        Ok(())
+    }
+
+    fn set_session_authorization(&mut self, name: &str) -> PgResult<()> {
+        let catalog = self.catalog();
+        let role = catalog.cluster.role_by_name(name).ok_or_else(|| unknown_role(name))?;
+        let superuser = catalog.cluster.roles.get(&self.session_user).is_some_and(|r| r.superuser);
+        if !superuser && role.oid != self.session_user {
+            return Err(PgError::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied to set session authorization \"{name}\""),
+            ));
+        }
+        self.user = role.oid;
+        self.settings.force("session_authorization", &role.name);
+        Ok(())
+    }
+
+    /// The name under which SHOW answers, as PostgreSQL spells it.
+    fn shown_name(&self, name: &str) -> PgResult<String> {
+        match crate::catalog::builtin::setting(name) {
+            Some(desc) => Ok(desc.name.to_owned()),
+            None if self.settings.show(name).is_some() => Ok(name.to_owned()),
+            None => Err(unrecognized(name)),
+        }
+    }
+
+    /// The value of a setting, those of the transaction included.
+    pub(super) fn setting_value(&self, name: &str) -> Option<String> {
+        let txn = self.txn.as_ref();
+        match name {
+            "transaction_isolation" => {
+                let level = txn.map_or_else(|| self.settings.parsed(|p| p.default_isolation), |txn| txn.isolation);
+                Some(
+                    match level {
+                        shardforge_kv::IsolationLevel::ReadCommitted => "read committed",
+                        shardforge_kv::IsolationLevel::RepeatableRead => "repeatable read",
+                        shardforge_kv::IsolationLevel::Serializable => "serializable",
+                    }
+                    .to_owned(),
+                )
+            }
+            "transaction_read_only" => {
+                let read_only =
+                    txn.map_or_else(|| self.settings.parsed(|p| p.default_read_only), |txn| txn.read_only);
+                Some(if read_only { "on" } else { "off" }.to_owned())
+            }
+            "role" if self.user == self.session_user => Some("none".to_owned()),
+            "role" => self.published.cluster.roles.get(&self.user).map(|role| role.name.clone()),
+            name => self.settings.show(name),
+        }
+    }
+
+    fn show(&mut self, name: &str) -> PgResult<Execution> {
+        if name == "all" {
+            let rows = self
+                .settings
+                .all()
+                .into_iter()
+                .filter(|(desc, _)| !desc.flags.iter().any(|flag| flag == "NO_SHOW_ALL"))
+                .map(|(desc, value)| {
+                    vec![Datum::text(desc.name), Datum::text(value), Datum::text(&*desc.short_desc)]
+                })
+                .collect();
+            return Ok(self.text_rows(&["name", "setting", "description"], rows, "SHOW"));
+        }
+        let shown = self.shown_name(name)?;
+        let value = self.setting_value(&shown).ok_or_else(|| unrecognized(name))?;
+        Ok(self.text_rows(&[&shown], vec![vec![Datum::text(value)]], "SHOW"))
+    }
+
+    /// A result of text columns.
+    pub(super) fn text_rows(&mut self, names: &[&str], rows: Vec<Vec<Datum>>, tag: &'static str) -> Execution {
+        self.ensure_txn().txn.begin_statement();
+        let cx = self.exec_context(Arc::new([]));
+        Execution {
+            output: text_output(names),
+            cursor: Some((QueryCursor::Rows(rows.into()), cx)),
+            tag: Tag::Fixed(tag.to_owned()),
+            sent: 0,
+        }
+    }
+
+    async fn prepare_statement(&mut self, stmt: &PrepareStmt, sql: &Arc<str>) -> PgResult<Execution> {
+        if self.statements.contains_key(&*stmt.name) {
+            return Err(PgError::new(
+                SqlState::DUPLICATE_PSTATEMENT,
+                format!("prepared statement \"{}\" already exists", stmt.name),
+            ));
+        }
+        let catalog = self.catalog();
+        let search_path = self.search_path(&catalog);
+        let io = self.settings.parsed(|parsed| parsed.io.clone());
+        let database = self.database_name.clone();
+        let mut types: Vec<Oid> = Vec::new();
+        for name in &stmt.arg_types {
+            let cx = self.bind_context(&catalog, &search_path, &io, &database, Vec::new());
+            types.push(bind::resolve_type(name, &cx)?.oid);
+        }
+        let prepared = self.prepare(sql.clone(), Some(Arc::new(stmt.query.clone())), &types, true).await?;
+        self.statements.insert(stmt.name.to_string(), Arc::new(prepared));
+        Ok(Execution::done("PREPARE"))
+    }
+
+    async fn execute_statement(
+        &mut self,
+        stmt: &ExecuteStmt,
+        sql: &Arc<str>,
+        out: &mut Responder,
+    ) -> PgResult<Execution> {
+        let prepared = self.statement(&stmt.name)?;
+        if stmt.params.len() != prepared.params.len() {
+            return Err(PgError::new(
+                SqlState::SYNTAX_ERROR,
+                format!("wrong number of parameters for prepared statement \"{}\"", stmt.name),
+            )
+            .detail(format!("Expected {} parameters but got {}.", prepared.params.len(), stmt.params.len())));
+        }
+        let params = self.execute_params(&stmt.params, &prepared.params)?;
+        match &prepared.stmt {
+            None => Ok(Execution::done("")),
+            Some(inner) if super::statement::is_planned(inner) => self.start(&prepared, params).await,
+            Some(inner) => Box::pin(self.utility(inner, sql, &params, out)).await,
+        }
+    }
+
+    /// Evaluates EXECUTE's arguments as values of the parameters' types.
+    pub(super) fn execute_params(&mut self, exprs: &[Expr], types: &[Ty]) -> PgResult<Arc<[Datum]>> {
+        let env = self.eval_env();
+        let catalog = env.catalog.clone();
+        let search_path = env.search_path.clone();
+        let database = self.database_name.clone();
+        exprs
+            .iter()
+            .zip(types)
+            .map(|(expr, ty)| {
+                let cx = self.bind_context(&catalog, &search_path, &env.io, &database, Vec::new());
+                let scalar = bind::bind_expression(expr, Some(*ty), cx)?;
+                CompiledExpr::compile(&scalar, &|_| None)?.eval(&Vec::new(), &[], &env)
+            })
+            .collect()
+    }
+
+    fn deallocate(&mut self, name: Option<&str>) -> PgResult<Execution> {
+        match name {
+            None => {
+                self.statements.clear();
+                Ok(Execution::done("DEALLOCATE ALL"))
+            }
+            Some(name) => match self.statements.remove(name) {
+                Some(_) => Ok(Execution::done("DEALLOCATE")),
+                None => Err(PgError::new(
+                    SqlState::INVALID_SQL_STATEMENT_NAME,
+                    format!("prepared statement \"{name}\" does not exist"),
+                )),
+            },
+        }
+    }
+
+    async fn discard(&mut self, mode: DiscardMode) -> PgResult<Execution> {
+        let tag = match mode {
+            DiscardMode::All => {
+                if self.txn.as_ref().is_some_and(|txn| txn.explicit) {
+                    return Err(PgError::new(
+                        SqlState::ACTIVE_SQL_TRANSACTION,
+                        "DISCARD ALL cannot run inside a transaction block",
+                    ));
+                }
+                self.portals.retain(|_, portal| !portal.is_cursor());
+                self.user = self.session_user;
+                self.settings.reset_all();
+                self.statements.clear();
+                self.services.forget_sequences();
+                self.services.release_session_locks();
+                ddl::drop_temporary(self).await?;
+                "DISCARD ALL"
+            }
+            DiscardMode::Plans => "DISCARD PLANS",
+            DiscardMode::Sequences => {
+                self.services.forget_sequences();
+                "DISCARD SEQUENCES"
+            }
+            DiscardMode::Temp => {
+                ddl::drop_temporary(self).await?;
+                "DISCARD TEMP"
+            }
+        };
+        self.search_path = None;
+        Ok(Execution::done(tag))
+    }
+
+    async fn lock_statement(&mut self, stmt: &LockStmt) -> PgResult<Execution> {
+        self.require_block("LOCK TABLE")?;
+        let mode = lock_mode(stmt.mode);
+        let wait = if stmt.nowait { WaitPolicy::NoWait } else { self.lock_wait() };
+        for name in &stmt.relations {
+            let relation = ddl::find_relation(self, name)?;
+            match relation {
+                Relation::Table(_) | Relation::View(_) => {}
+                other => {
+                    return Err(PgError::new(
+                        SqlState::WRONG_OBJECT_TYPE,
+                        format!("cannot lock relation \"{}\"", other.name()),
+                    ));
+                }
+            }
+            self.lock_table(relation.oid(), mode, wait).await.map_err(|error| {
+                if error.sqlstate == SqlState::LOCK_NOT_AVAILABLE && stmt.nowait {
+                    PgError::new(
+                        SqlState::LOCK_NOT_AVAILABLE,
+                        format!("could not obtain lock on relation \"{}\"", relation.name()),
+                    )
+                } else {
+                    error
+                }
+            })?;
+        }
+        Ok(Execution::done("LOCK TABLE"))
+    }
+}
+
+fn lock_mode(mode: LockMode) -> ObjectLockMode {
+    match mode {
+        LockMode::AccessShare => ObjectLockMode::AccessShare,
+        LockMode::RowShare => ObjectLockMode::RowShare,
+        LockMode::RowExclusive => ObjectLockMode::RowExclusive,
+        LockMode::ShareUpdateExclusive => ObjectLockMode::ShareUpdateExclusive,
+        LockMode::Share => ObjectLockMode::Share,
+        LockMode::ShareRowExclusive => ObjectLockMode::ShareRowExclusive,
+        LockMode::Exclusive => ObjectLockMode::Exclusive,
+        LockMode::AccessExclusive => ObjectLockMode::AccessExclusive,
+    }
+}
+
+fn unknown_role(name: &str) -> PgError {
+    PgError::new(SqlState::INVALID_PARAMETER_VALUE, format!("role \"{name}\" does not exist"))
+}
+
+/// Result columns of type text.
+pub(super) fn text_output(names: &[&str]) -> Vec<OutputColumn> {
+    names
+        .iter()
+        .enumerate()
+        .map(|(i, name)| OutputColumn {
+            name: (*name).to_owned(),
+            col: Col { id: ColId(i as u32), ty: Ty::new(oid::TEXT) },
+            origin: (Oid(0), 0),
+        })
+        .collect()
+}
+
+/// The text of a value in SET: a literal, a word, or a signed number.
+fn setting_text(name: &str, expr: &Expr) -> PgResult<String> {
+    let text = bind::literal_text(expr).ok_or_else(|| {
+        PgError::new(SqlState::SYNTAX_ERROR, format!("the value of \"{name}\" must be a constant"))
+    })?;
+    // A list of names is kept so that it can be read back.
+    let needs_quotes = name == "search_path"
+        && !text.is_empty()
+        && !text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '$');
+    Ok(if needs_quotes || (name == "search_path" && text.is_empty()) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text
+    })
+}

@@ -1,0 +1,144 @@
+//! Result rows as DataRow messages, and parameter values from Bind messages.
+
+use shardforge_pgwire::{FieldDesc, Format, RawParam, Responder, result_format};
+use shardforge_types::codec::row;
+use shardforge_types::{Datum, Oid, PgResult, TypeInfo, oid};
+
+use crate::catalog::builtin::builtin;
+use crate::exec::env::EvalEnv;
+use crate::func;
+use crate::ir::{OutputColumn, Ty};
+use crate::plan::{Field, OutputRow, RowSink};
+
+/// Writes rows into the connection's buffer.
+pub struct WireSink<'a> {
+    out: &'a mut Responder,
+    columns: &'a [WireColumn],
+    env: &'a EvalEnv,
+}
+
+/// How a result column is written.
+#[derive(Clone, Copy, Debug)]
+pub struct WireColumn {
+    ty: Oid,
+    format: Format,
+    /// Its text form is that of the stored value: no name has to be looked up for it.
+    plain: bool,
+}
+
+impl WireColumn {
+    /// The columns of a result in the formats that a Bind message asked for.
+    pub fn of(output: &[OutputColumn], formats: &[Format]) -> Vec<WireColumn> {
+        output
+            .iter()
+            .enumerate()
+            .map(|(i, column)| {
+                let ty = column.col.ty.oid;
+                WireColumn { ty, format: result_format(formats, i), plain: !func::text_needs_catalog(ty) }
+            })
+            .collect()
+    }
+}
+
+impl<'a> WireSink<'a> {
+    /// Rows with these columns go to this connection.
+    pub fn new(out: &'a mut Responder, columns: &'a [WireColumn], env: &'a EvalEnv) -> WireSink<'a> {
+        WireSink { out, columns, env }
+    }
+}
+
+impl RowSink for WireSink<'_> {
+    fn row(&mut self, row: &dyn OutputRow) -> PgResult<()> {
+        let env = self.env;
+        let mut writer = self.out.data_row(self.columns.len());
+        for (index, column) in self.columns.iter().enumerate() {
+            row.field(index, &mut |field| match (field, column.format) {
+                (Field::Null, _) => {
+                    writer.null();
+                    Ok(())
+                }
+                (Field::Stored(bytes), Format::Binary) => {
+                    writer.bytes(bytes);
+                    Ok(())
+                }
+                (Field::Stored(bytes), Format::Text) if column.plain => {
+                    writer.value(|out| row::text_of_value(bytes, column.ty, &env.io, out))
+                }
+                (Field::Stored(bytes), Format::Text) => {
+                    let value = row::get_value(column.ty, bytes)?;
+                    writer.value(|out| func::output(column.ty, &value, env, out))
+                }
+                (Field::Value(value), Format::Text) => {
+                    writer.value(|out| func::output(column.ty, value, env, out))
+                }
+                (Field::Value(value), Format::Binary) => {
+                    writer.value(|out| shardforge_types::send(column.ty, value, out))
+                }
+            })?;
+        }
+        writer.finish()
+    }
+}
+
+/// RowDescription's view of result columns.
+pub fn fields(output: &[OutputColumn]) -> Vec<FieldDesc> {
+    output
+        .iter()
+        .map(|column| {
+            // A result column is never of type unknown: an untyped literal is text.
+            let ty = match column.col.ty.oid {
+                oid::UNKNOWN => oid::TEXT,
+                ty => ty,
+            };
+            FieldDesc {
+                name: column.name.clone(),
+                table_oid: column.origin.0,
+                column: column.origin.1,
+                type_oid: ty,
+                type_len: type_len(ty),
+                typmod: column.col.ty.typmod,
+            }
+        })
+        .collect()
+}
+
+fn type_len(ty: Oid) -> i16 {
+    match TypeInfo::of(ty) {
+        Some(info) => info.len,
+        None => builtin().type_by_oid(ty).map_or(-1, |desc| desc.len),
+    }
+}
+
+/// A parameter value of a Bind message.
+///
+/// # Errors
+/// The type's input errors.
+pub fn parameter(raw: RawParam<'_>, ty: Ty, env: &EvalEnv) -> PgResult<Datum> {
+    let Some(bytes) = raw.value else { return Ok(Datum::Null) };
+    match raw.format {
+        Format::Binary => shardforge_types::recv(ty.oid, -1, bytes),
+        Format::Text => {
+            let text = std::str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error.valid_up_to()))?;
+            if text.contains('\0') {
+                return Err(invalid_utf8(b"\0", 0));
+            }
+            func::input(ty.oid, -1, text, env)
+        }
+    }
+}
+
+/// 22021, as PostgreSQL words it.
+pub fn invalid_utf8(bytes: &[u8], at: usize) -> shardforge_types::PgError {
+    let rest = &bytes[at.min(bytes.len())..];
+    let wanted = match rest.first() {
+        Some(0xC2..=0xDF) => 2,
+        Some(0xE0..=0xEF) => 3,
+        Some(0xF0..=0xF4) => 4,
+        _ => 1,
+    };
+    let shown: Vec<String> = rest.iter().take(wanted).map(|b| format!("0x{b:02x}")).collect();
+    shardforge_types::PgError::new(
+        shardforge_types::SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+        format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),
+    )
+}

@@ -1,0 +1,47 @@
+//! How tables and indexes lie in the key-value store, and how their rows are found and changed.
+//!
+//! ```text
+//!   row          10 | storage id | primary key columns, or a hidden row id   ->  all columns (codec::row)
+//!   index entry  10 | storage id | index columns [| row key]                ->  row key
+//! ```
+//!
+//! Keys are memcomparable, so a range of the table is a range of keys. An entry of a unique index whose
+//! columns are all present carries the row key in its value alone: two rows with equal columns would be
+//! one key, which is how uniqueness is checked. All other entries end with the row key.
+//!
+//! * [`TableLayout`]: a table's columns, keys, indexes and checks, compiled for execution.
+//! * [`AccessPath`]: which keys or which range of which index a filter selects.
+//! * [`TableScan`]: walks an access path.
+//! * [`TableWriter`]: inserts, updates and deletes rows with their index entries, and enforces constraints.
+
+mod access;
+mod layout;
+mod scan;
+mod write;
+
+pub use access::{AccessPath, Bound, KeyValue, choose, order_of};
+pub use layout::{IndexLayout, KeyPart, StoredRow, TableLayout};
+pub use scan::{ScanRow, TableScan};
+pub use write::{InsertOutcome, TableWriter};
+
+use crate::catalog::StorageId;
+
+/// First byte of every key of user data.
+pub const DATA_TAG: u8 = 0x10;
+
+/// Length of what precedes the key columns.
+pub const PREFIX_LEN: usize = 5;
+
+/// What every key of an index or table begins with.
+pub fn prefix(storage: StorageId) -> [u8; PREFIX_LEN] {
+    let [a, b, c, d] = storage.0.to_be_bytes();
+    [DATA_TAG, a, b, c, d]
+}
+
+/// The key range `[start, end)` of all that is stored under an id.
+pub fn whole_range(storage: StorageId) -> (bytes::Bytes, bytes::Bytes) {
+    (
+        bytes::Bytes::copy_from_slice(&prefix(storage)),
+        bytes::Bytes::copy_from_slice(&prefix(StorageId(storage.0 + 1))),
+    )
+}

@@ -1,0 +1,164 @@
+//! [`TableScan`]: reads the rows of an access path, page by page.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shardforge_kv::{ScanRequest, Transaction, Visibility};
+use shardforge_types::{Datum, PgError, PgResult};
+
+use super::access::KeySpan;
+use super::{AccessPath, PREFIX_LEN, TableLayout, whole_range};
+use crate::exec::env::EvalEnv;
+use crate::session::error::from_kv;
+
+/// Rows read at a time by a scan without a limit.
+const PAGE_ROWS_MAX: usize = 1024;
+/// Bytes read at a time.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// A stored row.
+#[derive(Clone, Debug)]
+pub struct ScanRow {
+    /// Its full key.
+    pub key: Bytes,
+    /// Its stored form.
+    pub value: Bytes,
+}
+
+/// A scan in progress.
+pub struct TableScan {
+    layout: Arc<TableLayout>,
+    spans: VecDeque<KeySpan>,
+    index: Option<usize>,
+    reverse: bool,
+    visibility: Visibility,
+}
+
+impl TableScan {
+    /// A scan of an access path, whose values are computed now.
+    ///
+    /// # Errors
+    /// What the path's value expressions raise.
+    pub fn start(
+        layout: &Arc<TableLayout>,
+        path: &AccessPath,
+        reverse: bool,
+        visibility: Visibility,
+        params: &[Datum],
+        env: &EvalEnv,
+    ) -> PgResult<TableScan> {
+        let mut spans = VecDeque::from(path.spans(layout, params, env)?);
+        if reverse {
+            spans.make_contiguous().reverse();
+        }
+        Ok(TableScan { layout: layout.clone(), spans, index: path.index, reverse, visibility })
+    }
+
+    /// A scan of the whole table in key order.
+    pub fn whole(layout: &Arc<TableLayout>, visibility: Visibility) -> TableScan {
+        let (start, end) = whole_range(layout.table.storage);
+        let spans = VecDeque::from([KeySpan::Range(start.to_vec(), end.to_vec())]);
+        TableScan { layout: layout.clone(), spans, index: None, reverse: false, visibility }
+    }
+
+    /// The only key that this scan will read, if the path is a point on the rows themselves.
+    pub fn single_key(&self) -> Option<Bytes> {
+        match (self.index, self.spans.len(), self.spans.front()) {
+            (None, 1, Some(KeySpan::Key(key))) => Some(Bytes::copy_from_slice(key)),
+            _ => None,
+        }
+    }
+
+    /// True when nothing is left to read.
+    pub fn is_done(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Appends the next rows, about `wanted` of them, to `out`. May add none although more follow.
+    ///
+    /// # Errors
+    /// What the store raises, as SQL errors.
+    pub async fn next_page(
+        &mut self,
+        txn: &Transaction,
+        wanted: usize,
+        out: &mut Vec<ScanRow>,
+    ) -> PgResult<()> {
+        let wanted = wanted.clamp(1, PAGE_ROWS_MAX);
+        let mut keys = Vec::new();
+        while keys.len() < wanted
+            && let Some(KeySpan::Key(_)) = self.spans.front()
+            && let Some(KeySpan::Key(key)) = self.spans.pop_front()
+        {
+            keys.push(Bytes::from(key));
+        }
+        if !keys.is_empty() {
+            return match self.index {
+                None => self.fetch(txn, keys, out).await,
+                Some(_) => {
+                    let entries = get_all(txn, &keys, self.visibility).await?;
+                    let rows = entries.into_iter().flatten().map(|v| self.layout.key_of_entry(&v)).collect();
+                    self.fetch_indexed(txn, rows, out).await
+                }
+            };
+        }
+        let Some(KeySpan::Range(start, end)) = self.spans.pop_front() else { return Ok(()) };
+        let range = Range { start: Bytes::from(start), end: Bytes::from(end) };
+        let mut request = ScanRequest::new(range);
+        request.reverse = self.reverse;
+        request.limit_rows = wanted;
+        request.limit_bytes = PAGE_BYTES_MAX;
+        request.visibility = self.visibility;
+        let page = txn.scan(request.clone()).await.map_err(from_kv)?;
+        if let Some(resume) = page.resume {
+            let rest = request.resumed(resume).range;
+            self.spans.push_front(KeySpan::Range(rest.start.to_vec(), rest.end.to_vec()));
+        }
+        if self.index.is_none() {
+            out.extend(page.rows.into_iter().map(|(key, value)| ScanRow { key, value }));
+            return Ok(());
+        }
+        let rows = page.rows.iter().map(|(_, value)| self.layout.key_of_entry(value)).collect();
+        self.fetch_indexed(txn, rows, out).await
+    }
+
+    async fn fetch(&self, txn: &Transaction, keys: Vec<Bytes>, out: &mut Vec<ScanRow>) -> PgResult<()> {
+        let values = get_all(txn, &keys, self.visibility).await?;
+        for (key, value) in keys.into_iter().zip(values) {
+            if let Some(value) = value {
+                out.push(ScanRow { key, value });
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::fetch`], for keys that an index gave: a row that is missing means a damaged index.
+    async fn fetch_indexed(&self, txn: &Transaction, keys: Vec<Bytes>, out: &mut Vec<ScanRow>) -> PgResult<()> {
+        let before = out.len();
+        let expected = keys.len();
+        self.fetch(txn, keys, out).await?;
+        if out.len() - before != expected {
+            let table = &self.layout.table;
+            let index = self.index.map_or("", |i| self.layout.index_desc(&self.layout.indexes[i]).name.as_str());
+            return Err(PgError::corrupted(format!(
+                "index \"{index}\" points to a row that table \"{}\" does not have",
+                table.name
+            )));
+        }
+        Ok(())
+    }
+}
+
+async fn get_all(txn: &Transaction, keys: &[Bytes], visibility: Visibility) -> PgResult<Vec<Option<Bytes>>> {
+    match keys {
+        [key] => Ok(vec![txn.get(key, visibility).await.map_err(from_kv)?]),
+        _ => txn.multi_get(keys, visibility).await.map_err(from_kv),
+    }
+}
+
+/// The part of a row's key that index entries store.
+pub fn entry_value(row_key: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(&row_key[PREFIX_LEN..])
+}

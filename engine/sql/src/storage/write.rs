@@ -1,0 +1,274 @@
+//! [`TableWriter`]: changes rows together with their index entries, and enforces the table's constraints.
+//!
+//! Every write locks what it writes first: the row's key, and the entry of each unique index. A lock on
+//! an absent key keeps others from inserting it, so what is read under the lock stays true until commit;
+//! that is how uniqueness holds without a second look at commit.
+
+use bytes::Bytes;
+use shardforge_kv::{LockOutcome, LockStrength, Transaction, WaitPolicy};
+use shardforge_types::{Datum, PgError, PgResult, SqlState};
+
+use super::layout::{IndexLayout, KeySource, TableLayout};
+use super::scan::entry_value;
+use crate::catalog::IndexDesc;
+use crate::exec::env::EvalEnv;
+use crate::func;
+use crate::session::error::from_kv;
+
+/// Writes rows of one table.
+pub struct TableWriter<'a> {
+    /// The transaction.
+    pub txn: &'a Transaction,
+    /// The table.
+    pub layout: &'a TableLayout,
+    /// For expressions of indexes and checks, and for values in error messages.
+    pub env: &'a EvalEnv,
+    /// How long to wait for locks.
+    pub wait: WaitPolicy,
+    /// Hands out hidden row ids.
+    pub next_row_id: &'a (dyn Fn() -> u64 + Send + Sync),
+}
+
+/// What became of an insert.
+#[derive(Debug)]
+pub enum InsertOutcome {
+    /// The row is in, under this key.
+    Inserted(Bytes),
+    /// A row with an equal key of an arbiter index is there; it is locked.
+    Conflict {
+        /// Key of the existing row.
+        row_key: Bytes,
+    },
+}
+
+impl TableWriter<'_> {
+    /// Inserts a row (one value a column, dropped ones NULL, generated ones computed here).
+    ///
+    /// `arbiter` says whether a duplicate in an index (by position in [`crate::catalog::TableDesc::indexes`]) is a
+    /// conflict to report rather than error 23505.
+    ///
+    /// # Errors
+    /// 23502, 23514, 23505, and what locks and the store raise.
+    pub async fn insert(
+        &self,
+        row: &mut [Datum],
+        arbiter: &(dyn Fn(usize) -> bool + Send + Sync),
+    ) -> PgResult<InsertOutcome> {
+        self.compute_generated(row)?;
+        self.check(row)?;
+        let row_key = self.layout.row_key(row, self.next_row_id);
+        if self.layout.key.is_some() {
+            let found = self.lock(&row_key).await?;
+            if found.current.is_some() {
+                if arbiter(0) {
+                    return Ok(InsertOutcome::Conflict { row_key });
+                }
+                return Err(self.duplicate(&self.layout.table.indexes[0], row));
+            }
+        }
+        let mut entries = Vec::with_capacity(self.layout.indexes.len());
+        for index in &self.layout.indexes {
+            let Some(entry) = index.entry(row, &row_key, self.env)? else { continue };
+            let key = Bytes::from(entry.key);
+            if entry.must_be_unique
+                && let Some(existing) = self.lock(&key).await?.current
+            {
+                if arbiter(index.position) {
+                    let row_key = self.layout.key_of_entry(&existing);
+                    self.lock(&row_key).await?;
+                    return Ok(InsertOutcome::Conflict { row_key });
+                }
+                return Err(self.duplicate(self.layout.index_desc(index), row));
+            }
+            entries.push(key);
+        }
+        self.txn.put(row_key.clone(), self.layout.encode(row));
+        for key in entries {
+            self.txn.put(key, entry_value(&row_key));
+        }
+        Ok(InsertOutcome::Inserted(row_key))
+    }
+
+    /// Replaces a row whose key the caller has locked. Returns the key under which it is now.
+    ///
+    /// # Errors
+    /// As [`Self::insert`].
+    pub async fn update(&self, row_key: &Bytes, old: &[Datum], new: &mut [Datum]) -> PgResult<Bytes> {
+        self.compute_generated(new)?;
+        self.check(new)?;
+        let new_key = match &self.layout.key {
+            Some(_) => self.layout.row_key(new, || 0),
+            None => row_key.clone(),
+        };
+        let moved = new_key != *row_key;
+        if moved {
+            if self.lock(&new_key).await?.current.is_some() {
+                return Err(self.duplicate(&self.layout.table.indexes[0], new));
+            }
+            self.txn.delete(row_key.clone());
+        }
+        for index in &self.layout.indexes {
+            self.move_entry(index, (row_key, old), (&new_key, new)).await?;
+        }
+        self.txn.put(new_key.clone(), self.layout.encode(new));
+        Ok(new_key)
+    }
+
+    /// Deletes a row whose key the caller has locked.
+    ///
+    /// # Errors
+    /// What index expressions raise.
+    pub fn delete(&self, row_key: &Bytes, old: &[Datum]) -> PgResult<()> {
+        for index in &self.layout.indexes {
+            if let Some(entry) = index.entry(old, row_key, self.env)? {
+                self.txn.delete(Bytes::from(entry.key));
+            }
+        }
+        self.txn.delete(row_key.clone());
+        Ok(())
+    }
+
+    /// Locks a row for change and returns its newest version.
+    ///
+    /// # Errors
+    /// What locks raise.
+    pub async fn lock(&self, key: &Bytes) -> PgResult<LockOutcome> {
+        self.txn.lock(key, LockStrength::Update, self.wait).await.map_err(from_kv)
+    }
+
+    async fn move_entry(
+        &self,
+        index: &IndexLayout,
+        (old_key, old): (&Bytes, &[Datum]),
+        (new_key, new): (&Bytes, &[Datum]),
+    ) -> PgResult<()> {
+        let before = index.entry(old, old_key, self.env)?;
+        let after = index.entry(new, new_key, self.env)?;
+        let same_entry = matches!((&before, &after), (Some(a), Some(b)) if a.key == b.key);
+        if same_entry && old_key == new_key {
+            return Ok(());
+        }
+        if let Some(before) = before
+            && !same_entry
+        {
+            self.txn.delete(Bytes::from(before.key));
+        }
+        let Some(after) = after else { return Ok(()) };
+        let key = Bytes::from(after.key);
+        if after.must_be_unique && !same_entry && self.lock(&key).await?.current.is_some() {
+            return Err(self.duplicate(self.layout.index_desc(index), new));
+        }
+        self.txn.put(key, entry_value(new_key));
+        Ok(())
+    }
+
+    fn compute_generated(&self, row: &mut [Datum]) -> PgResult<()> {
+        for (position, expr) in &self.layout.generated {
+            row[*position] = expr.eval(&*row, &[], self.env)?;
+        }
+        Ok(())
+    }
+
+    /// NOT NULL and CHECK.
+    fn check(&self, row: &[Datum]) -> PgResult<()> {
+        let table = &self.layout.table;
+        for (attnum, column) in table.live_columns() {
+            if column.not_null.is_some() && row[attnum as usize - 1].is_null() {
+                return Err(PgError::new(
+                    SqlState::NOT_NULL_VIOLATION,
+                    format!(
+                        "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+                        column.name, table.name
+                    ),
+                )
+                .detail(format!("Failing row contains {}.", self.row_text(row)))
+                .schema(self.schema_name())
+                .table(&*table.name)
+                .column(&*column.name));
+            }
+        }
+        for (name, condition) in &self.layout.checks {
+            if condition.eval(row, &[], self.env)? == Datum::Bool(false) {
+                return Err(PgError::new(
+                    SqlState::CHECK_VIOLATION,
+                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", table.name),
+                )
+                .detail(format!("Failing row contains {}.", self.row_text(row)))
+                .schema(self.schema_name())
+                .table(&*table.name)
+                .constraint(&**name));
+            }
+        }
+        Ok(())
+    }
+
+    /// 23505 for an index.
+    pub fn duplicate(&self, index: &IndexDesc, row: &[Datum]) -> PgError {
+        let table = &self.layout.table;
+        let parts = match self.layout.indexes.iter().find(|i| table.indexes[i.position].oid == index.oid) {
+            Some(layout) => Some(&layout.parts),
+            None => self.layout.key.as_ref(),
+        };
+        let mut names = Vec::new();
+        let mut values = Vec::new();
+        for (part, column) in parts.into_iter().flatten().zip(&index.columns) {
+            match (&part.source, &column.key) {
+                (KeySource::Column(position), _) => {
+                    names.push(table.columns[*position].name.clone());
+                    values.push(self.value_text(part.ty, &row[*position]));
+                }
+                (KeySource::Expression(expr), crate::catalog::IndexKey::Expression(sql)) => {
+                    names.push(sql.clone());
+                    let value = expr.eval(row, &[], self.env).unwrap_or(Datum::Null);
+                    values.push(self.value_text(part.ty, &value));
+                }
+                (KeySource::Expression(_), crate::catalog::IndexKey::Column(_)) => {}
+            }
+        }
+        PgError::new(
+            SqlState::UNIQUE_VIOLATION,
+            format!("duplicate key value violates unique constraint \"{}\"", index.name),
+        )
+        .detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+        .schema(self.schema_name())
+        .table(&*table.name)
+        .constraint(&*index.name)
+    }
+
+    fn schema_name(&self) -> String {
+        self.env.catalog.schemas.get(&self.layout.table.schema).map_or_else(String::new, |s| s.name.clone())
+    }
+
+    /// A row as PostgreSQL shows it in DETAIL: long values are cut at 64 bytes.
+    fn row_text(&self, row: &[Datum]) -> String {
+        let mut text = String::from("(");
+        for (i, (attnum, column)) in self.layout.table.live_columns().enumerate() {
+            if i > 0 {
+                text.push_str(", ");
+            }
+            let value = self.value_text(column.ty, &row[attnum as usize - 1]);
+            if value.len() <= ROW_VALUE_BYTES_MAX {
+                text.push_str(&value);
+            } else {
+                text.push_str(&value[..value.floor_char_boundary(ROW_VALUE_BYTES_MAX)]);
+                text.push_str("...");
+            }
+        }
+        text.push(')');
+        text
+    }
+
+    fn value_text(&self, ty: shardforge_types::Oid, value: &Datum) -> String {
+        if value.is_null() {
+            return "null".to_owned();
+        }
+        let mut out = Vec::new();
+        match func::output(ty, value, self.env, &mut out) {
+            Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+            Err(_) => "?".to_owned(),
+        }
+    }
+}
+
+/// Longest value shown in DETAIL.
+const ROW_VALUE_BYTES_MAX: usize = 64;
