@@ -36,6 +36,8 @@ mod session;
 mod snapshots;
 mod spilled;
 mod store;
+#[cfg(test)]
+mod tests;
 mod time;
 mod txn;
 mod types;

@@ -35,7 +35,7 @@ impl Transaction {
         self.spill_all().await
     }
 
-    pub(super) async fn spill_all(&self) -> Result<()> {
+    pub(crate) async fn spill_all(&self) -> Result<()> {
         self.begin_spill().await?;
         let (commands, term) = {
             let core = self.active()?;

@@ -1,0 +1,35 @@
+//! Tests of whole stores, on the memory engine in a simulated world: the same seed, the same run.
+//!
+//! ```text
+//!   script.rs       golden scripts (scripts/*.txt): several transactions step by step
+//!   model.rs        random transactions against a naive model of MVCC
+//!   invariants.rs   concurrent transfers, lost updates, write skew, crashes
+//! ```
+
+mod invariants;
+mod model;
+mod script;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shardforge_consensus::{MemoryStorage, Node, Storage};
+use shardforge_runtime::Runtime;
+
+use crate::{KvOptions, Store};
+
+/// Opens a store on some memory.
+async fn open(storage: &MemoryStorage, runtime: &Runtime, options: KvOptions) -> (Arc<Node>, Store) {
+    let node =
+        Node::open(Store::node_options(Storage::Memory(storage.clone())), runtime.clone()).await.unwrap();
+    let store = Store::open(Arc::clone(&node), runtime.clone(), options).unwrap();
+    (node, store)
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
+}
