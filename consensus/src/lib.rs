@@ -10,12 +10,19 @@
 //! - Time, randomness, tasks, files and network come from [`shardforge_runtime::Runtime`].
 
 mod command;
+mod directory;
 mod engine;
 mod error;
+mod failure;
 pub mod limits;
+mod maintenance;
 mod node;
+mod proposer;
+mod raft;
 mod read;
 mod shard;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use command::{Applied, Command};
@@ -25,6 +32,7 @@ pub use engine::{
 };
 pub use error::{ConsensusError, Result};
 pub use node::{FatalHook, Node, NodeOptions, Storage};
+pub use raft::log_writer::LogWriterStats;
 pub use read::ReadView;
 pub use shard::Shard;
 pub use types::{DATA_START, KeyRange, NodeId, ReplicaId, SYSTEM_PREFIX, ShardId};

@@ -28,3 +28,32 @@ pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(3_000);
 
 /// A node gives its shards this long at open to elect their sole voters and replay their logs' tails.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A raft group keeps no more than this of its newest log entries in memory once they are on the disk.
+pub const LOG_TAIL_SIZE_BYTES: usize = 128 << 10;
+
+/// See [`LOG_TAIL_SIZE_BYTES`]; whichever is reached first.
+pub const LOG_TAIL_ENTRIES_MAX: usize = 256;
+
+/// The log is read back, to replay it or to send it to a follower, in pieces of this size.
+pub const LOG_READ_SIZE_BYTES: usize = 1 << 20;
+
+/// The state machine hands its writes to the engine in batches of about this size at most.
+pub const APPLY_SIZE_BYTES: usize = 4 << 20;
+
+/// Batches of one shard that may be on their way through raft at once. Two keep the disk busy: while one is
+/// being synced, the next is already queued behind it.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
+
+/// Proposals that may wait for their turn at one shard; more are held back at their callers.
+pub const PROPOSALS_QUEUED_MAX: usize = 64 << 10;
+
+/// With less free space than this the node takes no more writes: what is left is for those under way, and for
+/// flushing what is in memory.
+pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+
+/// The free space is looked at this often.
+pub const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The answer to a raft request is awaited this long.
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,15 +1,28 @@
 //! A node: its storage, and its replicas of shards.
+//!
+//! ```text
+//!   open:   lock the directory -> raftdb, kvdb -> log writer -> shards (elect, replay) -> maintenance
+//!   close:  maintenance -> shards -> flush kvdb -> log writer
+//! ```
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shardforge_runtime::Runtime;
+use parking_lot::Mutex;
+use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
 
-use crate::engine::{Engine, EngineStats, MemoryStorage, SharedFilter};
-use crate::error::Result;
-use crate::shard::Shard;
-use crate::types::{DATA_START, KeyRange, NodeId, SYSTEM_PREFIX, ShardId};
+use crate::directory::DataDirectory;
+#[cfg(any())]
+use crate::engine::rocks::{RocksOptions, block_cache, open_shared};
+use crate::engine::{CompactionFilter, Engine, EngineStats, Keep, MemoryStorage, SharedFilter};
+use crate::error::{ConsensusError, Result};
+use crate::failure::Failure;
+use crate::maintenance::{Maintenance, flush_and_purge};
+use crate::raft::log_writer::{LogWriter, LogWriterStats};
+use crate::raft::network::{NoNetwork, Router};
+use crate::shard::{ReplicaContext, Shard};
+use crate::types::{DATA_START, KeyRange, SYSTEM_PREFIX, ShardId};
 
 /// Called once when the node's storage has failed and the node has stopped; says what happened. A server ends
 /// its process then: what is acknowledged is on the disk, and a restart finds it.
@@ -31,11 +44,15 @@ pub struct NodeOptions {
     pub storage: Storage,
     /// The node's name in its cluster.
     pub node_id: NodeId,
-    /// Decides what compactions of `kvdb` may drop.
+    /// The nodes that hold the first replicas of the shards; this one alone by default.
+    pub voters: Vec<NodeId>,
+    /// The way to the other nodes, if there are any.
+    pub network: Option<Arc<dyn Network>>,
+    /// Decides what compactions of `kvdb` may drop. It is asked about keys of shards only.
     pub compaction_filter: Option<SharedFilter>,
     /// The length of the suffix that tells the versions of one key apart, if all keys of data shards end with
-    /// one of the same length: the engine then builds bloom filters on what precedes it, and
-    /// [`crate::ReadView::seek_first`] uses them.
+    /// one of the same length (8, 9, 10, 12 or 16 bytes). The engine then builds bloom filters on what precedes
+    /// it, and [`crate::ReadView::seek_first`] uses them: its bounds have to belong to one key's versions then.
     pub version_suffix_bytes: Option<usize>,
     /// Memory for cached blocks of both engines.
     pub block_cache_bytes: usize,
@@ -46,12 +63,14 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
-    /// The defaults, on some storage: a process that does nothing else is told by a log line that it stopped.
+    /// The defaults, on some storage: one node alone, which does no more than log it when it has to stop.
     #[must_use]
     pub fn new(storage: Storage) -> Self {
         Self {
             storage,
             node_id: NodeId(1),
+            voters: Vec::new(),
+            network: None,
             compaction_filter: None,
             version_suffix_bytes: None,
             block_cache_bytes: 64 << 20,
@@ -63,14 +82,80 @@ impl NodeOptions {
 
 impl std::fmt::Debug for NodeOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeOptions").field("storage", &self.storage).finish_non_exhaustive()
+        f.debug_struct("NodeOptions")
+            .field("storage", &self.storage)
+            .field("node_id", &self.node_id)
+            .field("voters", &self.voters)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps the node's own records out of the filter's sight.
+struct ShardKeysOnly(SharedFilter);
+
+impl CompactionFilter for ShardKeysOnly {
+    fn keep(&self, key: &[u8], value: &[u8]) -> Keep {
+        if key.first().is_none_or(|first| *first < SYSTEM_PREFIX) {
+            return Keep::Yes;
+        }
+        self.0.keep(key, value)
+    }
+}
+
+struct Engines {
+    raft: Arc<dyn Engine>,
+    kv: Arc<dyn Engine>,
+    directory: Option<Arc<DataDirectory>>,
+}
+
+fn open_engines(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
+    let filter =
+        options.compaction_filter.clone().map(|filter| Arc::new(ShardKeysOnly(filter)) as SharedFilter);
+    match &options.storage {
+        Storage::Memory(storage) => {
+            storage.kv.set_filter(filter);
+            Ok(Engines { raft: storage.raft.clone(), kv: storage.kv.clone(), directory: None })
+        }
+        #[cfg(not(any()))]
+        Storage::RocksDb(path) => Err(ConsensusError::Storage(format!("{}", path.display()))),
+        #[cfg(any())]
+        Storage::RocksDb(path) => {
+            let directory = DataDirectory::open(&*runtime.disk(), path, options.node_id)?;
+            let cache = block_cache(options.block_cache_bytes);
+            let raft = RocksOptions {
+                cache: cache.clone(),
+                memtable_bytes: 32 << 20,
+                without_wal: false,
+                filter: None,
+                version_suffix_bytes: None,
+            };
+            let kv = RocksOptions {
+                cache,
+                memtable_bytes: options.memtable_bytes,
+                without_wal: true,
+                filter,
+                version_suffix_bytes: options.version_suffix_bytes,
+            };
+            Ok(Engines {
+                raft: open_shared(&directory.raft_path(), &raft)?,
+                kv: open_shared(&directory.kv_path(), &kv)?,
+                directory: Some(Arc::new(directory)),
+            })
+        }
     }
 }
 
 /// A running node.
 pub struct Node {
-    kv: Arc<dyn Engine>,
+    runtime: Runtime,
     shards: Vec<Arc<Shard>>,
+    kv: Arc<dyn Engine>,
+    writer: Arc<LogWriter>,
+    router: Arc<Router>,
+    failure: Arc<Failure>,
+    maintenance: Mutex<Option<TaskHandle<()>>>,
+    // Last, so that the lock is given back when the engines are closed.
+    _directory: Option<Arc<DataDirectory>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -80,27 +165,62 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// Opens a node: its storage, then its shards. When it returns, its shards are led and up to date.
+    /// Opens a node: its storage, then its shards. When it returns, the shards that this node alone holds are
+    /// led by it and up to date; others follow when their voters have found each other.
     ///
     /// # Errors
     /// When the storage cannot be used: another process has it, it is not a data directory, its format is
     /// newer than this program, it is corrupt, or the disk is full.
-    #[allow(clippy::unused_async)]
-    pub async fn open(options: NodeOptions, _runtime: Runtime) -> Result<Arc<Self>> {
-        let kv: Arc<dyn Engine> = match options.storage {
-            Storage::RocksDb(_) => Arc::new(crate::engine::MemoryEngine::default()),
-            Storage::Memory(storage) => {
-                storage.kv.set_filter(options.compaction_filter);
-                storage.kv
-            }
+    pub async fn open(options: NodeOptions, runtime: Runtime) -> Result<Arc<Self>> {
+        let opening = {
+            let (options, runtime) = (options.clone(), runtime.clone());
+            runtime.clone().spawn_blocking("open engines", move || open_engines(&options, &runtime))
         };
-        let system = KeyRange::new(vec![SYSTEM_PREFIX], vec![DATA_START]);
-        let data = KeyRange::from(Bytes::from_static(&[DATA_START]));
-        let shards = vec![
-            Arc::new(Shard::new(ShardId::SYSTEM, system, Arc::clone(&kv))),
-            Arc::new(Shard::new(ShardId::FIRST_DATA, data, Arc::clone(&kv))),
+        let engines = opening.await.map_err(|error| ConsensusError::Storage(error.to_string()))??;
+        let failure = Arc::new(Failure::new(Arc::clone(&options.on_fatal)));
+        let writer = LogWriter::start(Arc::clone(&engines.raft), &runtime, Arc::clone(&failure))?;
+        let network = options.network.clone().unwrap_or_else(|| Arc::new(NoNetwork));
+        let router = Arc::<Router>::default();
+        router.serve(&*network);
+        let context = ReplicaContext {
+            runtime: runtime.clone(),
+            raft_engine: engines.raft,
+            kv_engine: Arc::clone(&engines.kv),
+            writer: Arc::clone(&writer),
+            network,
+            router: Arc::clone(&router),
+            failure: Arc::clone(&failure),
+            disk_full: Arc::default(),
+        };
+        let voters = if options.voters.is_empty() { vec![options.node_id] } else { options.voters };
+        let ranges = [
+            (ShardId::SYSTEM, KeyRange::new(vec![SYSTEM_PREFIX], vec![DATA_START])),
+            (ShardId::FIRST_DATA, KeyRange::from(Bytes::from_static(&[DATA_START]))),
         ];
-        Ok(Arc::new(Self { kv, shards }))
+        let mut shards = Vec::with_capacity(ranges.len());
+        for (id, range) in ranges {
+            shards.push(Shard::start(id, range, options.node_id, &voters, &context).await?);
+        }
+        let maintenance = Maintenance {
+            runtime: runtime.clone(),
+            kv: Arc::clone(&engines.kv),
+            writer: Arc::clone(&writer),
+            shards: shards.clone(),
+            directory: engines.directory.clone(),
+            disk_full: context.disk_full,
+            failure: Arc::clone(&failure),
+        };
+        let maintenance = runtime.spawn("maintenance", maintenance.run());
+        Ok(Arc::new(Self {
+            runtime,
+            shards,
+            kv: engines.kv,
+            writer,
+            router,
+            failure,
+            maintenance: Mutex::new(Some(maintenance)),
+            _directory: engines.directory,
+        }))
     }
 
     /// The shard that holds a key; `None` for keys that no shard may hold (see [`crate::SYSTEM_PREFIX`]).
@@ -122,6 +242,15 @@ impl Node {
         &self.shards[0]
     }
 
+    /// Makes everything applied durable in `kvdb` and purges the raft logs behind it. It happens by itself as
+    /// logs grow.
+    ///
+    /// # Errors
+    /// When the engine cannot write.
+    pub async fn flush(&self) -> Result<()> {
+        flush_and_purge(&self.runtime, &self.kv, &self.shards).await
+    }
+
     /// Rewrites the files of a range of `kvdb`, which shows its keys to the compaction filter. It blocks.
     ///
     /// # Errors
@@ -136,13 +265,39 @@ impl Node {
         self.kv.stats()
     }
 
+    /// Counters of the log writer.
+    #[must_use]
+    pub fn log_stats(&self) -> LogWriterStats {
+        self.writer.stats()
+    }
+
+    /// Why the node has stopped by itself, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.failure.has_failed().then(|| self.failure.reason())
+    }
+
     /// Stops the node: proposals under way end, and everything applied is flushed, so that the next open has
-    /// nothing to replay.
+    /// nothing to replay. To open the storage again in the same process, drop every handle of the node first.
     ///
     /// # Errors
-    /// When the engine cannot write.
-    #[allow(clippy::unused_async)]
+    /// When the engine cannot write. The node has stopped nevertheless, and nothing is lost.
     pub async fn shutdown(&self) -> Result<()> {
-        self.kv.flush()
+        let maintenance = self.maintenance.lock().take();
+        if let Some(maintenance) = maintenance {
+            maintenance.abort();
+            // Aborted or done, either way it holds nothing any more.
+            let _ended = maintenance.await;
+        }
+        let purged = if self.failure.has_failed() { Ok(()) } else { self.flush().await };
+        for shard in &self.shards {
+            shard.stop().await;
+        }
+        self.router.clear();
+        let engine = Arc::clone(&self.kv);
+        let flushed = self.runtime.spawn_blocking("flush kvdb", move || engine.flush()).await;
+        self.writer.stop(&self.runtime).await;
+        purged?;
+        flushed.map_err(|error| ConsensusError::Storage(error.to_string()))?
     }
 }

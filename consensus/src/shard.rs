@@ -1,23 +1,66 @@
-//! A shard: a key range and the raft group that replicates it.
+//! A shard: a key range and this node's replica in the raft group that replicates it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
+use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
 
 use crate::command::{Applied, Command};
-use crate::engine::{Durability, Engine, WriteBatch};
+use crate::engine::Engine;
 use crate::error::{ConsensusError, Result};
+use crate::failure::Failure;
+use crate::limits::{
+    ELECTION_TIMEOUT_MAX, ELECTION_TIMEOUT_MIN, HEARTBEAT_INTERVAL, KEY_SIZE_MAX_BYTES, OPEN_TIMEOUT,
+};
+use crate::proposer::Proposer;
+use crate::raft::log_store::{GroupLog, LogStore};
+use crate::raft::log_writer::LogWriter;
+use crate::raft::network::{Peers, Router, snapshot_timeout_millis};
+use crate::raft::state_machine::{Progress, StateMachine};
+use crate::raft::{Placement, Raft};
 use crate::read::ReadView;
-use crate::types::{KeyRange, ShardId};
+use crate::types::{KeyRange, ReplicaId, ShardId};
+
+/// What the replicas of a node share.
+pub(crate) struct ReplicaContext {
+    pub runtime: Runtime,
+    pub raft_engine: Arc<dyn Engine>,
+    pub kv_engine: Arc<dyn Engine>,
+    pub writer: Arc<LogWriter>,
+    pub network: Arc<dyn Network>,
+    pub router: Arc<Router>,
+    pub failure: Arc<Failure>,
+    pub disk_full: Arc<AtomicBool>,
+}
 
 /// A replicated range of keys.
 pub struct Shard {
     id: ShardId,
     range: KeyRange,
     kv: Arc<dyn Engine>,
-    applied: AtomicU64,
-    applying: Mutex<()>,
+    raft: Raft,
+    proposer: Proposer,
+    progress: Arc<Progress>,
+    leadership: Arc<Leadership>,
+    watcher: Mutex<Option<TaskHandle<()>>>,
+    sole_voter: bool,
+    failure: Arc<Failure>,
+    disk_full: Arc<AtomicBool>,
+}
+
+/// What raft last said about who leads.
+#[derive(Default)]
+struct Leadership {
+    /// The term in which this replica leads; zero when it does not.
+    leading_term: AtomicU64,
+    /// The newest term seen.
+    term: AtomicU64,
+    changed: tokio::sync::Notify,
 }
 
 impl std::fmt::Debug for Shard {
@@ -26,9 +69,132 @@ impl std::fmt::Debug for Shard {
     }
 }
 
+fn raft_config() -> Config {
+    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Config {
+        cluster_name: "shardforge".to_owned(),
+        heartbeat_interval: millis(HEARTBEAT_INTERVAL),
+        election_timeout_min: millis(ELECTION_TIMEOUT_MIN),
+        election_timeout_max: millis(ELECTION_TIMEOUT_MAX),
+        install_snapshot_timeout: snapshot_timeout_millis(),
+        // Purging follows the flushes of kvdb, see maintenance.rs.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 0,
+        // The state machine may be behind what was acknowledged; only an election and its blank entry make
+        // sure that a leader has applied everything.
+        enable_leader_restore: Some(false),
+        enable_pre_vote: Some(true),
+        api_channel_size: Some(1024),
+        notification_channel_size: Some(1024),
+        ..Config::default()
+    }
+}
+
 impl Shard {
-    pub(crate) fn new(id: ShardId, range: KeyRange, kv: Arc<dyn Engine>) -> Self {
-        Self { id, range, kv, applied: AtomicU64::new(0), applying: Mutex::new(()) }
+    /// Starts this node's replica. `voters` are used when the replica has never been started before.
+    pub(crate) async fn start(
+        id: ShardId,
+        range: KeyRange,
+        node: NodeId,
+        voters: &[NodeId],
+        context: &ReplicaContext,
+    ) -> Result<Arc<Self>> {
+        let failed = |error: &dyn std::fmt::Display| {
+            ConsensusError::Storage(format!("could not start the replica of shard {id}: {error}"))
+        };
+        // A shard's first replicas are named after their nodes; later ones get ids from the system shard.
+        let replica = ReplicaId(node.0);
+        let log = GroupLog::open(id, Arc::clone(&context.raft_engine), Arc::clone(&context.writer))?;
+        let progress = Arc::<Progress>::default();
+        let state_machine = StateMachine::open(
+            id,
+            range.clone(),
+            Arc::clone(&context.kv_engine),
+            Arc::clone(&progress),
+            Arc::clone(&context.failure),
+        )?;
+        let config = raft_config().validate().map_err(|error| failed(&error))?;
+        let peers = Peers {
+            shard: id,
+            network: Arc::clone(&context.network),
+            runtime: context.runtime.clone(),
+            replica,
+        };
+        let raft = Raft::new(replica, Arc::new(config), peers, LogStore::new(log), state_machine)
+            .await
+            .map_err(|error| failed(&error))?;
+        context.router.add(id, replica, raft.clone());
+
+        let leadership = Arc::<Leadership>::default();
+        let watcher =
+            context.runtime.spawn("leadership", watch_leadership(raft.clone(), Arc::clone(&leadership)));
+        let proposer = Proposer::start(id, raft.clone(), &context.runtime, Arc::clone(&context.failure));
+        let shard = Arc::new(Self {
+            id,
+            range,
+            kv: Arc::clone(&context.kv_engine),
+            raft,
+            proposer,
+            progress,
+            leadership,
+            watcher: Mutex::new(Some(watcher)),
+            sole_voter: voters == [node],
+            failure: Arc::clone(&context.failure),
+            disk_full: Arc::clone(&context.disk_full),
+        });
+        shard.found(node, voters).await.map_err(|error| failed(&error))?;
+        if shard.sole_voter {
+            shard.elect(&context.runtime).await?;
+        }
+        Ok(shard)
+    }
+
+    /// Gives a new group its first members. The least of the nodes does it; the others hear of it from raft.
+    async fn found(&self, node: NodeId, voters: &[NodeId]) -> std::result::Result<(), String> {
+        let initialized = self.raft.is_initialized().await.map_err(|error| error.to_string())?;
+        if initialized || voters.iter().min() != Some(&node) {
+            return Ok(());
+        }
+        let members: BTreeMap<_, _> =
+            voters.iter().map(|voter| (ReplicaId(voter.0), Placement { node: voter.0 })).collect();
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A sole voter need not wait for anybody: it makes itself leader, and everything in its log is committed
+    /// with the first entry of its term. From then on it needs no timers.
+    async fn elect(&self, runtime: &Runtime) -> Result<()> {
+        let stopped = |error: &dyn std::fmt::Display| ConsensusError::Stopped { reason: error.to_string() };
+        if self.raft.server_metrics().borrow_watched().state != ServerState::Leader {
+            self.raft.trigger().elect(false).await.map_err(|error| stopped(&error))?;
+        }
+        let led = runtime.timeout(OPEN_TIMEOUT, self.led());
+        led.await.map_err(|_elapsed| {
+            stopped(&format!("shard {} could not replay its log within {OPEN_TIMEOUT:?}", self.id))
+        })??;
+        self.raft.runtime_config().tick(false);
+        Ok(())
+    }
+
+    /// Waits until this replica leads, and has applied all that was committed before.
+    pub(crate) async fn led(&self) -> Result<()> {
+        loop {
+            let opened = self.progress.opened.notified();
+            let changed = self.leadership.changed.notified();
+            let (mut opened, mut changed) = (std::pin::pin!(opened), std::pin::pin!(changed));
+            // Registered before the check, so that no change is missed in between.
+            opened.as_mut().enable();
+            changed.as_mut().enable();
+            if self.is_leader() {
+                return Ok(());
+            }
+            if self.failure.has_failed() {
+                return Err(ConsensusError::Stopped { reason: self.failure.reason() });
+            }
+            futures::future::select(opened, changed).await;
+        }
     }
 
     /// Its name.
@@ -43,28 +209,63 @@ impl Shard {
         &self.range
     }
 
-    /// Whether this node leads the shard, and so may serve reads and take proposals.
+    /// Whether this node leads the shard and has applied all that was committed before its term, and so may
+    /// serve reads and take proposals. Two atomic loads.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        true
+        let leading = self.leadership.leading_term.load(Ordering::Acquire);
+        leading != 0 && self.progress.opened_term.load(Ordering::Acquire) == leading
     }
 
-    /// The term that this node leads the shard in, or has last seen.
+    /// The newest term that this replica has seen; the one it leads in, if it leads.
     #[must_use]
     pub fn term(&self) -> u64 {
-        1
+        self.leadership.term.load(Ordering::Acquire)
     }
 
     /// The index of the last raft entry that was applied here.
     #[must_use]
     pub fn applied_index(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+        self.progress.applied_index.load(Ordering::Acquire)
     }
 
     /// The applied state. Complete on the leader: every acknowledged proposal is in it.
     #[must_use]
     pub fn read(&self) -> ReadView<'_> {
         ReadView::new(&*self.kv, &self.range)
+    }
+
+    /// Makes sure that this replica still leads, so that what it reads next is the newest state.
+    ///
+    /// A sole voter cannot have been replaced; otherwise the leader's lease is checked, and renewed by a round
+    /// of heartbeats if need be.
+    ///
+    /// # Errors
+    /// [`ConsensusError::NotLeader`], and [`ConsensusError::Stopped`].
+    pub async fn ensure_readable(&self) -> Result<()> {
+        if !self.is_leader() {
+            return Err(self.not_leader());
+        }
+        if self.sole_voter {
+            return Ok(());
+        }
+        match self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
+            Ok(_read_at) => Ok(()),
+            Err(RaftError::APIError(_)) => Err(self.not_leader()),
+            Err(RaftError::Fatal(error)) => Err(ConsensusError::Stopped { reason: error.to_string() }),
+        }
+    }
+
+    fn not_leader(&self) -> ConsensusError {
+        if self.failure.has_failed() {
+            return ConsensusError::Stopped { reason: self.failure.reason() };
+        }
+        let metrics = self.raft.server_metrics();
+        let server = metrics.borrow_watched();
+        let leader = server
+            .current_leader
+            .and_then(|replica| server.membership_config.get_node(&replica).map(|at| NodeId(at.node)));
+        ConsensusError::NotLeader { shard: self.id, leader }
     }
 
     /// Replicates a command and carries it out. When this returns `Ok`, the command is durable and visible to
@@ -75,27 +276,28 @@ impl Shard {
     /// # Errors
     /// See [`ConsensusError`]; only where [`ConsensusError::is_ambiguous`] says so may the command have been
     /// carried out nevertheless.
-    #[allow(clippy::unused_async)]
     pub async fn propose(&self, command: Command) -> Result<Applied> {
-        if let Some(expected) = command.expected_term
-            && expected != self.term()
-        {
-            return Err(ConsensusError::Rejected { shard: self.id, expected, current: self.term() });
+        self.check(&command)?;
+        self.proposer.propose(&command).await
+    }
+
+    /// Whether a command may be proposed here and now.
+    fn check(&self, command: &Command) -> Result<()> {
+        let fits = |key: &[u8]| key.len() <= KEY_SIZE_MAX_BYTES && self.range.contains(key);
+        let inside = command.puts.iter().all(|(key, _)| fits(key))
+            && command.deletes.iter().all(|key| fits(key))
+            && command.delete_ranges.iter().all(|(start, end)| self.range.contains_range(start, end));
+        if !inside {
+            return Err(ConsensusError::OutOfRange { shard: self.id });
         }
-        let _one_at_a_time = self.applying.lock();
-        let mut batch = WriteBatch::new();
-        for (start, end) in command.delete_ranges {
-            batch.delete_range(start, end);
+        if self.failure.has_failed() {
+            return Err(ConsensusError::Stopped { reason: self.failure.reason() });
         }
-        for key in command.deletes {
-            batch.delete(key);
+        // Deleting frees space in the end, and must stay possible.
+        if self.disk_full.load(Ordering::Acquire) && !command.puts.is_empty() {
+            return Err(ConsensusError::DiskFull);
         }
-        for (key, value) in command.puts {
-            batch.put(key, value);
-        }
-        self.kv.write(batch, Durability::Synced)?;
-        let index = self.applied.fetch_add(1, Ordering::AcqRel) + 1;
-        Ok(Applied { index, term: self.term() })
+        Ok(())
     }
 
     /// Waits until every proposal that was made before it, by whomever, is either applied or will never be.
@@ -106,5 +308,43 @@ impl Shard {
     /// As [`Shard::propose`].
     pub async fn barrier(&self) -> Result<Applied> {
         self.propose(Command::default()).await
+    }
+
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Ends the replica; what is applied stays.
+    pub(crate) async fn stop(&self) {
+        self.proposer.stop().await;
+        if self.raft.shutdown().await.is_err() {
+            tracing::error!("the raft task of shard {} ended by a panic", self.id);
+        }
+        let watcher = self.watcher.lock().take();
+        if let Some(watcher) = watcher {
+            watcher.abort();
+        }
+    }
+}
+
+/// Copies who leads from raft's metrics to where it can be read without a lock.
+async fn watch_leadership(raft: Raft, leadership: Arc<Leadership>) {
+    let mut metrics = raft.server_metrics();
+    // Holding a handle would keep raft alive when nobody else does.
+    drop(raft);
+    loop {
+        {
+            let server = metrics.borrow_watched();
+            let term = server.vote.leader_id.term;
+            let leads = server.state == ServerState::Leader;
+            leadership.term.store(term, Ordering::Release);
+            leadership.leading_term.store(if leads { term } else { 0 }, Ordering::Release);
+        }
+        leadership.changed.notify_waiters();
+        if metrics.changed().await.is_err() {
+            leadership.leading_term.store(0, Ordering::Release);
+            leadership.changed.notify_waiters();
+            return;
+        }
     }
 }

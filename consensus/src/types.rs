@@ -38,8 +38,14 @@ impl fmt::Display for ShardId {
 }
 
 /// One copy of a shard, as raft names it. Never used again once its replica is gone.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct ReplicaId(pub u64);
+
+impl From<u64> for ReplicaId {
+    fn from(id: u64) -> Self {
+        Self(id)
+    }
+}
 
 impl fmt::Display for ReplicaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,8 +4,11 @@
 //! directory holds. A write is durable when [`Disk::write_durably`] returns.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,6 +46,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// `WouldBlock` when another holder has it, others as the system reports them.
     fn lock(&self, path: &Path, content: &[u8]) -> io::Result<DiskLock>;
+
+    /// The bytes that may still be written to the file system that holds `path`.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// A held lock; see [`Disk::lock`].
@@ -112,6 +121,19 @@ impl Disk for RealDisk {
         file.write_all(content)?;
         Ok(DiskLock { _held: HeldLock::Real { _file: file } })
     }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+        let mut space = MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: the path ends with a nul byte, and the result is read only after the call has filled it in.
+        let space = unsafe {
+            if libc::statvfs(path.as_ptr(), space.as_mut_ptr()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            space.assume_init()
+        };
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
 }
 
 /// A file system in memory, for simulations.
@@ -163,6 +185,10 @@ impl Disk for MemoryDisk {
         let held = HeldLock::Memory { locks: Arc::clone(&self.locks), path: path.to_owned() };
         Ok(DiskLock { _held: held })
     }
+
+    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 #[cfg(test)]
@@ -187,6 +213,7 @@ mod tests {
         assert_eq!(disk.lock(&directory.join("LOCK"), b"2").unwrap_err().kind(), ErrorKind::WouldBlock);
         drop(lock);
         disk.lock(&directory.join("LOCK"), b"3").unwrap();
+        assert!(disk.free_bytes(&directory).unwrap() > 0);
     }
 
     #[test]

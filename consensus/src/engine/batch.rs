@@ -48,6 +48,12 @@ impl WriteBatch {
         self.operations.push(Operation::DeleteRange(start, end));
     }
 
+    /// Adds another batch's writes after these.
+    pub fn append(&mut self, mut other: Self) {
+        self.size_bytes += other.size_bytes;
+        self.operations.append(&mut other.operations);
+    }
+
     /// The writes, in order.
     #[must_use]
     pub fn operations(&self) -> &[Operation] {

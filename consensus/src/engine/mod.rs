@@ -19,6 +19,8 @@
 
 mod batch;
 mod memory;
+#[cfg(any())]
+pub(crate) mod rocks;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -1,0 +1,38 @@
+//! openraft's own tests of storage, run against ours on both engines.
+
+use std::sync::Arc;
+
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use shardforge_runtime::Runtime;
+
+use super::TypeConfig;
+use super::log_store::{GroupLog, LogStore};
+use super::log_writer::LogWriter;
+use super::state_machine::StateMachine;
+use crate::engine::{Engine, MemoryEngine};
+use crate::failure::Failure;
+use crate::types::{KeyRange, ShardId};
+
+fn stores(raft: Arc<dyn Engine>, kv: Arc<dyn Engine>) -> (LogStore, StateMachine) {
+    let failure = Arc::new(Failure::new(Arc::new(|_| {})));
+    let writer = LogWriter::start(Arc::clone(&raft), &Runtime::current(), Arc::clone(&failure)).unwrap();
+    let log = GroupLog::open(ShardId(7), raft, writer).unwrap();
+    let range = KeyRange::from(vec![2]);
+    let machine = StateMachine::open(ShardId(7), range, kv, Arc::default(), failure).unwrap();
+    (LogStore::new(log), machine)
+}
+
+struct Memory;
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine> for Memory {
+    async fn build(&self) -> Result<((), LogStore, StateMachine), StorageError<TypeConfig>> {
+        let (log, machine) = stores(Arc::new(MemoryEngine::default()), Arc::new(MemoryEngine::default()));
+        Ok(((), log, machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_engine_passes_openrafts_suite() {
+    Suite::test_all(Memory).await.unwrap();
+}

@@ -1,0 +1,24 @@
+//! Tests of whole nodes: alone, after crashes, in a cluster, in a simulation and on real files.
+
+mod cluster;
+mod node;
+
+use bytes::Bytes;
+
+use crate::{Command, Shard};
+
+/// A key of the data shard.
+fn key(name: &str) -> Bytes {
+    let mut key = vec![crate::DATA_START];
+    key.extend_from_slice(name.as_bytes());
+    Bytes::from(key)
+}
+
+fn put(name: &str, value: &str) -> Command {
+    Command { puts: vec![(key(name), Bytes::copy_from_slice(value.as_bytes()))], ..Command::default() }
+}
+
+fn get(shard: &Shard, name: &str) -> Option<String> {
+    let value = shard.read().get(&key(name)).unwrap()?;
+    Some(String::from_utf8(value.to_vec()).unwrap())
+}
