@@ -44,7 +44,7 @@ mod types;
 
 pub use encoding::VERSION_SUFFIX_BYTES;
 pub use error::{DeadlockReport, DeadlockWait, KvError, Result};
-pub use sequence::{SequenceRange, SequenceSpec, SequenceState};
+pub use sequence::{SequenceOptions, SequenceRange, SequenceState};
 pub use session::SessionLocks;
 pub use store::{Store, StoreStats};
 pub use time::Timestamp;

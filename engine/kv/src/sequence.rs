@@ -26,7 +26,7 @@ const FORMAT: u8 = 1;
 
 /// How a sequence counts; its owner keeps this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SequenceSpec {
+pub struct SequenceOptions {
     /// The first value.
     pub start: i64,
     /// The step; not zero.
@@ -54,35 +54,35 @@ pub struct SequenceRange {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SequenceState {
     /// The last value handed out, or (not called) the next one.
-    pub last_value: i64,
-    /// Whether `last_value` has been handed out.
+    pub last: i64,
+    /// Whether `last` has been handed out.
     pub is_called: bool,
 }
 
 impl SequenceState {
     fn encode(self) -> Vec<u8> {
         let mut out = vec![FORMAT, u8::from(self.is_called)];
-        out.extend_from_slice(&self.last_value.to_be_bytes());
+        out.extend_from_slice(&self.last.to_be_bytes());
         out
     }
 
     fn decode(stored: &[u8]) -> Result<Self> {
         let corrupt = KvError::Corrupt("a sequence is not well formed");
         let Some(([FORMAT, is_called], rest)) = stored.split_first_chunk::<2>() else { return Err(corrupt) };
-        let last_value = i64::from_be_bytes(rest.try_into().map_err(|_| corrupt)?);
-        Ok(Self { last_value, is_called: *is_called != 0 })
+        let last = i64::from_be_bytes(rest.try_into().map_err(|_| corrupt)?);
+        Ok(Self { last, is_called: *is_called != 0 })
     }
 }
 
-impl SequenceSpec {
+impl SequenceOptions {
     /// The value after the state, and how many follow without a wrap (that one included, at most `wanted`).
     fn next(&self, state: Option<SequenceState>, wanted: u64) -> Result<(i64, u64)> {
         let ascending = self.increment > 0;
         let first = match state {
             None => self.start,
-            Some(SequenceState { last_value, is_called: false }) => last_value,
-            Some(SequenceState { last_value, is_called: true }) => {
-                let next = last_value.checked_add(self.increment);
+            Some(SequenceState { last, is_called: false }) => last,
+            Some(SequenceState { last, is_called: true }) => {
+                let next = last.checked_add(self.increment);
                 match next.filter(|next| (self.min..=self.max).contains(next)) {
                     Some(next) => next,
                     None if !self.cycle => return Err(KvError::SequenceExhausted { ascending }),
@@ -144,23 +144,28 @@ impl Store {
     /// # Errors
     /// [`KvError::SequenceExhausted`] when there is none left and the sequence does not cycle; those of the
     /// shard.
-    pub async fn sequence_next(&self, id: u64, spec: &SequenceSpec, count: u64) -> Result<SequenceRange> {
-        if spec.increment == 0 {
+    pub async fn next_sequence_values(
+        &self,
+        id: u64,
+        options: &SequenceOptions,
+        count: u64,
+    ) -> Result<SequenceRange> {
+        if options.increment == 0 {
             return Err(KvError::InvalidState("a sequence needs an increment"));
         }
         let sequence = self.shared.sequences.get(id);
         let mut cached = sequence.lock().await;
         self.shared.load_sequence(id, &mut cached)?;
-        let (first, count) = spec.next(cached.state, count)?;
+        let (first, count) = options.next(cached.state, count)?;
         if cached.reserved < count {
-            let (_, reserve) = spec.next(cached.state, count.saturating_add(SEQUENCE_RESERVE_VALUES))?;
-            let last_value = spec.nth(first, reserve);
-            self.shared.store_sequence(id, SequenceState { last_value, is_called: true }).await?;
+            let (_, reserve) = options.next(cached.state, count.saturating_add(SEQUENCE_RESERVE_VALUES))?;
+            let last = options.nth(first, reserve);
+            self.shared.store_sequence(id, SequenceState { last, is_called: true }).await?;
             cached.reserved = reserve;
         }
         cached.reserved -= count;
-        cached.state = Some(SequenceState { last_value: spec.nth(first, count), is_called: true });
-        Ok(SequenceRange { first, increment: spec.increment, count })
+        cached.state = Some(SequenceState { last: options.nth(first, count), is_called: true });
+        Ok(SequenceRange { first, increment: options.increment, count })
     }
 
     /// Where a sequence stands; `None` when no value has been taken yet.
@@ -174,11 +179,12 @@ impl Store {
         Ok(cached.state)
     }
 
-    /// Makes a sequence go on from `state` (`setval`, `RESTART`).
+    /// Makes a sequence go on after `last`, or (not called) with it: `setval`, `RESTART`.
     ///
     /// # Errors
     /// When the shard fails.
-    pub async fn sequence_set(&self, id: u64, state: SequenceState) -> Result<()> {
+    pub async fn set_sequence(&self, id: u64, last: i64, is_called: bool) -> Result<()> {
+        let state = SequenceState { last, is_called };
         let sequence = self.shared.sequences.get(id);
         let mut cached = sequence.lock().await;
         self.shared.store_sequence(id, state).await?;
@@ -190,7 +196,7 @@ impl Store {
     ///
     /// # Errors
     /// When the shard fails.
-    pub async fn sequence_drop(&self, ids: &[u64]) -> Result<()> {
+    pub async fn drop_sequences(&self, ids: &[u64]) -> Result<()> {
         let deletes = ids.iter().map(|id| Bytes::copy_from_slice(&encoding::counter_key(*id))).collect();
         self.shared.propose(self.shared.record_shard()?, Command { deletes, ..Command::default() }).await?;
         let mut cached = self.shared.sequences.0.lock();
@@ -200,18 +206,14 @@ impl Store {
         Ok(())
     }
 
-    /// Takes `count` successive numbers from a counter that starts at `first` and never ends: for ids.
+    /// The next number of a counter that starts at 0 and never ends: for ids. It shares its numbers with the
+    /// sequences.
     ///
     /// # Errors
-    /// As [`Store::sequence_next`].
-    pub async fn allocate_ids(&self, id: u64, first: u64, count: u64) -> Result<u64> {
-        let start = i64::try_from(first).map_err(|_| KvError::SequenceExhausted { ascending: true })?;
-        let spec = SequenceSpec { start, increment: 1, min: start, max: i64::MAX, cycle: false };
-        let range = self.sequence_next(id, &spec, count).await?;
-        if range.count < count {
-            return Err(KvError::SequenceExhausted { ascending: true });
-        }
-        Ok(range.first.cast_unsigned())
+    /// As [`Store::next_sequence_values`].
+    pub async fn next_id(&self, id: u64) -> Result<u64> {
+        let options = SequenceOptions { start: 0, increment: 1, min: 0, max: i64::MAX, cycle: false };
+        Ok(self.next_sequence_values(id, &options, 1).await?.first.cast_unsigned())
     }
 
     /// Stores what is in memory only, before the node is shut down: where the sequences really stand.
@@ -240,10 +242,10 @@ impl Store {
 mod tests {
     use super::*;
 
-    const UP: SequenceSpec = SequenceSpec { start: 1, increment: 1, min: 1, max: 5, cycle: false };
+    const UP: SequenceOptions = SequenceOptions { start: 1, increment: 1, min: 1, max: 5, cycle: false };
 
-    fn called(last_value: i64) -> Option<SequenceState> {
-        Some(SequenceState { last_value, is_called: true })
+    fn called(last: i64) -> Option<SequenceState> {
+        Some(SequenceState { last, is_called: true })
     }
 
     #[test]
@@ -251,27 +253,27 @@ mod tests {
         assert_eq!(UP.next(None, 3).unwrap(), (1, 3));
         assert_eq!(UP.next(called(3), 10).unwrap(), (4, 2));
         assert!(matches!(UP.next(called(5), 1), Err(KvError::SequenceExhausted { ascending: true })));
-        assert_eq!(UP.next(Some(SequenceState { last_value: 4, is_called: false }), 1).unwrap(), (4, 1));
-        assert_eq!(SequenceSpec { cycle: true, ..UP }.next(called(5), 2).unwrap(), (1, 2));
+        assert_eq!(UP.next(Some(SequenceState { last: 4, is_called: false }), 1).unwrap(), (4, 1));
+        assert_eq!(SequenceOptions { cycle: true, ..UP }.next(called(5), 2).unwrap(), (1, 2));
     }
 
     #[test]
     fn they_go_down_and_to_the_ends_of_the_numbers() {
-        let down = SequenceSpec { start: -1, increment: -3, min: i64::MIN, max: -1, cycle: false };
+        let down = SequenceOptions { start: -1, increment: -3, min: i64::MIN, max: -1, cycle: false };
         assert_eq!(down.next(None, 4).unwrap(), (-1, 4));
         assert_eq!(down.nth(-1, 4), -10);
         assert!(matches!(
             down.next(called(i64::MIN + 1), 1),
             Err(KvError::SequenceExhausted { ascending: false })
         ));
-        let full = SequenceSpec { start: 1, increment: 1, min: i64::MIN, max: i64::MAX, cycle: false };
+        let full = SequenceOptions { start: 1, increment: 1, min: i64::MIN, max: i64::MAX, cycle: false };
         assert!(full.next(called(i64::MAX), 1).is_err());
         assert_eq!(full.next(called(i64::MIN), u64::MAX).unwrap().1, u64::MAX);
     }
 
     #[test]
     fn states_come_back() {
-        let state = SequenceState { last_value: -7, is_called: true };
+        let state = SequenceState { last: -7, is_called: true };
         assert_eq!(SequenceState::decode(&state.encode()).unwrap(), state);
         assert!(SequenceState::decode(&[]).is_err() && SequenceState::decode(&[1, 0, 5]).is_err());
     }

@@ -23,7 +23,7 @@ const LOGICAL_BITS: u32 = 12;
 
 /// A point in the order of commits and snapshots.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Timestamp(u64);
+pub struct Timestamp(pub u64);
 
 impl Timestamp {
     /// Below every commit.

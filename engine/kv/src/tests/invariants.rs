@@ -9,7 +9,7 @@ use shardforge_runtime::{Runtime, Simulation};
 
 use super::{bytes, open, text};
 use crate::{
-    IsolationLevel, KvError, KvOptions, LockStrength, ScanRequest, SequenceSpec, Store, Transaction,
+    IsolationLevel, KvError, KvOptions, LockStrength, ScanRequest, SequenceOptions, Store, Transaction,
     TxnOptions, Visibility, WaitPolicy,
 };
 
@@ -27,7 +27,7 @@ fn options() -> KvOptions {
 async fn fill(store: &Store) {
     let txn = store.begin(TxnOptions::default());
     for number in 0..ACCOUNTS {
-        txn.put(bytes(&account(number)), bytes(&BALANCE.to_string())).unwrap();
+        txn.put(bytes(&account(number)), bytes(&BALANCE.to_string()));
     }
     txn.commit().await.unwrap();
 }
@@ -41,7 +41,8 @@ async fn change(txn: &Transaction, number: u64, by: i64) -> Result<(), KvError> 
     let key = account(number);
     let locked = txn.lock(key.as_bytes(), LockStrength::NoKeyUpdate, WaitPolicy::Wait(None)).await?;
     let balance: i64 = text(&locked.current.unwrap()).parse().unwrap();
-    txn.put(bytes(&key), bytes(&(balance + by).to_string()))
+    txn.put(bytes(&key), bytes(&(balance + by).to_string()));
+    Ok(())
 }
 
 /// Moves money about until it has worked `times` times; counts what was acknowledged.
@@ -220,7 +221,7 @@ fn a_commit_goes_on_when_its_session_is_gone() {
         let (_, store) = open(&MemoryStorage::new(), &runtime, options()).await;
         let txn = store.begin(TxnOptions::default());
         txn.lock(b"k", LockStrength::Update, WaitPolicy::NoWait).await.unwrap();
-        txn.put(bytes("k"), bytes("1")).unwrap();
+        txn.put(bytes("k"), bytes("1"));
         drop(txn.commit());
         drop(txn);
         runtime.sleep(Duration::from_millis(1)).await;
@@ -243,7 +244,7 @@ fn a_large_transaction_spills_by_itself_and_commits() {
             txn.begin_statement();
             let key = format!("row{row:05}");
             txn.lock(key.as_bytes(), LockStrength::Update, WaitPolicy::NoWait).await.unwrap();
-            txn.put(bytes(&key), bytes("some value")).unwrap();
+            txn.put(bytes(&key), bytes("some value"));
         }
         // Spilled rows left the lock table.
         assert!(store.locks().len() < 500 && store.stats().spills == 1);
@@ -272,22 +273,22 @@ fn sequences_go_on_after_a_crash_and_without_a_gap_after_a_close() {
     let runtime = simulation.runtime();
     simulation.block_on(async move {
         let storage = MemoryStorage::new();
-        let spec = SequenceSpec { start: 1, increment: 1, min: 1, max: 1_000, cycle: false };
+        let spec = SequenceOptions { start: 1, increment: 1, min: 1, max: 1_000, cycle: false };
         let (_, store) = open(&storage, &runtime, options()).await;
         assert_eq!(store.sequence_state(7).await.unwrap(), None);
         for expected in 1..=3 {
-            assert_eq!(store.sequence_next(7, &spec, 1).await.unwrap().first, expected);
+            assert_eq!(store.next_sequence_values(7, &spec, 1).await.unwrap().first, expected);
         }
-        assert_eq!(store.allocate_ids(8, 16_384, 10).await.unwrap(), 16_384);
+        assert_eq!(store.next_id(8).await.unwrap(), 0);
         storage.crash();
         let (_, store) = open(&storage, &runtime, options()).await;
-        let next = store.sequence_next(7, &spec, 1).await.unwrap().first;
+        let next = store.next_sequence_values(7, &spec, 1).await.unwrap().first;
         assert!(next > 3 && next <= 40, "{next}");
-        assert!(store.allocate_ids(8, 16_384, 10).await.unwrap() >= 16_394);
+        assert!(store.next_id(8).await.unwrap() >= 1);
         store.close().await.unwrap();
         let (_, store) = open(&storage, &runtime, options()).await;
-        assert_eq!(store.sequence_next(7, &spec, 2).await.unwrap().first, next + 1);
-        store.sequence_drop(&[7]).await.unwrap();
-        assert_eq!(store.sequence_next(7, &spec, 1).await.unwrap().first, 1);
+        assert_eq!(store.next_sequence_values(7, &spec, 2).await.unwrap().first, next + 1);
+        store.drop_sequences(&[7]).await.unwrap();
+        assert_eq!(store.next_sequence_values(7, &spec, 1).await.unwrap().first, 1);
     });
 }

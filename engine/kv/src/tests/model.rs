@@ -101,8 +101,8 @@ impl Running {
             Err(error) => panic!("{error}"),
         }
         match &value {
-            Some(value) => self.txn.put(bytes(&key), bytes(value)).unwrap(),
-            None => self.txn.delete(bytes(&key)).unwrap(),
+            Some(value) => self.txn.put(bytes(&key), bytes(value)),
+            None => self.txn.delete(bytes(&key)),
         }
         self.written.insert(key, value);
     }

@@ -290,8 +290,14 @@ impl Session {
                 let resume = page.resume.map(|key| format!(" then {:?}", text(&key))).unwrap_or_default();
                 Ok(format!("[{}]{resume}", rows.join(" ")))
             }
-            "put" => txn.put(bytes(words[1]), bytes(words[2])).map(|()| String::new()),
-            "del" => txn.delete(bytes(words[1])).map(|()| String::new()),
+            "put" => {
+                txn.put(bytes(words[1]), bytes(words[2]));
+                done
+            }
+            "del" => {
+                txn.delete(bytes(words[1]));
+                done
+            }
             "lock" => {
                 let strength = match () {
                     () if has("keyshare") => LockStrength::KeyShare,

@@ -52,7 +52,6 @@ struct Commit {
     reads: Option<ReadSpans>,
     term: Option<u64>,
     spilled: bool,
-    on_commit: Option<CommitHook>,
 }
 
 /// Runs when a commit is durable, before anybody else can take the transaction's locks.
@@ -85,7 +84,13 @@ impl Transaction {
             }
         }
         let (commit, buffer) = {
-            let mut core = self.active()?;
+            let mut core = match self.active() {
+                Ok(core) => core,
+                Err(error) => {
+                    self.abandon();
+                    return Err(error);
+                }
+            };
             core.phase = Phase::Ended;
             let reads = std::mem::take(&mut core.reads);
             let commit = Commit {
@@ -98,24 +103,24 @@ impl Transaction {
                 reads: (self.options.isolation == IsolationLevel::Serializable).then_some(reads),
                 term: core.term,
                 spilled: core.spilled,
-                on_commit,
             };
             (commit, std::mem::take(&mut core.buffer))
         };
         if !commit.spilled && buffer.is_empty() {
-            if let Some(hook) = commit.on_commit {
-                hook(commit.read_ts);
+            let commit_ts = commit.read_ts;
+            if let Some(hook) = on_commit {
+                hook(commit_ts);
             }
-            return Ok(CommitInfo { commit_ts: commit.read_ts });
+            return Ok(CommitInfo { commit_ts });
         }
         let runtime = self.shared.runtime.clone();
         let finish = |future| runtime.spawn("commit of a closed session", future);
-        ToTheEnd { future: Some(Box::pin(commit.run(buffer))), finish: Some(finish) }.await
+        ToTheEnd { future: Some(Box::pin(commit.run(buffer, on_commit))), finish: Some(finish) }.await
     }
 }
 
 impl Commit {
-    async fn run(mut self, buffer: WriteBuffer) -> Result<CommitInfo> {
+    async fn run(self, buffer: WriteBuffer, on_commit: Option<CommitHook>) -> Result<CommitInfo> {
         let pending = PendingCommit::new(self.txn, buffer.into_final());
         let shared = Arc::clone(&self.shared);
         if self.spilled {
@@ -132,7 +137,7 @@ impl Commit {
                 if self.spilled {
                     shared.spilled.committed(self.txn, commit_ts);
                 }
-                if let Some(hook) = self.on_commit.take() {
+                if let Some(hook) = on_commit {
                     hook(commit_ts);
                 }
             }

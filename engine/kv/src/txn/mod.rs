@@ -39,6 +39,8 @@ use crate::time::Timestamp;
 use crate::types::{IsolationLevel, Snapshot, TxnId, TxnOptions, Visibility};
 use serializable::ReadSpans;
 
+const ENDED: KvError = KvError::InvalidState("the transaction has ended");
+
 /// A transaction. Dropping it rolls it back.
 pub struct Transaction {
     shared: Arc<Shared>,
@@ -93,6 +95,8 @@ struct Core {
     /// Commands before which a held snapshot looks.
     held_commands: Vec<u32>,
     reads: ReadSpans,
+    /// A write that could not be.
+    failed: Option<KvError>,
 }
 
 /// What a read sees: commits up to a timestamp, own writes of commands below a number.
@@ -132,6 +136,7 @@ impl Transaction {
             term: None,
             held_commands: Vec::new(),
             reads: ReadSpans::default(),
+            failed: None,
         };
         Self { shared, id, options, owner: Owner { session, txn: Some(id) }, core: Mutex::new(core) }
     }
@@ -185,8 +190,9 @@ impl Transaction {
     pub fn hold_snapshot(&self) -> HeldSnapshot {
         let snapshot = self.snapshot();
         let mut core = self.core.lock();
-        core.held_commands.push(snapshot.command);
-        core.held_commands.sort_unstable();
+        if core.held_commands.last() != Some(&snapshot.command) {
+            core.held_commands.push(snapshot.command);
+        }
         let slot = self.shared.snapshots.share(self.id.0, snapshot.read_ts);
         HeldSnapshot { shared: Arc::clone(&self.shared), snapshot, slot: Some(slot) }
     }
@@ -194,35 +200,41 @@ impl Transaction {
     /// Sets a row. The caller holds the lock that guards it: the row's own, or the one of the row that it is
     /// derived from. Buffered until commit.
     ///
-    /// # Errors
-    /// When the transaction has ended or is read only, or the key is too long.
-    pub fn put(&self, key: Bytes, value: Bytes) -> Result<()> {
-        self.write(key, Some(value))
+    /// A write that cannot be (the transaction is read only or has ended, the key is too long) makes all that
+    /// follows fail, the commit above all, up to the next [`Transaction::rollback_to`].
+    pub fn put(&self, key: Bytes, value: Bytes) {
+        self.write(key, Some(value));
     }
 
     /// Deletes a row; otherwise as [`Transaction::put`].
-    ///
-    /// # Errors
-    /// As [`Transaction::put`].
-    pub fn delete(&self, key: Bytes) -> Result<()> {
-        self.write(key, None)
+    pub fn delete(&self, key: Bytes) {
+        self.write(key, None);
     }
 
-    fn write(&self, key: Bytes, value: Option<Bytes>) -> Result<()> {
-        if self.options.read_only {
-            return Err(KvError::InvalidState("cannot write in a read-only transaction"));
+    fn write(&self, key: Bytes, value: Option<Bytes>) {
+        let mut core = self.core.lock();
+        if let Err(error) = self.check_write(&mut core, &key) {
+            core.failed.get_or_insert(error);
+            return;
         }
-        if key.len() > KEY_BYTES_MAX {
-            return Err(KvError::KeyTooLong(key.len()));
-        }
-        let mut core = self.active()?;
-        self.remember_term(&mut core)?;
         let Core { buffer, savepoints, held_commands, command, .. } = &mut *core;
         let mut boundaries: SmallVec<[u32; 8]> = savepoints.iter().map(|mark| mark.command).collect();
         boundaries.extend_from_slice(held_commands);
         boundaries.push(*command);
         buffer.write(key, value, *command, &boundaries);
-        Ok(())
+    }
+
+    fn check_write(&self, core: &mut Core, key: &[u8]) -> Result<()> {
+        if core.phase == Phase::Ended {
+            return Err(ENDED);
+        }
+        if self.options.read_only {
+            return Err(KvError::InvalidState("a read-only transaction cannot write"));
+        }
+        if key.len() > KEY_BYTES_MAX {
+            return Err(KvError::KeyTooLong(key.len()));
+        }
+        self.remember_term(core)
     }
 
     /// Marks a point to which [`Transaction::rollback_to`] can go back. Between statements: what a statement
@@ -248,8 +260,12 @@ impl Transaction {
     /// # Errors
     /// When the savepoint is gone or the transaction has ended.
     pub fn rollback_to(&self, savepoint: &Savepoint) -> Result<()> {
-        let mut core = self.active()?;
+        let mut core = self.core.lock();
+        if core.phase == Phase::Ended {
+            return Err(ENDED);
+        }
         let index = core.savepoint_index(savepoint)?;
+        core.failed = None;
         core.savepoints.truncate(index + 1);
         let SavepointMark { command, lock_position, .. } = core.savepoints[index];
         core.buffer.undo_from(command);
@@ -292,9 +308,10 @@ impl Transaction {
     /// The transaction's state, if it has not ended.
     fn active(&self) -> Result<MutexGuard<'_, Core>> {
         let core = self.core.lock();
-        match core.phase {
-            Phase::Active => Ok(core),
-            Phase::Ended => Err(KvError::InvalidState("the transaction has ended")),
+        match (core.phase, &core.failed) {
+            (Phase::Active, None) => Ok(core),
+            (Phase::Active, Some(error)) => Err(error.clone()),
+            (Phase::Ended, _) => Err(ENDED),
         }
     }
 
