@@ -30,6 +30,7 @@ pub mod random;
 mod registry;
 mod regtypes;
 mod session;
+mod sysinfo;
 mod text;
 mod textio;
 mod typename;

@@ -11,7 +11,8 @@ use shardforge_types::Oid;
 
 use super::aggregate::{self, AggregateFactory};
 use super::{
-    Kernel, ScalarFunction, TableFunction, TableKernel, boolean, compare, float, int, pattern, session, text,
+    Kernel, ScalarFunction, TableFunction, TableKernel, boolean, compare, float, int, pattern, session,
+    sysinfo, text,
 };
 use crate::catalog::builtin::{ProcDesc, ProcKind, builtin};
 
@@ -29,7 +30,7 @@ const SCALARS: &[KernelTable] =
 
 const SQL_SCALARS: &[SqlKernelTable] = &[text::SQL_KERNELS];
 
-const TABLES: &[TableKernelTable] = &[];
+const TABLES: &[TableKernelTable] = &[sysinfo::SETS];
 
 struct Registry {
     scalars: HashMap<Oid, ScalarFunction>,
@@ -44,10 +45,15 @@ const INTERNAL_LANGUAGE: Oid = Oid(12);
 
 impl Registry {
     fn build() -> Registry {
-        let kernels: HashMap<&str, Kernel> =
-            SCALARS.iter().chain(compare::TABLES).flat_map(|table| table.iter().copied()).collect();
+        let kernels: HashMap<&str, Kernel> = SCALARS
+            .iter()
+            .chain(compare::TABLES)
+            .chain(sysinfo::TABLES)
+            .flat_map(|table| table.iter().copied())
+            .collect();
         let sql_kernels: HashMap<Oid, Kernel> = SQL_SCALARS
             .iter()
+            .chain(sysinfo::SQL_KERNELS)
             .flat_map(|table| table.iter().map(|(oid, _, kernel)| (Oid(*oid), *kernel)))
             .collect();
         let table_kernels: HashMap<&str, TableKernel> =
@@ -128,7 +134,11 @@ mod tests {
         let sources: std::collections::HashSet<&str> =
             builtin().procs().iter().map(|p| p.src.as_ref()).collect();
         let mut seen = std::collections::HashSet::new();
-        let scalars = SCALARS.iter().chain(compare::TABLES).flat_map(|t| t.iter().map(|(name, _)| *name));
+        let scalars = SCALARS
+            .iter()
+            .chain(compare::TABLES)
+            .chain(sysinfo::TABLES)
+            .flat_map(|t| t.iter().map(|(name, _)| *name));
         let tables = TABLES.iter().flat_map(|t| t.iter().map(|(name, _)| *name));
         let mut wrong = Vec::new();
         for name in scalars.chain(tables) {

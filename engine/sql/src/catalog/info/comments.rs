@@ -2,44 +2,10 @@
 
 use shardforge_types::{Datum, Oid};
 
+use super::lookup::rows_where;
 use crate::catalog::CatalogSnapshot;
 use crate::catalog::builtin::system_relation_by_name;
-use crate::catalog::pg_catalog::{Equality, SessionView, SystemScan, scan};
-use crate::catalog::well_known::{BOOTSTRAP_ROLE, PG_CATALOG};
-
-/// Nobody in particular: descriptions do not depend on who reads them.
-pub(super) struct Anyone;
-
-impl SessionView for Anyone {
-    fn user(&self) -> Oid {
-        BOOTSTRAP_ROLE
-    }
-
-    fn search_path(&self) -> Vec<Oid> {
-        vec![PG_CATALOG]
-    }
-}
-
-/// The columns of the rows of a catalog where a column has a value.
-pub(super) fn lookup(
-    catalog: &CatalogSnapshot,
-    table: &str,
-    columns: &[&str],
-    key: (&str, Oid),
-) -> Vec<Vec<Datum>> {
-    let Some(relation) = system_relation_by_name(PG_CATALOG, table) else { return Vec::new() };
-    let attnum = |name: &str| relation.column(name).and_then(|n| i16::try_from(n + 1).ok()).unwrap_or(0);
-    let columns: Vec<i16> = columns.iter().map(|c| attnum(c)).chain([attnum(key.0)]).collect();
-    let equalities = [Equality { attnum: attnum(key.0), values: vec![Datum::Oid(key.1.0)] }];
-    let rows = scan(&SystemScan {
-        catalog,
-        session: &Anyone,
-        relation: relation.oid,
-        columns: &columns,
-        equalities: &equalities,
-    });
-    rows.into_iter().filter(|row| row.last() == Some(&Datum::Oid(key.1.0))).collect()
-}
+use crate::catalog::well_known::PG_CATALOG;
 
 /// `obj_description(object, class)`; without a class any comment on an object of that oid.
 pub fn comment(catalog: &CatalogSnapshot, object: Oid, class: Option<&str>) -> Option<String> {
@@ -64,7 +30,7 @@ fn of(catalog: &CatalogSnapshot, from: &str, object: Oid, class: Option<&str>, s
     let is_shared = from == "pg_shdescription";
     let columns: &[&str] =
         if is_shared { &["classoid", "description"] } else { &["classoid", "description", "objsubid"] };
-    let rows = lookup(catalog, from, columns, ("objoid", object));
+    let rows = rows_where(catalog, from, columns, ("objoid", object));
     let matches = |row: &&Vec<Datum>| {
         let right_sub = is_shared || row[2].as_i64() == Some(i64::from(sub));
         right_sub && class.is_none_or(|class| row[0] == Datum::Oid(class.0))

@@ -4,12 +4,12 @@
 
 use shardforge_types::{Datum, Oid};
 
-use super::comments::lookup;
 use super::expressions::{is_call, parenthesized, pretty_expression, strip_parentheses};
-use super::quote::quote_identifier;
+use super::lookup::rows_where;
 use crate::catalog::builtin::{BTREE_AM, builtin, system_relation};
 use crate::catalog::pg_catalog::system_view_definition;
 use crate::catalog::{CatalogSnapshot, IndexColumn, IndexDesc, IndexKey, Relation, TableDesc};
+use crate::func::ident::quote_identifier;
 
 /// `pg_get_userbyid(role)`
 pub fn role_name(catalog: &CatalogSnapshot, role: Oid) -> String {
@@ -152,7 +152,7 @@ fn order_words(desc: bool, nulls_first: bool) -> &'static str {
 
 fn words_of_system_index(catalog: &CatalogSnapshot, index: Oid) -> Option<IndexWords> {
     let columns = ["indrelid", "indisunique", "indkey", "indclass"];
-    let row = lookup(catalog, "pg_index", &columns, ("indexrelid", index)).into_iter().next()?;
+    let row = rows_where(catalog, "pg_index", &columns, ("indexrelid", index)).into_iter().next()?;
     let [Datum::Oid(table), Datum::Bool(unique), Datum::Array(keys), Datum::Array(classes), ..] = &row[..]
     else {
         return None;
@@ -182,7 +182,7 @@ fn words_of_system_index(catalog: &CatalogSnapshot, index: Oid) -> Option<IndexW
 pub fn constraint_definition(catalog: &CatalogSnapshot, constraint: Oid, pretty: bool) -> Option<String> {
     catalog.tables().find_map(|table| constraint_of_table(table, constraint, pretty)).or_else(|| {
         let columns = ["contype", "conrelid", "conkey", "conbin"];
-        let row = lookup(catalog, "pg_constraint", &columns, ("oid", constraint)).into_iter().next()?;
+        let row = rows_where(catalog, "pg_constraint", &columns, ("oid", constraint)).into_iter().next()?;
         system_constraint(&row)
     })
 }

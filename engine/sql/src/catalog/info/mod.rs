@@ -4,6 +4,7 @@
 //! * [`definitions`]: the SQL that would make an index, a constraint, a view.
 //! * [`expressions`]: what can be said of an expression that is kept as SQL text.
 //! * [`comments`]: COMMENT ON.
+//! * [`functions`]: the signature of a function in words.
 //! * [`privileges`]: `has_table_privilege` and the like.
 //!
 //! The SQL wrappers are in `func/`; names of types and the reg* types are there too.
@@ -11,8 +12,9 @@
 mod comments;
 mod definitions;
 mod expressions;
+mod functions;
+mod lookup;
 mod privileges;
-mod quote;
 
 pub use comments::{column_comment, comment, shared_comment};
 pub use definitions::{
@@ -20,8 +22,9 @@ pub use definitions::{
     view_definition,
 };
 pub use expressions::{expression_name, pretty_expression, referenced_columns};
-pub use privileges::{PrivilegeTarget, has_privileges, parse_privileges};
-pub use quote::quote_identifier;
+pub use functions::{function_argument_default, function_arguments, function_result};
+pub(crate) use lookup::rows_where;
+pub use privileges::{PrivilegeTarget, has_privileges, has_role, parse_privileges};
 
 #[cfg(test)]
 mod tests;

@@ -91,6 +91,12 @@ pub fn has_privileges(
     Some(everything || privileges.iter().any(|(name, grant)| !grant && public.contains(name)))
 }
 
+/// `pg_has_role`: whether a role may act as another, being a member of it at any remove or a superuser.
+pub fn has_role(catalog: &CatalogSnapshot, member: Oid, role: Oid) -> bool {
+    let is_superuser = catalog.cluster.roles.get(&member).is_some_and(|r| r.superuser);
+    is_superuser || is_member(catalog, member, role)
+}
+
 /// Whether a role is another or a member of it, at any remove.
 fn is_member(catalog: &CatalogSnapshot, role: Oid, of: Oid) -> bool {
     let mut seen = vec![role];

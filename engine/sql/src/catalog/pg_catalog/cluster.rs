@@ -37,7 +37,7 @@ fn pg_database(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
             r.set("datcollate", "C.UTF-8").set("datctype", "C.UTF-8").set("datlocale", "C.UTF-8");
             r.set("datcollversion", "1");
             if database.is_template {
-                r.set("datacl", super::rows::acl("{=c/postgres,postgres=CTc/postgres}"));
+                r.set("datacl", super::acl("{=c/postgres,postgres=CTc/postgres}"));
             }
         });
     }

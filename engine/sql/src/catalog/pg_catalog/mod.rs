@@ -44,7 +44,7 @@ use std::sync::LazyLock;
 use super::CatalogSnapshot;
 use super::builtin::{SystemRelation, system_relation, system_relation_by_name};
 use super::well_known::{INFORMATION_SCHEMA, PG_CATALOG};
-pub(crate) use rows::Rows;
+pub(crate) use rows::{Rows, acl};
 pub use session::{Activity, Cursor, HeldLock, PreparedStatement, SessionView, TableActivity};
 pub(crate) use views::system_view_definition;
 

@@ -83,7 +83,7 @@ fn pg_namespace(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
         rows.push(|r| {
             r.set("oid", schema.oid).set("nspname", &schema.name).set("nspowner", schema.owner);
             if let Some(acl) = shipped(schema.oid).and_then(|row| row.raw(3)) {
-                r.set("nspacl", super::rows::acl(acl));
+                r.set("nspacl", super::acl(acl));
             }
         });
     }
