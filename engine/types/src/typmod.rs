@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::datum::Datum;
+use crate::datum::{Datum, TimeTz};
 use crate::error::{PgError, PgResult};
 use crate::oid::{self, Oid};
 use crate::sqlstate::SqlState;
@@ -20,6 +20,15 @@ pub fn apply_typmod(ty: Oid, typmod: i32, value: Datum, explicit: bool) -> PgRes
         (oid::VARCHAR, Datum::Text(text)) => fit(text, typmod, explicit, false).map(Datum::Text),
         (oid::BPCHAR, Datum::Text(text)) => fit(text, typmod, explicit, true).map(Datum::Text),
         (oid::NUMERIC, Datum::Numeric(number)) => number.apply_typmod(typmod).map(Datum::Numeric),
+        (oid::TIME, Datum::Time(micros)) => Ok(Datum::Time(rounded(micros, typmod))),
+        (oid::TIMETZ, Datum::Timetz(time)) => {
+            Ok(Datum::Timetz(TimeTz { micros: rounded(time.micros, typmod), ..time }))
+        }
+        (oid::TIMESTAMP, Datum::Timestamp(micros)) => Ok(Datum::Timestamp(rounded(micros, typmod))),
+        (oid::TIMESTAMPTZ, Datum::Timestamptz(micros)) => Ok(Datum::Timestamptz(rounded(micros, typmod))),
+        (oid::INTERVAL, Datum::Interval(interval)) => {
+            interval.apply_typmod(typmod).map(|fitted| Datum::Interval(fitted.into()))
+        }
         (_, Datum::Array(array)) => {
             let mut array = Arc::unwrap_or_clone(array);
             let elem = array.elem;
@@ -29,6 +38,14 @@ pub fn apply_typmod(ty: Oid, typmod: i32, value: Datum, explicit: bool) -> PgRes
             Ok(Datum::Array(array.into()))
         }
         (_, value) => Ok(value),
+    }
+}
+
+/// Microseconds rounded to the precision of `time(p)` or `timestamp(p)`; infinities stay.
+fn rounded(micros: i64, precision: i32) -> i64 {
+    match micros {
+        i64::MIN | i64::MAX => micros,
+        _ => crate::datetime::round_micros(micros, precision).unwrap_or(micros),
     }
 }
 

@@ -13,7 +13,9 @@ import subprocess
 import sys
 
 SQL = {
-    "in": "select ({1}::{0})::text",
+    "in": "select format('%s', {1}::{0})",
+    "assign_varchar": "select format('%s', varcharin({0}::cstring, 0, {1} + 4))",
+    "assign_bpchar": "select format('%s', bpcharin({0}::cstring, 0, {1} + 4))",
     "add": "select ({0}::numeric + {1}::numeric)::text",
     "sub": "select ({0}::numeric - {1}::numeric)::text",
     "mul": "select ({0}::numeric * {1}::numeric)::text",
@@ -26,7 +28,7 @@ SQL = {
     "trunc": "select trunc({0}::numeric, {1}::int)::text",
     "cast": "select ({1}::numeric::{0})::text",
     "castfrom": "select ({1}::{0}::numeric)::text",
-    "send": "select encode({0}_send({1}::{0}), 'hex')",
+    "send": "select encode({send}({1}::{0}), 'hex')",
     "trunc_ts": "select date_trunc({0}, {2}::{1})::text",
     "trunc_tz": "select date_trunc({0}, {1}::timestamptz, {2})::text",
     "extract": "select extract({0} from {2}::{1})::text",
@@ -92,9 +94,16 @@ def statement(fields):
     elif operation in ("trunc_ts", "extract"):
         values = [quote(arguments[0]) if operation == "trunc_ts" else arguments[0], arguments[1], quote(arguments[2])]
     else:
-        values = [quote(a) for a in arguments]
-    query = template.format(*values)
+        values = [quote(a) if not operation.startswith("assign") or a != arguments[-1] else a for a in arguments]
+    query = template.format(*values, send=send_function(arguments[0]))
     return f"select pg_temp.escaped(pg_temp.probe({quote(query)}));"
+
+
+def send_function(type_name):
+    if type_name.endswith("[]"):
+        return "array_send"
+    no_underscore = type_name in ("int4", "int8", "int2", "float8", "float4", "bool", "text", "bytea", "oid")
+    return type_name + ("send" if no_underscore else "_send")
 
 
 def record(path, dsn):

@@ -3,12 +3,25 @@
 //! Days and microseconds count from 2000-01-01, as on the wire. The calendar is the proleptic Gregorian one from
 //! 4714-11-24 BC (Julian day 0) on; there is a year 0 in computations, which is shown as 1 BC.
 
+mod abbreviations;
+pub mod calendar;
+mod fields;
+mod input;
+mod interval;
+mod interval_text;
+mod output;
 mod timezone;
 
 use crate::error::{PgError, PgResult};
 use crate::sqlstate::SqlState;
 
-pub use timezone::TimeZone;
+pub use calendar::Civil;
+pub use fields::Unit;
+pub use input::{date_in, time_in, timestamp_in, timestamptz_in, timetz_in};
+pub(crate) use interval::round_micros;
+pub use interval_text::{interval_in, interval_out};
+pub use output::{date_out, time_out, timestamp_out, timestamptz_out, timetz_out};
+pub use timezone::{TimeZone, ZoneOffset};
 
 /// Microseconds in a second.
 pub const MICROS_PER_SEC: i64 = 1_000_000;

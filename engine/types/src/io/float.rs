@@ -116,7 +116,13 @@ pub fn float8_out(value: f64, extra_float_digits: i32, out: &mut Vec<u8>) {
         return special_out(value, out);
     }
     if extra_float_digits > 0 {
-        shortest_out(ryu::Buffer::new().format_finite(value), 15, out);
+        let bits = value.to_bits();
+        let binary = Binary::new(bits >> 52 & 0x7FF, bits & ((1 << 52) - 1), 52, 1075);
+        let exact = |precision: usize| {
+            let text = format!("{value:.precision$e}");
+            (text.parse() == Ok(value)).then_some(text)
+        };
+        shortest_out(ryu::Buffer::new().format_finite(value), &binary, exact, 15, out);
     } else {
         general_out(value, (15 + extra_float_digits).max(1).cast_unsigned() as usize, out);
     }
@@ -128,7 +134,13 @@ pub fn float4_out(value: f32, extra_float_digits: i32, out: &mut Vec<u8>) {
         return special_out(f64::from(value), out);
     }
     if extra_float_digits > 0 {
-        shortest_out(ryu::Buffer::new().format_finite(value), 6, out);
+        let bits = u64::from(value.to_bits());
+        let binary = Binary::new(bits >> 23 & 0xFF, bits & ((1 << 23) - 1), 23, 150);
+        let exact = |precision: usize| {
+            let text = format!("{value:.precision$e}");
+            (text.parse() == Ok(value)).then_some(text)
+        };
+        shortest_out(ryu::Buffer::new().format_finite(value), &binary, exact, 6, out);
     } else {
         general_out(f64::from(value), (6 + extra_float_digits).max(1).cast_unsigned() as usize, out);
     }
@@ -145,41 +157,115 @@ fn special_out(value: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(word);
 }
 
-/// Rewrites ryu's form of the shortest digits (`1.5`, `1e-7`, `1.2e20`) in PostgreSQL's, which goes over to an
-/// exponent at 10^`fixed_max` and below 10^-4.
-fn shortest_out(ryu: &str, fixed_max: i32, out: &mut Vec<u8>) {
-    let bytes = ryu.as_bytes();
-    let bytes = match bytes {
-        [b'-', rest @ ..] => {
+/// A float as `mantissa * 2^exponent`.
+struct Binary {
+    mantissa: u64,
+    exponent: i32,
+}
+
+impl Binary {
+    fn new(biased: u64, fraction: u64, fraction_bits: u32, bias: i32) -> Binary {
+        match biased {
+            0 => Binary { mantissa: fraction, exponent: 1 - bias },
+            _ => Binary { mantissa: fraction | 1 << fraction_bits, exponent: biased as i32 - bias },
+        }
+    }
+
+    /// Whether `digits * 10^power` lies exactly in the middle between this float and one of its neighbours.
+    fn is_midpoint(&self, digits: u64, power: i32) -> bool {
+        if self.mantissa % 2 == 1 || digits == 0 || !(-3..=27).contains(&power) {
+            return false;
+        }
+        let fives = 5u128.pow(power.unsigned_abs());
+        let scaled = match power {
+            0.. => u128::from(digits) * fives,
+            _ if u128::from(digits) % fives != 0 => return false,
+            _ => u128::from(digits) / fives,
+        };
+        let twos = scaled.trailing_zeros();
+        // The middles are (2m - 1) and (2m + 1) times 2^(exponent - 1), and those factors are odd.
+        let odd = scaled >> twos;
+        let doubled = 2 * u128::from(self.mantissa);
+        (odd == doubled + 1 || odd + 1 == doubled) && twos as i32 + power == self.exponent - 1
+    }
+}
+
+/// Significant digits without zeros at their end, and the power of ten of the first.
+struct Decimal {
+    digits: [u8; 20],
+    len: usize,
+    power: i32,
+}
+
+impl Decimal {
+    /// Reads `1.5`, `100.0`, `1e-7`, `1.2e20` (without a sign).
+    fn read(text: &[u8]) -> Decimal {
+        let (mantissa, exponent) = match memchr::memchr(b'e', text) {
+            Some(at) => (&text[..at], small_int(&text[at + 1..])),
+            None => (text, 0),
+        };
+        let mut decimal = Decimal { digits: [0; 20], len: 0, power: 0 };
+        let point = memchr::memchr(b'.', mantissa).unwrap_or(mantissa.len());
+        for (at, byte) in mantissa.iter().enumerate().filter(|(at, _)| *at != point) {
+            if decimal.len == 0 {
+                if *byte == b'0' {
+                    continue;
+                }
+                let place = if at < point { point as i32 - 1 - at as i32 } else { point as i32 - at as i32 };
+                decimal.power = exponent + place;
+            }
+            if decimal.len < decimal.digits.len() {
+                decimal.digits[decimal.len] = *byte;
+                decimal.len += 1;
+            }
+        }
+        while decimal.len > 0 && decimal.digits[decimal.len - 1] == b'0' {
+            decimal.len -= 1;
+        }
+        decimal
+    }
+
+    fn digits(&self) -> &[u8] {
+        &self.digits[..self.len]
+    }
+
+    /// The digits as an integer, and the power of ten of the last.
+    fn as_integer(&self) -> (u64, i32) {
+        let value = self.digits().iter().fold(0u64, |value, b| value.wrapping_mul(10) + u64::from(b - b'0'));
+        (value, self.power + 1 - self.len as i32)
+    }
+}
+
+/// Writes the shortest digits that read back as the float (`ryu` is that crate's form of them) as PostgreSQL does, which
+/// goes over to an exponent at 10^`fixed_max` and below 10^-4. PostgreSQL does not count on readers to round ties to even,
+/// so digits in the middle of two floats are not short enough; `exact` has more.
+fn shortest_out(
+    ryu: &str,
+    binary: &Binary,
+    exact: impl Fn(usize) -> Option<String>,
+    fixed_max: i32,
+    out: &mut Vec<u8>,
+) {
+    let unsigned = match ryu.strip_prefix('-') {
+        Some(rest) => {
             out.push(b'-');
             rest
         }
-        rest => rest,
+        None => ryu,
     };
-    let (mantissa, exponent) = match memchr::memchr(b'e', bytes) {
-        Some(at) => (&bytes[..at], small_int(&bytes[at + 1..])),
-        None => (bytes, 0),
+    let mut decimal = Decimal::read(unsigned.as_bytes());
+    let is_midpoint = |decimal: &Decimal| {
+        let (value, power) = decimal.as_integer();
+        binary.is_midpoint(value, power)
     };
-    // The significant digits, and the power of ten of the first.
-    let mut digits = [0u8; 20];
-    let mut len = 0;
-    let mut first_power = None;
-    let point = memchr::memchr(b'.', mantissa).unwrap_or(mantissa.len());
-    for (at, byte) in mantissa.iter().enumerate().filter(|(at, _)| *at != point) {
-        if *byte != b'0' && first_power.is_none() {
-            first_power = Some(
-                exponent + if at < point { point as i32 - 1 - at as i32 } else { point as i32 - at as i32 },
-            );
-        }
-        if first_power.is_some() && len < digits.len() {
-            digits[len] = *byte;
-            len += 1;
+    if is_midpoint(&decimal) {
+        let longer = (decimal.len..17).filter_map(exact);
+        let mut longer = longer.map(|text| Decimal::read(text.trim_start_matches('-').as_bytes()));
+        if let Some(found) = longer.find(|decimal| !is_midpoint(decimal)) {
+            decimal = found;
         }
     }
-    while len > 0 && digits[len - 1] == b'0' {
-        len -= 1;
-    }
-    write_digits(&digits[..len], first_power.unwrap_or(0), fixed_max, out);
+    write_digits(decimal.digits(), decimal.power, fixed_max, out);
 }
 
 /// C's `%.{precision}g`.
@@ -270,6 +356,8 @@ mod tests {
             (1_234_567_890_123_456_80.0, "1.2345678901234568e+17"),
             (123456789012345.67, "123456789012345.67"),
             (1e300, "1e+300"),
+            (1e23, "9.999999999999999e+22"),
+            (9_007_199_254_740_992.0, "9.007199254740992e+15"),
             (5e-324, "5e-324"),
             (1.5e20, "1.5e+20"),
             (-12.5, "-12.5"),

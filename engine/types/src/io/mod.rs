@@ -35,6 +35,12 @@ pub fn input(ty: Oid, typmod: i32, text: &str, env: &IoEnv) -> PgResult<Datum> {
         oid::CHAR => Datum::Char(bytes::char_in(text)),
         oid::BYTEA => Datum::bytea(bytes::bytea_in(text)?),
         oid::UUID => bytes::uuid_in(text)?,
+        oid::DATE => return datetime::date_in(text, env).map(Datum::Date),
+        oid::TIME => Datum::Time(datetime::time_in(text, env)?),
+        oid::TIMETZ => Datum::Timetz(datetime::timetz_in(text, env)?),
+        oid::TIMESTAMP => Datum::Timestamp(datetime::timestamp_in(text, env)?),
+        oid::TIMESTAMPTZ => Datum::Timestamptz(datetime::timestamptz_in(text, env)?),
+        oid::INTERVAL => return Ok(Datum::Interval(datetime::interval_in(text, typmod, env)?.into())),
         oid::VOID => Datum::text(""),
         oid::INT2VECTOR => Datum::Array(array::vector_in(oid::INT2, text, &mut scalar::int2_in)?.into()),
         oid::OIDVECTOR => {
@@ -75,7 +81,12 @@ pub fn output(ty: Oid, value: &Datum, env: &IoEnv, out: &mut Vec<u8>) {
         Datum::Array(v) if ty == oid::OIDVECTOR || ty == oid::INT2VECTOR => array::vector_out(v, env, out),
         Datum::Array(v) => array::array_out(v, env, out),
         Datum::Record(v) => array::record_out(v, env, out),
-        _ => {}
+        Datum::Date(v) => datetime::date_out(*v, env, out),
+        Datum::Time(v) => datetime::time_out(*v, out),
+        Datum::Timetz(v) => datetime::timetz_out(*v, out),
+        Datum::Timestamp(v) => datetime::timestamp_out(*v, env, out),
+        Datum::Timestamptz(v) => datetime::timestamptz_out(*v, env, out),
+        Datum::Interval(v) => datetime::interval_out(v, env, out),
     }
 }
 
@@ -219,6 +230,13 @@ pub(crate) fn text_of_wire(ty: Oid, bytes: &[u8], env: &IoEnv, out: &mut Vec<u8>
         (oid::FLOAT4, &[a, b, c, d]) => {
             float::float4_out(f32::from_be_bytes([a, b, c, d]), env.extra_float_digits, out);
         }
+        (oid::TIMESTAMP, &[a, b, c, d, e, f, g, h]) => {
+            datetime::timestamp_out(i64::from_be_bytes([a, b, c, d, e, f, g, h]), env, out);
+        }
+        (oid::TIMESTAMPTZ, &[a, b, c, d, e, f, g, h]) => {
+            datetime::timestamptz_out(i64::from_be_bytes([a, b, c, d, e, f, g, h]), env, out);
+        }
+        (oid::DATE, &[a, b, c, d]) => datetime::date_out(i32::from_be_bytes([a, b, c, d]), env, out),
         (oid::BOOL, &[v]) => out.push(if v != 0 { b't' } else { b'f' }),
         _ => return false,
     }

@@ -20,6 +20,7 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+pub(crate) use arith::division_by_zero;
 pub use big::BigNumeric;
 pub use convert::typmod_parts;
 pub use sum::NumericSum;

@@ -1,21 +1,39 @@
 //! Replays the recorded questions. A line is `operation TAB argument ... TAB => TAB expected`.
 
+use shardforge_types::datetime::TimeZone;
 use shardforge_types::oid::{self, Oid};
-use shardforge_types::{Datum, IoEnv, Numeric, PgError, PgResult, TypeInfo, compare, input, output, send};
+use shardforge_types::{
+    DateOrder, DateStyle, Datum, IntervalStyle, IoEnv, Numeric, PgError, PgResult, TypeInfo, apply_typmod,
+    compare, input, output, send,
+};
 
 #[test]
 fn numeric() {
     replay("numeric", include_str!("../data/numeric.tsv"));
 }
 
+#[test]
+fn types() {
+    replay("types", include_str!("../data/types.tsv"));
+}
+
+#[test]
+fn datetime_text() {
+    replay("datetime_text", include_str!("../data/datetime_text.tsv"));
+}
+
 fn replay(name: &str, lines: &str) {
-    let env = IoEnv::default();
+    let mut env = IoEnv::default();
     let mut failures = Vec::new();
     let mut count = 0;
     for (number, line) in lines.lines().enumerate().filter(|(_, l)| !l.is_empty() && !l.starts_with('#')) {
         let (question, expected) = line.split_once("\t=>\t").unwrap_or((line, ""));
         let fields: Vec<String> = question.split('\t').map(unescape).collect();
         let arguments: Vec<&str> = fields[1..].iter().map(String::as_str).collect();
+        if fields[0] == "set" {
+            set(&mut env, arguments[0], arguments[1]);
+            continue;
+        }
         let answer = match answer(&fields[0], &arguments, &env) {
             Ok(answer) => answer,
             Err(error) => shown(&error),
@@ -30,6 +48,35 @@ fn replay(name: &str, lines: &str) {
     }
     let shown = failures.iter().take(60).map(String::as_str).collect::<Vec<_>>().join("\n");
     assert!(failures.is_empty(), "{} of {count} differ:\n{shown}", failures.len());
+}
+
+fn set(env: &mut IoEnv, name: &str, value: &str) {
+    match name {
+        "timezone" => env.time_zone = TimeZone::from_setting(value).expect("a known time zone"),
+        "intervalstyle" => {
+            env.interval_style = match value {
+                "postgres_verbose" => IntervalStyle::PostgresVerbose,
+                "sql_standard" => IntervalStyle::SqlStandard,
+                "iso_8601" => IntervalStyle::Iso8601,
+                _ => IntervalStyle::Postgres,
+            }
+        }
+        "datestyle" => {
+            for word in value.split(", ") {
+                match word {
+                    "ISO" => env.date_style = DateStyle::Iso,
+                    "SQL" => env.date_style = DateStyle::Sql,
+                    "Postgres" => env.date_style = DateStyle::Postgres,
+                    // German alone means the day first.
+                    "German" => (env.date_style, env.date_order) = (DateStyle::German, DateOrder::Dmy),
+                    "MDY" => env.date_order = DateOrder::Mdy,
+                    "DMY" => env.date_order = DateOrder::Dmy,
+                    _ => env.date_order = DateOrder::Ymd,
+                }
+            }
+        }
+        _ => panic!("unknown setting {name}"),
+    }
 }
 
 fn shown(error: &PgError) -> String {
@@ -62,8 +109,16 @@ fn answer(operation: &str, arguments: &[&str], env: &IoEnv) -> PgResult<String> 
     match operation {
         "in" => {
             let (ty, typmod) = type_of(arguments[0]);
-            Ok(text(ty, &input(ty, typmod, arguments[1], env)?, env))
+            // A cast: the value is read, then made to fit. But the elements of an array are made to fit as they are read.
+            let value = if arguments[0].ends_with("[]") {
+                input(ty, typmod, arguments[1], env)?
+            } else {
+                apply_typmod(ty, typmod, input(ty, -1, arguments[1], env)?, true)?
+            };
+            Ok(text(ty, &value, env))
         }
+        "assign_varchar" => Ok(text(oid::VARCHAR, &input(oid::VARCHAR, int(1) + 4, arguments[0], env)?, env)),
+        "assign_bpchar" => Ok(text(oid::BPCHAR, &input(oid::BPCHAR, int(1) + 4, arguments[0], env)?, env)),
         "cmp" => {
             let (ty, _) = type_of(arguments[0]);
             let (a, b) = (input(ty, -1, arguments[1], env)?, input(ty, -1, arguments[2], env)?);
