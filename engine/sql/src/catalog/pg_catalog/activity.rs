@@ -22,7 +22,7 @@ pub(super) const PRODUCERS: &[(&str, Producer)] = &[
     ("pg_stat_database", pg_stat_database),
 ];
 
-fn pg_stat_activity(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_stat_activity(scan: &SystemScan<'_>, rows: &mut Rows) {
     let time = |micros: Option<i64>| micros.map(Datum::Timestamptz);
     for a in scan.session.activity() {
         let database = scan.catalog.cluster.databases.get(&a.database);
@@ -39,7 +39,7 @@ fn pg_stat_activity(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_locks(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_locks(scan: &SystemScan<'_>, rows: &mut Rows) {
     for lock in scan.session.locks() {
         rows.push(|r| {
             r.set("locktype", lock.locktype)
@@ -54,7 +54,7 @@ fn pg_locks(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_prepared_statements(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_prepared_statements(scan: &SystemScan<'_>, rows: &mut Rows) {
     let types = |types: &[Oid]| array(oid::REGTYPE, types.iter().map(|t| Datum::Oid(t.0)));
     for s in scan.session.prepared_statements() {
         rows.push(|r| {
@@ -67,7 +67,7 @@ fn pg_prepared_statements(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_cursors(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_cursors(scan: &SystemScan<'_>, rows: &mut Rows) {
     for c in scan.session.cursors() {
         rows.push(|r| {
             r.set("name", &c.name).set("statement", &c.statement).set("is_holdable", c.is_holdable);
@@ -81,7 +81,7 @@ fn hinted_tables<'a>(scan: &SystemScan<'a>) -> impl Iterator<Item = &'a TableDes
     user_tables(scan, "relid").into_iter().filter(|t| scan.may_be_name("relname", &t.name))
 }
 
-fn pg_stat_tables(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_stat_tables(scan: &SystemScan<'_>, rows: &mut Rows) {
     for table in hinted_tables(scan) {
         let counted = scan.session.table_activity(table.oid);
         #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
@@ -118,7 +118,7 @@ fn pg_stat_tables(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_stat_indexes(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_stat_indexes(scan: &SystemScan<'_>, rows: &mut Rows) {
     for table in hinted_tables(scan) {
         for index in &table.indexes {
             let counted = scan.session.table_activity(index.oid);
@@ -132,7 +132,7 @@ fn pg_stat_indexes(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_statio_tables(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_statio_tables(scan: &SystemScan<'_>, rows: &mut Rows) {
     for table in hinted_tables(scan) {
         rows.push(|r| {
             r.set("relid", table.oid)
@@ -145,7 +145,7 @@ fn pg_statio_tables(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_stat_database(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_stat_database(scan: &SystemScan<'_>, rows: &mut Rows) {
     let sessions = scan.session.activity();
     let mut databases: Vec<_> = scan.catalog.cluster.databases.values().collect();
     databases.sort_unstable_by_key(|d| d.oid);

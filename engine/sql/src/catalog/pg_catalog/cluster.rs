@@ -24,7 +24,7 @@ const DEFAULT_TABLESPACE: Oid = Oid(1663);
 /// `pg_char_to_encoding('UTF8')`
 const UTF8: i32 = 6;
 
-fn pg_database(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_database(scan: &SystemScan<'_>, rows: &mut Rows) {
     let mut databases: Vec<_> = scan.catalog.cluster.databases.values().collect();
     databases.sort_unstable_by_key(|d| d.oid);
     let wanted = |oid, name: &str| scan.may_be_oid("oid", oid) && scan.may_be_name("datname", name);
@@ -50,7 +50,7 @@ fn roles<'a>(scan: &SystemScan<'a>) -> Vec<&'a RoleDesc> {
 }
 
 /// Roles that every cluster has are rows of the data file, but for the bootstrap superuser.
-fn pg_authid(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_authid(scan: &SystemScan<'_>, rows: &mut Rows) {
     let is_shipped = |oid| oid != BOOTSTRAP_ROLE && oid < FIRST_USER_OID;
     let wanted = |role: &&RoleDesc| {
         !is_shipped(role.oid) && scan.may_be_oid("oid", role.oid) && scan.may_be_name("rolname", &role.name)
@@ -69,7 +69,7 @@ fn pg_authid(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_auth_members(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_auth_members(scan: &SystemScan<'_>, rows: &mut Rows) {
     for member in roles(scan) {
         for role in &member.member_of {
             rows.push(|r| {
@@ -98,7 +98,7 @@ const ROLE_COLUMNS: [&str; 11] = [
     "rolvaliduntil",
 ];
 
-fn pg_roles(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_roles(scan: &SystemScan<'_>, rows: &mut Rows) {
     let hints: Vec<_> = ["oid", "rolname"]
         .into_iter()
         .filter_map(|c| scan.hint(c).map(|values| (c, values.to_vec())))
@@ -113,7 +113,7 @@ fn pg_roles(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_user(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_user(scan: &SystemScan<'_>, rows: &mut Rows) {
     for role in roles(scan).into_iter().filter(|r| r.login) {
         rows.push(|r| {
             user(role, r);
@@ -122,7 +122,7 @@ fn pg_user(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_shadow(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_shadow(scan: &SystemScan<'_>, rows: &mut Rows) {
     for role in roles(scan).into_iter().filter(|r| r.login) {
         rows.push(|r| {
             user(role, r);
@@ -137,7 +137,7 @@ fn user(role: &RoleDesc, r: &mut RowBuilder<'_>) {
     r.set("valuntil", role.valid_until.map(Datum::Timestamptz));
 }
 
-fn pg_group(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_group(scan: &SystemScan<'_>, rows: &mut Rows) {
     let members = scan.read("pg_auth_members", &["roleid", "member"], &[]);
     for group in scan.read("pg_authid", &["oid", "rolname", "rolcanlogin"], &[]) {
         let [oid, name, Datum::Bool(false)] = &group[..] else { continue };

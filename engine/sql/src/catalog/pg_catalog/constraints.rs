@@ -10,7 +10,7 @@ use crate::catalog::{IndexDesc, IndexKey, Relation, TableDesc, info};
 
 pub(super) const PRODUCERS: &[(&str, Producer)] = &[("pg_index", pg_index), ("pg_constraint", pg_constraint)];
 
-fn pg_index(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_index(scan: &SystemScan<'_>, rows: &mut Rows) {
     let mut found: Vec<(&TableDesc, &IndexDesc)> = match scan.oid_hint("indexrelid") {
         Some(oids) => {
             let index = |oid: &Oid| match scan.catalog.relation(*oid) {
@@ -31,7 +31,7 @@ fn pg_index(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn index_row(table: &TableDesc, index: &IndexDesc, rows: &mut Rows<'_>) {
+fn index_row(table: &TableDesc, index: &IndexDesc, rows: &mut Rows) {
     let attnum = |key: &IndexKey| match key {
         IndexKey::Column(attnum) => *attnum,
         IndexKey::Expression(_) => 0,
@@ -89,7 +89,7 @@ struct Constraint<'a> {
     expression: Option<&'a str>,
 }
 
-fn pg_constraint(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_constraint(scan: &SystemScan<'_>, rows: &mut Rows) {
     for table in user_tables(scan, "conrelid") {
         let mut found = constraints_of(table);
         found.sort_unstable_by_key(|c| c.oid);

@@ -4,7 +4,7 @@ use shardforge_types::Oid;
 
 use super::relations::{class, user_relations};
 use super::{Producer, Rows, SystemScan};
-use crate::catalog::{IndexKey, Relation, SequenceDesc, TableDesc, info};
+use crate::catalog::{IndexDesc, IndexKey, Relation, SequenceDesc, TableDesc, info};
 
 pub(super) const PRODUCERS: &[(&str, Producer)] =
     &[("pg_depend", pg_depend), ("pg_description", pg_description), ("pg_shdescription", pg_shdescription)];
@@ -13,12 +13,12 @@ pub(super) const PRODUCERS: &[(&str, Producer)] =
 type Object = (Oid, Oid, i32);
 
 /// Collects the dependencies that the hints leave.
-struct Dependencies<'a, 'r, 's> {
+struct Dependencies<'a, 's> {
     scan: &'a SystemScan<'s>,
-    rows: &'a mut Rows<'r>,
+    rows: &'a mut Rows,
 }
 
-impl Dependencies<'_, '_, '_> {
+impl Dependencies<'_, '_> {
     /// `kind` is `n` normal, `a` automatic, `i` internal.
     fn add(&mut self, object: Object, on: Object, kind: u8) {
         let oids = [("classid", object.0), ("objid", object.1), ("refclassid", on.0), ("refobjid", on.1)];
@@ -31,7 +31,7 @@ impl Dependencies<'_, '_, '_> {
     }
 }
 
-fn pg_depend(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_depend(scan: &SystemScan<'_>, rows: &mut Rows) {
     let mut out = Dependencies { scan, rows };
     for relation in user_relations(scan, "", None) {
         let this = (class::RELATION, relation.oid(), 0);
@@ -47,14 +47,14 @@ fn pg_depend(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn of_sequence(sequence: &SequenceDesc, out: &mut Dependencies<'_, '_, '_>) {
+fn of_sequence(sequence: &SequenceDesc, out: &mut Dependencies<'_, '_>) {
     if let Some((table, attnum, internal)) = sequence.owned_by {
         let kind = if internal { b'i' } else { b'a' };
         out.add((class::RELATION, sequence.oid, 0), (class::RELATION, table, i32::from(attnum)), kind);
     }
 }
 
-fn of_table(table: &TableDesc, out: &mut Dependencies<'_, '_, '_>) {
+fn of_table(table: &TableDesc, out: &mut Dependencies<'_, '_>) {
     let column = |attnum: i16| (class::RELATION, table.oid, i32::from(attnum));
     out.add((class::TYPE, table.row_type, 0), column(0), b'i');
     if table.array_type.0 != 0 {
@@ -71,6 +71,7 @@ fn of_table(table: &TableDesc, out: &mut Dependencies<'_, '_, '_>) {
     for check in &table.checks {
         for attnum in info::referenced_columns(table, &check.sql) {
             out.add((class::CONSTRAINT, check.oid, 0), column(attnum), b'a');
+            out.add((class::CONSTRAINT, check.oid, 0), column(attnum), b'n');
         }
     }
     for index in &table.indexes {
@@ -86,7 +87,21 @@ fn of_table(table: &TableDesc, out: &mut Dependencies<'_, '_, '_>) {
             }
             None => keys.for_each(|key| out.add(this, key, b'a')),
         }
+        for sql in expressions_of(index) {
+            for attnum in info::referenced_columns(table, sql) {
+                out.add(this, column(attnum), b'a');
+            }
+        }
     }
+}
+
+/// The indexed expressions and the predicate of an index.
+fn expressions_of(index: &IndexDesc) -> impl Iterator<Item = &str> {
+    let keys = index.columns.iter().filter_map(|c| match &c.key {
+        IndexKey::Expression(sql) => Some(sql.as_str()),
+        IndexKey::Column(_) => None,
+    });
+    keys.chain(index.predicate.as_deref())
 }
 
 /// Whether a catalog is shared by all databases, so that pg_shdescription has its comments.
@@ -94,7 +109,7 @@ fn is_shared(class: Oid) -> bool {
     matches!(class, class::DATABASE | class::ROLE | class::TABLESPACE)
 }
 
-fn pg_description(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_description(scan: &SystemScan<'_>, rows: &mut Rows) {
     for ((class, object, sub), text) in comments(scan, false) {
         rows.push(|r| {
             r.set("objoid", object).set("classoid", class).set("objsubid", sub).set("description", text);
@@ -102,7 +117,7 @@ fn pg_description(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_shdescription(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_shdescription(scan: &SystemScan<'_>, rows: &mut Rows) {
     for ((class, object, _), text) in comments(scan, true) {
         rows.push(|r| {
             r.set("objoid", object).set("classoid", class).set("description", text);

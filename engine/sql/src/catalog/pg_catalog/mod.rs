@@ -73,7 +73,7 @@ pub struct SystemScan<'a> {
 }
 
 /// Makes the rows of one relation that are not in its data file.
-type Producer = fn(&SystemScan<'_>, &mut Rows<'_>);
+type Producer = fn(&SystemScan<'_>, &mut Rows);
 
 /// The rows of a system relation. One that does not exist has none.
 pub fn scan(scan: &SystemScan<'_>) -> Vec<Vec<Datum>> {

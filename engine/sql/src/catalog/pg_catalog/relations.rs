@@ -64,7 +64,7 @@ pub(super) fn user_tables<'a>(scan: &SystemScan<'a>, oid: &str) -> Vec<&'a Table
     user_relations(scan, oid, None).into_iter().filter_map(table).collect()
 }
 
-fn pg_namespace(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_namespace(scan: &SystemScan<'_>, rows: &mut Rows) {
     let tsv = Tsv::new(data::PG_NAMESPACE);
     let shipped = |oid: Oid| tsv.iter().find(|row| row.oid(0) == oid);
     // pg_toast holds nothing here, so the snapshot need not know it.
@@ -89,7 +89,7 @@ fn pg_namespace(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_class(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_class(scan: &SystemScan<'_>, rows: &mut Rows) {
     for relation in user_relations(scan, "oid", Some("relname")) {
         if !scan.may_be_oid("relnamespace", relation.schema()) {
             continue;
@@ -117,7 +117,7 @@ fn persistence(persistence: Persistence) -> u8 {
     }
 }
 
-fn class_of_table(scan: &SystemScan<'_>, table: &TableDesc, rows: &mut Rows<'_>) {
+fn class_of_table(scan: &SystemScan<'_>, table: &TableDesc, rows: &mut Rows) {
     let (pages, tuples) = size_of(scan, table.oid);
     rows.push(|r| {
         r.set("oid", table.oid).set("relname", &table.name).set("relnamespace", table.schema);
@@ -138,7 +138,7 @@ fn class_of_table(scan: &SystemScan<'_>, table: &TableDesc, rows: &mut Rows<'_>)
     });
 }
 
-fn class_of_index(scan: &SystemScan<'_>, table: &TableDesc, index: &IndexDesc, rows: &mut Rows<'_>) {
+fn class_of_index(scan: &SystemScan<'_>, table: &TableDesc, index: &IndexDesc, rows: &mut Rows) {
     let (_, tuples) = size_of(scan, table.oid);
     rows.push(|r| {
         r.set("oid", index.oid).set("relname", &index.name).set("relnamespace", table.schema);
@@ -152,7 +152,7 @@ fn class_of_index(scan: &SystemScan<'_>, table: &TableDesc, index: &IndexDesc, r
     });
 }
 
-fn class_of_view(view: &ViewDesc, rows: &mut Rows<'_>) {
+fn class_of_view(view: &ViewDesc, rows: &mut Rows) {
     rows.push(|r| {
         r.set("oid", view.oid).set("relname", &view.name).set("relnamespace", view.schema);
         r.set("reltype", view.row_type)
@@ -164,7 +164,7 @@ fn class_of_view(view: &ViewDesc, rows: &mut Rows<'_>) {
     });
 }
 
-fn class_of_sequence(sequence: &SequenceDesc, rows: &mut Rows<'_>) {
+fn class_of_sequence(sequence: &SequenceDesc, rows: &mut Rows) {
     rows.push(|r| {
         r.set("oid", sequence.oid).set("relname", &sequence.name).set("relnamespace", sequence.schema);
         r.set("relowner", sequence.owner).set("relfilenode", sequence.oid).set("relkind", b'S');
@@ -198,7 +198,7 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// The columns that every table has unasked: name, number, type.
+/// The columns that every table and sequence has unasked: name, number, type.
 const SYSTEM_COLUMNS: [(&str, i16, Oid); 6] = [
     ("tableoid", -6, oid::OID),
     ("cmax", -5, oid::CID),
@@ -212,7 +212,7 @@ const SYSTEM_COLUMNS: [(&str, i16, Oid); 6] = [
 pub(crate) const SEQUENCE_COLUMNS: [(&str, Oid); 3] =
     [("last_value", oid::INT8), ("log_cnt", oid::INT8), ("is_called", oid::BOOL)];
 
-fn pg_attribute(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_attribute(scan: &SystemScan<'_>, rows: &mut Rows) {
     for relation in user_relations(scan, "attrelid", None) {
         let mut push = |a: Attribute<'_>| {
             if scan.may_be_name("attname", a.name) {
@@ -220,11 +220,13 @@ fn pg_attribute(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
             }
         };
         let oid = relation.oid();
+        if matches!(relation, Relation::Table(_) | Relation::Sequence(_)) {
+            for (name, number, ty) in SYSTEM_COLUMNS {
+                push(Attribute::plain(oid, name, number, ty, true));
+            }
+        }
         match relation {
             Relation::Table(table) => {
-                SYSTEM_COLUMNS
-                    .into_iter()
-                    .for_each(|(name, number, ty)| push(Attribute::plain(oid, name, number, ty, true)));
                 for (number, column) in (1i16..).zip(&table.columns) {
                     push(Attribute {
                         relation: table.oid,
@@ -292,7 +294,7 @@ pub(crate) fn index_column_names(table: &TableDesc, index: &IndexDesc) -> Vec<(S
     out
 }
 
-fn attribute(a: &Attribute<'_>, rows: &mut Rows<'_>) {
+fn attribute(a: &Attribute<'_>, rows: &mut Rows) {
     let ty = builtin().type_by_oid(a.ty);
     // Row types of users and arrays over them are laid out alike.
     let layout = |f: fn(&TypeDesc) -> u8, user: u8| if a.ty.0 == 0 { 0 } else { ty.map_or(user, f) };
@@ -313,7 +315,7 @@ fn attribute(a: &Attribute<'_>, rows: &mut Rows<'_>) {
     });
 }
 
-fn pg_attrdef(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_attrdef(scan: &SystemScan<'_>, rows: &mut Rows) {
     for table in user_tables(scan, "adrelid") {
         for (number, column) in table.live_columns() {
             let Some(default) = &column.default else { continue };

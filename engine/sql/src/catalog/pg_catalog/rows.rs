@@ -7,9 +7,8 @@ use shardforge_types::{ArrayDim, ArrayValue, Datum, Oid, oid};
 use crate::catalog::builtin::SystemRelation;
 
 /// Collects the rows of one scan.
-pub(crate) struct Rows<'a> {
+pub(crate) struct Rows {
     relation: &'static SystemRelation,
-    wanted: &'a [i16],
     /// The names of the wanted columns.
     names: Vec<&'static str>,
     /// A row in which nothing was set.
@@ -24,8 +23,8 @@ pub(crate) struct RowBuilder<'a> {
     values: Vec<Datum>,
 }
 
-impl<'a> Rows<'a> {
-    pub fn new(relation: &'static SystemRelation, wanted: &'a [i16]) -> Self {
+impl Rows {
+    pub fn new(relation: &'static SystemRelation, wanted: &[i16]) -> Self {
         let column = |attnum: &i16| usize::try_from(*attnum - 1).ok().and_then(|n| relation.columns.get(n));
         let blank = |attnum| match column(attnum) {
             Some(column) if column.not_null => zero(column.ty),
@@ -33,7 +32,6 @@ impl<'a> Rows<'a> {
         };
         Self {
             relation,
-            wanted,
             names: wanted.iter().map(|a| column(a).map_or("", |c| c.name)).collect(),
             blank: wanted.iter().map(blank).collect(),
             out: Vec::new(),
@@ -47,10 +45,9 @@ impl<'a> Rows<'a> {
         self.out.push(row.values);
     }
 
-    /// Adds a row whose values come by position in the relation.
-    pub fn push_with(&mut self, value: impl Fn(usize) -> Datum) {
-        let position = |attnum: &i16| usize::try_from(*attnum - 1).unwrap_or(usize::MAX);
-        self.out.push(self.wanted.iter().map(|a| value(position(a))).collect());
+    /// Adds a row of the wanted columns.
+    pub fn push_row(&mut self, values: Vec<Datum>) {
+        self.out.push(values);
     }
 
     pub fn finish(self) -> Vec<Vec<Datum>> {

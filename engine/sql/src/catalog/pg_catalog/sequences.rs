@@ -17,7 +17,7 @@ fn sequences<'a>(scan: &SystemScan<'a>, oid: &str, name: Option<&str>) -> Vec<&'
     user_relations(scan, oid, name).into_iter().filter_map(sequence).collect()
 }
 
-fn pg_sequence(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_sequence(scan: &SystemScan<'_>, rows: &mut Rows) {
     for s in sequences(scan, "seqrelid", None) {
         rows.push(|r| {
             r.set("seqrelid", s.oid)
@@ -29,7 +29,7 @@ fn pg_sequence(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_sequences(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_sequences(scan: &SystemScan<'_>, rows: &mut Rows) {
     for s in sequences(scan, "", Some("sequencename")) {
         rows.push(|r| {
             r.set("schemaname", schema_name(scan, s.schema)).set("sequencename", &s.name);

@@ -11,7 +11,7 @@ use crate::catalog::builtin::{SettingDesc, settings};
 pub(super) const PRODUCERS: &[(&str, Producer)] =
     &[("pg_settings", pg_settings), ("pg_timezone_names", pg_timezone_names)];
 
-fn pg_settings(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_settings(scan: &SystemScan<'_>, rows: &mut Rows) {
     for setting in settings().iter().filter(|s| scan.may_be_name("name", s.name)) {
         built_in_setting(scan, setting, rows);
     }
@@ -24,7 +24,7 @@ fn pg_settings(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn built_in_setting(scan: &SystemScan<'_>, setting: &SettingDesc, rows: &mut Rows<'_>) {
+fn built_in_setting(scan: &SystemScan<'_>, setting: &SettingDesc, rows: &mut Rows) {
     let default = setting.boot_val.as_deref();
     let value = scan.session.setting(setting.name);
     let reset = scan.session.reset_value(setting.name);
@@ -43,7 +43,7 @@ fn built_in_setting(scan: &SystemScan<'_>, setting: &SettingDesc, rows: &mut Row
     });
 }
 
-fn pg_timezone_names(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_timezone_names(scan: &SystemScan<'_>, rows: &mut Rows) {
     /// 2000-01-01 00:00 UTC in seconds since 1970.
     const EPOCH_SECS: i64 = 946_684_800;
     let seconds = EPOCH_SECS.saturating_add(scan.session.now().div_euclid(1_000_000));

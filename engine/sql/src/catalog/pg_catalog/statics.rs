@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use shardforge_types::{Datum, Oid, oid};
+use smallvec::SmallVec;
 
 use super::rows::{Rows, array, int2_vector, oid_vector};
 use super::{Equality, SystemScan};
@@ -43,12 +44,23 @@ static TABLES: LazyLock<HashMap<Oid, LazyLock<StaticTable, Box<dyn FnOnce() -> S
         files.map(table).collect()
     });
 
+/// What to read of each row.
+struct Projection {
+    /// For each wanted column its field in the file, if it has one, and its type.
+    columns: Vec<(Option<usize>, Oid)>,
+    /// How many fields a row must be split into.
+    fields: usize,
+}
+
 /// Adds the file's rows that may satisfy the hints.
-pub(super) fn produce(relation: &'static SystemRelation, scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn produce(relation: &'static SystemRelation, scan: &SystemScan<'_>, rows: &mut Rows) {
     let Some(table) = TABLES.get(&relation.oid) else { return };
+    let projection = table.project(relation, scan.columns);
     match table.candidates(scan.equalities) {
-        Some(found) => found.into_iter().for_each(|row| table.push(relation, row as usize, rows)),
-        None => (0..table.tsv.len()).for_each(|row| table.push(relation, row, rows)),
+        Some(found) => {
+            found.into_iter().for_each(|row| rows.push_row(table.decode(row as usize, &projection)))
+        }
+        None => (0..table.tsv.len()).for_each(|row| rows.push_row(table.decode(row, &projection))),
     }
 }
 
@@ -90,12 +102,23 @@ impl StaticTable {
         Arc::clone(index)
     }
 
-    fn push(&self, relation: &SystemRelation, row: usize, rows: &mut Rows<'_>) {
-        let fields: Vec<&'static str> = self.tsv.line(row).split('\t').collect();
-        rows.push_with(|position| {
+    fn project(&self, relation: &SystemRelation, wanted: &[i16]) -> Projection {
+        let column = |attnum: &i16| {
+            let position = usize::try_from(*attnum - 1).unwrap_or(usize::MAX);
             let field = self.fields.iter().position(|p| *p == position);
-            field.map_or(Datum::Null, |field| decode(fields[field], relation.columns[position].ty))
-        });
+            (field, relation.columns.get(position).map_or(Oid(0), |c| c.ty))
+        };
+        let columns: Vec<_> = wanted.iter().map(column).collect();
+        let fields = columns.iter().filter_map(|(field, _)| field.map(|f| f + 1)).max().unwrap_or(0);
+        Projection { columns, fields }
+    }
+
+    fn decode(&self, row: usize, projection: &Projection) -> Vec<Datum> {
+        let mut fields: SmallVec<[&'static str; 32]> = SmallVec::new();
+        fields.extend(self.tsv.line(row).split('\t').take(projection.fields));
+        let value =
+            |(field, ty): &(Option<usize>, Oid)| field.map_or(Datum::Null, |f| decode(fields[f], *ty));
+        projection.columns.iter().map(value).collect()
     }
 }
 

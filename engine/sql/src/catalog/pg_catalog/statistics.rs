@@ -9,7 +9,7 @@ use crate::catalog::ColumnStats;
 
 pub(super) const PRODUCERS: &[(&str, Producer)] = &[("pg_stats", pg_stats)];
 
-fn pg_stats(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_stats(scan: &SystemScan<'_>, rows: &mut Rows) {
     let mut tables: Vec<_> = scan.catalog.tables().collect();
     tables.sort_unstable_by_key(|t| t.oid);
     for table in tables.into_iter().filter(|t| scan.may_be_name("tablename", &t.name)) {

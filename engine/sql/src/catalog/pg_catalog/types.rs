@@ -18,7 +18,7 @@ struct RowType<'a> {
     array: Oid,
 }
 
-fn pg_type(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_type(scan: &SystemScan<'_>, rows: &mut Rows) {
     for relation in user_relations(scan, "typrelid", None) {
         let (ty, array) = match relation {
             Relation::Table(table) => (table.row_type, table.array_type),
@@ -61,7 +61,7 @@ const ARRAY_SEND: Oid = Oid(2401);
 const ARRAY_TYPANALYZE: Oid = Oid(3816);
 const ARRAY_SUBSCRIPT_HANDLER: Oid = Oid(6179);
 
-fn composite(t: &RowType<'_>, rows: &mut Rows<'_>) {
+fn composite(t: &RowType<'_>, rows: &mut Rows) {
     rows.push(|r| {
         r.set("oid", t.ty).set("typname", t.name).set("typnamespace", t.schema).set("typowner", t.owner);
         r.set("typlen", -1i16).set("typtype", b'c').set("typcategory", b'C').set("typisdefined", true);
@@ -74,7 +74,7 @@ fn composite(t: &RowType<'_>, rows: &mut Rows<'_>) {
     });
 }
 
-fn array_over(t: &RowType<'_>, name: &str, rows: &mut Rows<'_>) {
+fn array_over(t: &RowType<'_>, name: &str, rows: &mut Rows) {
     rows.push(|r| {
         r.set("oid", t.array).set("typname", name).set("typnamespace", t.schema).set("typowner", t.owner);
         r.set("typlen", -1i16).set("typtype", b'b').set("typcategory", b'A').set("typisdefined", true);

@@ -29,7 +29,7 @@ fn pass_hint(scan: &SystemScan<'_>, column: &str, as_: &'static str) -> Vec<(&'s
     scan.hint(column).map(|values| (as_, values.to_vec())).into_iter().collect()
 }
 
-fn pg_tables(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_tables(scan: &SystemScan<'_>, rows: &mut Rows) {
     let schemas = names(scan, "pg_namespace", "oid", "nspname");
     let roles = names(scan, "pg_authid", "oid", "rolname");
     let columns = [
@@ -63,7 +63,7 @@ pub(crate) fn system_view_definition(view: Oid) -> Option<Cow<'static, str>> {
     (0..tsv.len()).find(|row| tsv.field(*row, 0).parse() == Ok(view.0)).and_then(|row| tsv.row(row).text(1))
 }
 
-fn pg_views(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_views(scan: &SystemScan<'_>, rows: &mut Rows) {
     let schemas = names(scan, "pg_namespace", "oid", "nspname");
     let roles = names(scan, "pg_authid", "oid", "rolname");
     let columns = ["relkind", "oid", "relnamespace", "relname", "relowner"];
@@ -77,7 +77,7 @@ fn pg_views(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-fn pg_indexes(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+fn pg_indexes(scan: &SystemScan<'_>, rows: &mut Rows) {
     let schemas = names(scan, "pg_namespace", "oid", "nspname");
     let tables: HashMap<i64, Vec<Datum>> = {
         let hint = pass_hint(scan, "tablename", "relname");

@@ -17,6 +17,8 @@ pub(super) const KERNELS: TableKernelTable = &[
     ("pg_partition_tree", partition_tree),
     ("pg_options_to_table", options_to_table),
     ("aclexplode", explode_acl),
+    // information_schema._pg_expandarray, by its text: it is written in SQL.
+    ("SELECT * FROM pg_catalog.unnest($1) WITH ORDINALITY", expand_array),
     ("pg_available_extensions", |_, _, _| rows(Vec::new())),
     ("pg_available_extension_versions", |_, _, _| rows(Vec::new())),
     ("pg_get_publication_tables", |_, _, _| rows(Vec::new())),
@@ -38,6 +40,12 @@ fn partition_tree(args: &[Datum], _: &CallInfo, env: &EvalEnv) -> PgResult<Table
     };
     let row = smallvec![Datum::Oid(relation.0), Datum::Null, Datum::Bool(true), Datum::Int4(0)];
     rows(if is_stored { vec![row] } else { Vec::new() })
+}
+
+/// The elements of an array with their positions from 1.
+fn expand_array(args: &[Datum], _: &CallInfo, _: &EvalEnv) -> PgResult<TableRows> {
+    let row = |(n, value): (i32, &Datum)| -> TableRow { smallvec![value.clone(), Datum::Int4(n)] };
+    rows((1..).zip(&args.array(0)?.elements).map(row).collect())
 }
 
 /// `{a=1,b}` as rows of name and value.

@@ -117,4 +117,5 @@ fn objects() {
     );
     assert_eq!(call("pg_table_size", &[ITEM]), "0");
     assert!(table(Oid(1689)).is_some(), "aclexplode");
+    assert!(table(builtin().procs_by_name("_pg_expandarray")[0].oid).is_some());
 }

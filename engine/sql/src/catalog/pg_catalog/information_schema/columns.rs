@@ -32,7 +32,7 @@ struct Names {
     collations: HashMap<i64, Datum>,
 }
 
-pub(super) fn columns(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn columns(scan: &SystemScan<'_>, rows: &mut Rows) {
     let names = Names {
         schemas: names(scan, "pg_namespace", "oid", "nspname"),
         collations: names(scan, "pg_collation", "oid", "collname"),
@@ -205,7 +205,7 @@ fn lengths(ty: Oid, typmod: i32, r: &mut RowBuilder<'_>) {
         oid::NUMERIC => {
             r.set("numeric_precision_radix", 10i32)
                 .set("numeric_precision", length.map(|n| (n >> 16) & 0xFFFF));
-            r.set("numeric_scale", length.map(|n| ((n & 0x7FF) ^ 1024) - 1024));
+            r.set("numeric_scale", length.map(|n| n & 0xFFFF));
         }
         oid::DATE => {
             r.set("datetime_precision", 0i32);

@@ -75,7 +75,7 @@ fn column_name(scan: &SystemScan<'_>, relation: Oid, attnum: i64) -> Option<Datu
     Some(Datum::text(name))
 }
 
-pub(super) fn table_constraints(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn table_constraints(scan: &SystemScan<'_>, rows: &mut Rows) {
     for_each(scan, |class, c| {
         let kind = match c.kind {
             b'c' | b'n' => "CHECK",
@@ -101,7 +101,7 @@ pub(super) fn table_constraints(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     });
 }
 
-pub(super) fn check_constraints(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn check_constraints(scan: &SystemScan<'_>, rows: &mut Rows) {
     for_each(scan, |_, c| {
         let clause = match c.kind {
             b'c' => c.expression.clone(),
@@ -118,7 +118,7 @@ pub(super) fn check_constraints(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     });
 }
 
-pub(super) fn key_column_usage(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn key_column_usage(scan: &SystemScan<'_>, rows: &mut Rows) {
     for_each(scan, |class, c| {
         if !matches!(c.kind, b'p' | b'u' | b'f') {
             return;
@@ -134,7 +134,7 @@ pub(super) fn key_column_usage(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     });
 }
 
-pub(super) fn constraint_column_usage(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn constraint_column_usage(scan: &SystemScan<'_>, rows: &mut Rows) {
     for_each(scan, |class, c| {
         if c.kind == b'f' {
             return;
@@ -150,7 +150,7 @@ pub(super) fn constraint_column_usage(scan: &SystemScan<'_>, rows: &mut Rows<'_>
     });
 }
 
-pub(super) fn constraint_table_usage(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn constraint_table_usage(scan: &SystemScan<'_>, rows: &mut Rows) {
     for_each(scan, |class, c| {
         if !matches!(c.kind, b'p' | b'u') {
             return;

@@ -8,13 +8,13 @@ use crate::catalog::pg_catalog::views::{name_of, names};
 use crate::catalog::pg_catalog::{Rows, SystemScan};
 use crate::catalog::{Relation, info};
 
-pub(super) fn catalog_name(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn catalog_name(scan: &SystemScan<'_>, rows: &mut Rows) {
     rows.push(|r| {
         r.set("catalog_name", database(scan));
     });
 }
 
-pub(super) fn enabled_roles(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn enabled_roles(scan: &SystemScan<'_>, rows: &mut Rows) {
     for role in scan.read("pg_authid", &["rolname"], &[]) {
         rows.push(|r| {
             r.set("role_name", role[0].clone());
@@ -22,7 +22,7 @@ pub(super) fn enabled_roles(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-pub(super) fn schemata(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn schemata(scan: &SystemScan<'_>, rows: &mut Rows) {
     let roles = names(scan, "pg_authid", "oid", "rolname");
     let hint: Vec<_> =
         scan.hint("schema_name").map(|values| ("nspname", values.to_vec())).into_iter().collect();
@@ -34,7 +34,7 @@ pub(super) fn schemata(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-pub(super) fn tables(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn tables(scan: &SystemScan<'_>, rows: &mut Rows) {
     for class in classes(scan) {
         let is_temporary = class.persistence == b't';
         rows.push(|r| {
@@ -52,7 +52,7 @@ pub(super) fn tables(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-pub(super) fn views(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn views(scan: &SystemScan<'_>, rows: &mut Rows) {
     for class in classes(scan).into_iter().filter(|c| c.kind == b'v') {
         rows.push(|r| {
             r.set("table_catalog", database(scan))
@@ -69,7 +69,7 @@ pub(super) fn views(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
     }
 }
 
-pub(super) fn sequences(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn sequences(scan: &SystemScan<'_>, rows: &mut Rows) {
     let mut found: Vec<_> = scan.catalog.relations.values().collect();
     found.sort_unstable_by_key(|r| r.oid());
     for relation in found {

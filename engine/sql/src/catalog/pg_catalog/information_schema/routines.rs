@@ -8,7 +8,7 @@ use crate::catalog::builtin::{ProcDesc, ProcKind, Volatility, builtin};
 use crate::catalog::pg_catalog::views::{name_of, names};
 use crate::catalog::pg_catalog::{Rows, SystemScan};
 
-pub(super) fn routines(scan: &SystemScan<'_>, rows: &mut Rows<'_>) {
+pub(super) fn routines(scan: &SystemScan<'_>, rows: &mut Rows) {
     let schemas = names(scan, "pg_namespace", "oid", "nspname");
     let languages = names(scan, "pg_language", "oid", "lanname");
     let found: Vec<&ProcDesc> = match scan.hint("routine_name") {
