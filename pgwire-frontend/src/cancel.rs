@@ -124,15 +124,14 @@ impl CancelToken {
         self.wait_for(|shared| shared.reason().filter(|reason| reason.ends_connection())).await
     }
 
+    /// Why a connection that has nothing to do must end, if it must.
+    pub(crate) fn end_of_idleness(&self) -> Option<CancelReason> {
+        self.shared.end_of_idleness()
+    }
+
     /// Waits until a connection that is waiting for its client must end.
     pub(crate) async fn idle_must_end(&self) -> CancelReason {
-        self.wait_for(|shared| {
-            if shared.draining.load(Ordering::SeqCst) {
-                return Some(CancelReason::Terminate);
-            }
-            shared.reason().filter(|reason| reason.ends_connection())
-        })
-        .await
+        self.wait_for(Shared::end_of_idleness).await
     }
 
     async fn wait_for(&self, found: impl Fn(&Shared) -> Option<CancelReason>) -> CancelReason {
@@ -159,5 +158,11 @@ impl CancelToken {
 impl Shared {
     fn reason(&self) -> Option<CancelReason> {
         CancelReason::from_code(self.reason.load(Ordering::Relaxed))
+    }
+    fn end_of_idleness(&self) -> Option<CancelReason> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Some(CancelReason::Terminate);
+        }
+        self.reason().filter(|reason| reason.ends_connection())
     }
 }

@@ -201,6 +201,12 @@ impl<B: Backend> Connection<'_, B> {
 
     /// Waits for the next message; `None` if the client has left. Its errors are fatal.
     async fn next_frame(&mut self) -> PgResult<Option<Frame>> {
+        // A client that always has the next query ready must not keep the server up.
+        if self.at_rest
+            && let Some(reason) = self.out.cancel.end_of_idleness()
+        {
+            return Err(reason.error());
+        }
         loop {
             if let Some(frame) = self.out.transport.frame()? {
                 if self.at_rest {
@@ -226,14 +232,14 @@ impl<B: Backend> Connection<'_, B> {
         let Some(idle) = idle else {
             return tokio::select! {
                 biased;
-                reason = must_end => Err(reason.error()),
                 more = more => more,
+                reason = must_end => Err(reason.error()),
             };
         };
         tokio::select! {
             biased;
-            reason = must_end => Err(reason.error()),
             more = more => more,
+            reason = must_end => Err(reason.error()),
             () = sleep(idle.after) => Err(idle.error.severity(Severity::Fatal)),
         }
     }

@@ -115,7 +115,12 @@ impl<B: Backend> Frontend<B> {
             tokio::select! {
                 biased;
                 () = &mut closing => break,
-                Some(_ended) = connections.join_next() => {}
+                Some(ended) = connections.join_next() => {
+                    if let Err(error) = ended {
+                        self.shared.metrics.panic();
+                        tracing::error!(%error, "the task of a connection failed");
+                    }
+                }
                 (place, accepted) = accepted => match accepted {
                     Ok((stream, peer)) => {
                         let shared = Arc::clone(&self.shared);

@@ -90,3 +90,45 @@ impl Transport {
         self.stream.shutdown().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message;
+
+    #[tokio::test]
+    async fn an_announced_length_allocates_nothing() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut transport = Transport::new(Box::new(server), Arc::default());
+        client.write_all(&[b'Q', 0x3f, 0xff, 0xff, 0xff, b's']).await.expect("a pipe takes bytes");
+        transport.fill().await.expect("bytes");
+        assert_eq!(transport.frame().expect("a header that may be"), None);
+        client.write_all(b"elect").await.expect("a pipe takes bytes");
+        transport.fill().await.expect("bytes");
+        assert!(transport.input.capacity() <= 2 * READ_BYTES, "{}", transport.input.capacity());
+    }
+
+    #[tokio::test]
+    async fn a_long_message_arrives_whole_and_its_buffer_is_given_back() {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let mut transport = Transport::new(Box::new(server), Arc::default());
+        let length = 3_000_000;
+        let sending = tokio::spawn(async move {
+            let mut bytes = vec![b'Q'];
+            bytes.extend((length as u32 + 4).to_be_bytes());
+            bytes.resize(message::HEADER_BYTES + length, b'x');
+            client.write_all(&bytes).await.expect("a pipe takes bytes");
+            client
+        });
+        let frame = loop {
+            if let Some(frame) = transport.frame().expect("a message") {
+                break frame;
+            }
+            assert!(transport.fill().await.expect("bytes") > 0);
+        };
+        assert_eq!(transport.body(frame).len(), length);
+        transport.consume(frame.bytes);
+        assert_eq!(transport.input.capacity(), 0);
+        sending.await.expect("all is sent");
+    }
+}

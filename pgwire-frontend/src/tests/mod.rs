@@ -2,12 +2,13 @@
 //!
 //! `scripts/*.script` hold conversations and what the server must answer; see [`script`] for their
 //! language. They run over pipes under paused time, so that "the server has nothing more to say" is exact
-//! and timeouts take no time. [`fuzz`] sends damaged conversations; [`clients`] connects a real driver over
+//! and timeouts take no time. [`pressure`] watches the writes, [`fuzz`] sends damaged conversations; [`clients`] connects a real driver over
 //! TCP.
 
 mod backend;
 mod clients;
 mod fuzz;
 mod golden;
+mod pressure;
 mod script;
 mod wire;
