@@ -572,14 +572,11 @@ pub enum JsonItemType {
     Scalar,
 }
 
-/// `JSON_OBJECT(...)`, `XMLELEMENT(...)` and the like: recognised, with the expressions in them in order of
-/// appearance and the clauses as the words they were written in.
+/// `JSON_OBJECT(...)`, `XMLELEMENT(...)` and the like: recognised, and kept as text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqlJsonXml {
     /// The function's name, in lower case.
     pub name: Name,
-    /// The expressions among its arguments.
-    pub args: Vec<Expr>,
     /// The text between the parentheses.
     pub text: Name,
     /// Byte position.

@@ -42,7 +42,7 @@ pub enum DefArg {
     Float(Name),
     /// A flag that the grammar itself sets.
     Boolean(bool),
-    /// A type (also a bare word where a type may stand is a type's name).
+    /// A type that is more than one word without modifiers (that is a `String`).
     Type(TypeName),
     /// An operator or a dotted name.
     Names(Names),
