@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use shardforge_types::{IoEnv, Oid, PgError, PgResult, SqlState};
 
 use crate::catalog::CatalogSnapshot;
+use crate::catalog::pg_catalog::{Activity, Cursor, HeldLock, PreparedStatement};
 use crate::func::random::Random;
 
 /// The environment of a statement's expressions.
@@ -131,6 +132,26 @@ pub trait Host: Send + Sync {
     /// Cancels another session's statement, or ends the session if `terminate`; false if there is no such session.
     fn signal_backend(&self, _pid: i32, _terminate: bool) -> PgResult<bool> {
         Err(unavailable("pg_cancel_backend"))
+    }
+
+    /// All sessions, for `pg_stat_activity`.
+    fn activity(&self) -> Vec<Activity> {
+        Vec::new()
+    }
+
+    /// The locks held and waited for, for `pg_locks`.
+    fn locks(&self) -> Vec<HeldLock> {
+        Vec::new()
+    }
+
+    /// This session's prepared statements, for `pg_prepared_statements`.
+    fn prepared_statements(&self) -> Vec<PreparedStatement> {
+        Vec::new()
+    }
+
+    /// This session's open cursors, for `pg_cursors`.
+    fn cursors(&self) -> Vec<Cursor> {
+        Vec::new()
     }
 
     /// The bytes that a relation's storage takes.

@@ -2,6 +2,8 @@
 
 use shardforge_types::Oid;
 
+use crate::exec::env::EvalEnv;
+
 /// Who asks, and what is going on around.
 ///
 /// The methods with a body have an answer for where nobody keeps count, such as in tests.
@@ -12,7 +14,7 @@ pub trait SessionView: Send + Sync {
     /// The oids of the schemas in which names are looked up, in order, `pg_catalog` among them.
     fn search_path(&self) -> Vec<Oid>;
 
-    /// The present value of a setting, as SHOW prints it without its unit; `None` if it has its default.
+    /// The present value of a setting, as SHOW prints it; `None` if it has its default.
     fn setting(&self, _name: &str) -> Option<String> {
         None
     }
@@ -70,6 +72,53 @@ pub trait SessionView: Send + Sync {
     /// How many bytes a relation takes on disk, about.
     fn relation_size(&self, _relation: Oid) -> i64 {
         0
+    }
+}
+
+/// What a statement's environment knows.
+impl SessionView for EvalEnv {
+    fn user(&self) -> Oid {
+        self.user
+    }
+
+    fn search_path(&self) -> Vec<Oid> {
+        self.search_path.to_vec()
+    }
+
+    fn setting(&self, name: &str) -> Option<String> {
+        self.session.settings.get(name)
+    }
+
+    fn now(&self) -> i64 {
+        self.transaction_timestamp
+    }
+
+    fn pid(&self) -> i32 {
+        self.session.backend_pid
+    }
+
+    fn activity(&self) -> Vec<Activity> {
+        self.session.host.activity()
+    }
+
+    fn locks(&self) -> Vec<HeldLock> {
+        self.session.host.locks()
+    }
+
+    fn prepared_statements(&self) -> Vec<PreparedStatement> {
+        self.session.host.prepared_statements()
+    }
+
+    fn cursors(&self) -> Vec<Cursor> {
+        self.session.host.cursors()
+    }
+
+    fn sequence_last_value(&self, sequence: Oid) -> Option<i64> {
+        self.session.sequences.last_value(sequence).ok().flatten()
+    }
+
+    fn relation_size(&self, relation: Oid) -> i64 {
+        self.session.host.relation_bytes(relation).unwrap_or(0)
     }
 }
 
