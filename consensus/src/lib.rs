@@ -32,6 +32,7 @@ pub use engine::{
 };
 pub use error::{ConsensusError, Result};
 pub use node::{FatalHook, Node, NodeOptions, Storage};
+pub use proposer::Submitted;
 pub use raft::log_writer::LogWriterStats;
 pub use read::ReadView;
 pub use shard::Shard;

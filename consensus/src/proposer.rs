@@ -11,15 +11,18 @@
 //! timer is involved. A proposal that finds the shard idle goes at once; under load the batch is whatever
 //! arrived while the ones before it were on their way.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use futures::channel::oneshot;
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use parking_lot::Mutex;
 use shardforge_runtime::{NodeId, Runtime, TaskHandle};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, TryAcquireError};
 
 use crate::command::{Applied, Command};
 use crate::error::{ConsensusError, Result};
@@ -76,18 +79,53 @@ impl Proposer {
     /// Proposes a command and waits for what becomes of it.
     pub(crate) async fn propose(&self, command: &Command) -> Result<Applied> {
         let shared = &self.shared;
-        let encoded = EncodedCommand::new(command);
-        if encoded.size_bytes() > COMMAND_SIZE_MAX_BYTES {
-            let size_bytes = encoded.size_bytes();
-            return Err(ConsensusError::TooLarge { size_bytes, limit_bytes: COMMAND_SIZE_MAX_BYTES });
-        }
+        let encoded = self.encode(command)?;
         let stopped = || ConsensusError::Stopped { reason: shared.failure.reason() };
         let _room = shared.room.acquire().await.map_err(|_closed| stopped())?;
         let (reply, answer) = oneshot::channel();
+        self.enqueue(command, encoded, reply)?;
+        // Dropped without an answer: raft stopped with the entry on its way.
+        answer.await.unwrap_or_else(|_canceled| {
+            Err(ConsensusError::Ambiguous { shard: shared.shard, reason: shared.failure.reason() })
+        })
+    }
+
+    /// Queues a command at once, so that its place in the shard's order is fixed when this returns: behind
+    /// everything that was queued before, ahead of what is queued later. `None` when there is no room.
+    pub(crate) fn submit(&self, command: &Command) -> Result<Option<Submitted>> {
+        let encoded = self.encode(command)?;
+        let stopped = || ConsensusError::Stopped { reason: self.shared.failure.reason() };
+        match self.shared.room.try_acquire() {
+            // Given back when `Submitted` goes.
+            Ok(permit) => permit.forget(),
+            Err(TryAcquireError::NoPermits) => return Ok(None),
+            Err(TryAcquireError::Closed) => return Err(stopped()),
+        }
+        let (reply, answer) = oneshot::channel();
+        let submitted = Submitted { shared: Arc::clone(&self.shared), answer };
+        self.enqueue(command, encoded, reply)?;
+        Ok(Some(submitted))
+    }
+
+    fn encode(&self, command: &Command) -> Result<EncodedCommand> {
+        let encoded = EncodedCommand::new(command);
+        let (size_bytes, limit_bytes) = (encoded.size_bytes(), COMMAND_SIZE_MAX_BYTES);
+        if size_bytes > limit_bytes {
+            return Err(ConsensusError::TooLarge { size_bytes, limit_bytes });
+        }
+        Ok(encoded)
+    }
+
+    fn enqueue(
+        &self,
+        command: &Command,
+        encoded: EncodedCommand,
+        reply: oneshot::Sender<Result<Applied>>,
+    ) -> Result<()> {
         {
-            let mut queue = shared.queue.lock();
-            if shared.closed.load(Ordering::Acquire) {
-                return Err(stopped());
+            let mut queue = self.shared.queue.lock();
+            if self.shared.closed.load(Ordering::Acquire) {
+                return Err(ConsensusError::Stopped { reason: self.shared.failure.reason() });
             }
             queue.push(Proposal {
                 command: encoded,
@@ -95,11 +133,8 @@ impl Proposer {
                 reply,
             });
         }
-        shared.wake.notify_one();
-        // Dropped without an answer: raft stopped with the entry on its way.
-        answer.await.unwrap_or_else(|_canceled| {
-            Err(ConsensusError::Ambiguous { shard: shared.shard, reason: shared.failure.reason() })
-        })
+        self.shared.wake.notify_one();
+        Ok(())
     }
 
     /// Refuses further proposals and ends the task. Those that raft has taken are still answered.
@@ -130,6 +165,41 @@ impl Proposer {
 impl Drop for Proposer {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// A command whose place in its shard's order is fixed: a future of what becomes of it. Dropping it does not
+/// take the command back.
+pub struct Submitted {
+    shared: Arc<Shared>,
+    answer: oneshot::Receiver<Result<Applied>>,
+}
+
+impl std::fmt::Debug for Submitted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Submitted").field("shard", &self.shared.shard).finish_non_exhaustive()
+    }
+}
+
+impl Future for Submitted {
+    type Output = Result<Applied>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer).poll(cx).map(|answer| {
+            // Dropped without an answer: raft stopped with the entry on its way.
+            answer.unwrap_or_else(|_canceled| {
+                Err(ConsensusError::Ambiguous {
+                    shard: self.shared.shard,
+                    reason: self.shared.failure.reason(),
+                })
+            })
+        })
+    }
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        self.shared.room.add_permits(1);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::limits::{
     ELECTION_TIMEOUT_MAX, ELECTION_TIMEOUT_MIN, HEARTBEAT_INTERVAL, KEY_SIZE_MAX_BYTES, OPEN_TIMEOUT,
 };
-use crate::proposer::Proposer;
+use crate::proposer::{Proposer, Submitted};
 use crate::raft::log_store::{GroupLog, LogStore};
 use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Peers, Router, snapshot_timeout_millis};
@@ -279,6 +279,17 @@ impl Shard {
     pub async fn propose(&self, command: Command) -> Result<Applied> {
         self.check(&command)?;
         self.proposer.propose(&command).await
+    }
+
+    /// As [`Shard::propose`], but the command's place in the shard's order is fixed when this returns: whatever
+    /// is proposed later is carried out after it, or not at all if this one fails for the want of a leader in
+    /// their common term. `None` when too many proposals wait; [`Shard::propose`] waits with them.
+    ///
+    /// # Errors
+    /// As [`Shard::propose`].
+    pub fn submit(&self, command: &Command) -> Result<Option<Submitted>> {
+        self.check(command)?;
+        self.proposer.submit(command)
     }
 
     /// Whether a command may be proposed here and now.

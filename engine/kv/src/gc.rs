@@ -39,7 +39,7 @@ const KEYS_PER_STEP: usize = 500;
 #[derive(Debug, Default)]
 pub(crate) struct GarbageQueue {
     state: Mutex<QueueState>,
-    filled: Notify,
+    filled: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +83,11 @@ impl GarbageQueue {
         }
     }
 
+    /// The store is gone: its collector may end.
+    pub(crate) fn close(&self) {
+        self.filled.notify_one();
+    }
+
     /// A spilled transaction was rolled back, or cut off by a crash.
     pub(crate) fn abandoned(&self, txn: TxnId) {
         let mut state = self.state.lock();
@@ -112,20 +117,17 @@ impl GarbageQueue {
 /// Starts the collector's task, which ends with the store.
 pub(crate) fn start(shared: &Arc<Shared>) {
     let weak = Arc::downgrade(shared);
-    shared.runtime.spawn("garbage collector", async move { while step(&weak).await {} });
+    let filled = Arc::clone(&shared.garbage.filled);
+    shared.runtime.spawn("garbage collector", async move { while step(&weak, &filled).await {} });
 }
 
 /// Waits for garbage and removes it; false when the store is gone.
-async fn step(weak: &Weak<Shared>) -> bool {
-    let Some(shared) = weak.upgrade() else { return false };
-    if shared.garbage.state.lock().is_empty() {
-        // The queue is part of the store; it must not be kept alive by who waits for it.
-        let wait = shared.runtime.sleep(IDLE_CHECK_INTERVAL);
-        let filled = std::pin::pin!(async {
-            futures::future::select(std::pin::pin!(shared.garbage.filled.notified()), wait).await;
-        });
-        filled.await;
+async fn step(weak: &Weak<Shared>, filled: &Notify) -> bool {
+    // Who waits must not keep the store alive; when it goes, it says so here.
+    if weak.upgrade().is_some_and(|shared| shared.garbage.state.lock().is_empty()) {
+        filled.notified().await;
     }
+    let Some(shared) = weak.upgrade() else { return false };
     let sleep = shared.runtime.sleep(shared.options.gc_interval);
     drop(shared);
     sleep.await;
@@ -139,7 +141,6 @@ async fn step(weak: &Weak<Shared>) -> bool {
     true
 }
 
-const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(10);
 
 /// What lies at or below it is what every snapshot sees.

@@ -189,6 +189,13 @@ impl Store {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.garbage.close();
+        self.locks.wait_began.notify_one();
+    }
+}
+
 impl Shared {
     /// The shard that holds an encoded key.
     pub(crate) fn shard_for(&self, encoded: &[u8]) -> Result<&Arc<Shard>> {

@@ -118,7 +118,7 @@ fn bank(seed: u64, isolation: IsolationLevel) {
         assert!(audit.await.unwrap() > 0);
         assert!(store.locks().is_empty());
         drop(store);
-        runtime.sleep(Duration::from_secs(20_000)).await;
+        runtime.sleep(Duration::from_secs(3)).await;
         storage.crash();
         let (_, store) = open(&storage, &runtime, options()).await;
         let txn = store.begin(TxnOptions::default());
@@ -250,7 +250,7 @@ fn a_large_transaction_spills_by_itself_and_commits() {
         assert!(store.locks().len() < 500 && store.stats().spills == 1);
         txn.commit().await.unwrap();
         drop((txn, store));
-        runtime.sleep(Duration::from_secs(20_000)).await;
+        runtime.sleep(Duration::from_secs(3)).await;
         storage.crash();
         let (_, store) = open(&storage, &runtime, small()).await;
         let txn = store.begin(TxnOptions::default());
@@ -280,12 +280,16 @@ fn sequences_go_on_after_a_crash_and_without_a_gap_after_a_close() {
             assert_eq!(store.next_sequence_values(7, &spec, 1).await.unwrap().first, expected);
         }
         assert_eq!(store.next_id(8).await.unwrap(), 0);
+        drop(store);
+        runtime.sleep(Duration::from_secs(3)).await;
         storage.crash();
         let (_, store) = open(&storage, &runtime, options()).await;
         let next = store.next_sequence_values(7, &spec, 1).await.unwrap().first;
         assert!(next > 3 && next <= 40, "{next}");
         assert!(store.next_id(8).await.unwrap() >= 1);
         store.close().await.unwrap();
+        drop(store);
+        runtime.sleep(Duration::from_secs(3)).await;
         let (_, store) = open(&storage, &runtime, options()).await;
         assert_eq!(store.next_sequence_values(7, &spec, 2).await.unwrap().first, next + 1);
         store.drop_sequences(&[7]).await.unwrap();

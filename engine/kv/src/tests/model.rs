@@ -143,7 +143,7 @@ async fn play(seed: &Simulation, steps: Vec<(usize, Step)>) {
             Step::Crash => {
                 running = Default::default();
                 drop(store);
-                runtime.sleep(Duration::from_secs(20_000)).await;
+                runtime.sleep(Duration::from_secs(3)).await;
                 storage.crash();
                 (_, store) = open(&storage, &runtime, options()).await;
             }

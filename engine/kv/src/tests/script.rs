@@ -122,7 +122,10 @@ impl Player {
             "locks" => self.print_locks(&mut printed),
             "crash" => {
                 self.sessions.clear();
-                self.runtime.sleep(Duration::from_millis(1)).await;
+                // Whatever still holds the node ends when its handles are gone.
+                let (other, empty) = (MemoryStorage::new(), options());
+                (self.node, self.store) = open(&other, &self.runtime, empty).await;
+                self.runtime.sleep(Duration::from_secs(3)).await;
                 self.storage.crash();
                 (self.node, self.store) = open(&self.storage, &self.runtime, options()).await;
             }
