@@ -70,6 +70,7 @@ float_ops!(single, f32);
 float_ops!(double, f64);
 
 pub(in crate::func) use double::{add, div, mul, sub};
+pub(in crate::func) use single::add as add_single;
 
 /// A binary operator over mixed widths, computed in double precision.
 macro_rules! mixed {

@@ -20,15 +20,21 @@
 
 pub mod aggregate;
 mod args;
+mod array;
 mod boolean;
+mod bytes;
 mod compare;
 mod float;
 pub mod ident;
 mod int;
+mod misc;
+mod numeric;
 mod pattern;
 pub mod random;
+mod regex;
 mod registry;
 mod regtypes;
+mod series;
 mod session;
 mod sysinfo;
 mod text;

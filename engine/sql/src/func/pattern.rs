@@ -140,7 +140,7 @@ fn escape_char(escape: &str) -> PgResult<Option<char>> {
 
 /// Translates a SIMILAR TO pattern into an advanced regular expression, anchored at both ends. Two escaped double
 /// quotes divide it into three parts, of which `substring(text similar pattern escape e)` answers the middle one.
-fn similar_to_regex(pattern: &str, escape: Option<&str>) -> PgResult<String> {
+pub(super) fn similar_to_regex(pattern: &str, escape: Option<&str>) -> PgResult<String> {
     let escape = match escape {
         Some(escape) => escape_char(escape)?,
         None => Some('\\'),

@@ -11,8 +11,7 @@ use shardforge_types::Oid;
 
 use super::aggregate::{self, AggregateFactory};
 use super::{
-    Kernel, ScalarFunction, TableFunction, TableKernel, boolean, compare, float, int, pattern, session,
-    sysinfo, text,
+    Kernel, ScalarFunction, TableFunction, TableKernel, array, boolean, bytes, compare, float, int, misc, numeric, pattern, regex, series, session, sysinfo, text,
 };
 use crate::catalog::builtin::{ProcDesc, ProcKind, builtin};
 
@@ -25,12 +24,24 @@ pub(super) type SqlKernelTable = &'static [(u32, &'static str, Kernel)];
 /// Set-returning kernels by the name of PostgreSQL's C function.
 pub(super) type TableKernelTable = &'static [(&'static str, TableKernel)];
 
-const SCALARS: &[KernelTable] =
-    &[boolean::KERNELS, float::KERNELS, int::KERNELS, pattern::KERNELS, session::KERNELS, text::KERNELS];
+const SCALARS: &[KernelTable] = &[
+    array::KERNELS,
+    boolean::KERNELS,
+    bytes::KERNELS,
+    float::KERNELS,
+    int::KERNELS,
+    misc::KERNELS,
+    numeric::KERNELS,
+    pattern::KERNELS,
+    regex::KERNELS,
+    session::KERNELS,
+    text::KERNELS,
+];
 
-const SQL_SCALARS: &[SqlKernelTable] = &[text::SQL_KERNELS];
+const SQL_SCALARS: &[SqlKernelTable] =
+    &[bytes::SQL_KERNELS, numeric::SQL_KERNELS, regex::SQL_KERNELS, text::SQL_KERNELS];
 
-const TABLES: &[TableKernelTable] = &[sysinfo::SETS];
+const TABLES: &[TableKernelTable] = &[array::TABLES, regex::TABLES, series::TABLES, sysinfo::SETS];
 
 struct Registry {
     scalars: HashMap<Oid, ScalarFunction>,

@@ -8,8 +8,8 @@ use std::fmt::Write;
 use shardforge_types::{Datum, PgError, PgResult, SqlState, oid};
 
 use super::args::Args;
-use super::ident::quote_identifier;
 use super::registry::{KernelTable, SqlKernelTable};
+use crate::func::ident::quote_identifier;
 use crate::exec::env::EvalEnv;
 use crate::func::{CallInfo, to_text};
 

@@ -2,9 +2,10 @@
 
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
-use super::ident::{quote_identifier, split_qualified};
+use super::ident::split_qualified;
 use crate::catalog::Relation;
 use crate::catalog::builtin::builtin;
+use crate::func::ident::quote_identifier;
 use crate::catalog::well_known::PG_CATALOG;
 use crate::exec::env::EvalEnv;
 
