@@ -31,7 +31,7 @@ SQL = {
     "send": "select encode({send}({1}::{0}), 'hex')",
     "trunc_ts": "select date_trunc({0}, {2}::{1})::text",
     "trunc_tz": "select date_trunc({0}, {1}::timestamptz, {2})::text",
-    "extract": "select extract({0} from {2}::{1})::text",
+    "extract": "select pg_catalog.extract({0}, {2}::{1})::text",
     "age": "select age({0}::timestamp, {1}::timestamp)::text",
     "ts+": "select ({1}::{0} + {2}::interval)::text",
     "ts-": "select ({1}::{0} - {2}::interval)::text",
@@ -92,7 +92,7 @@ def statement(fields):
     if operation in TYPE_FIRST:
         values = [arguments[0]] + [quote(a) for a in arguments[1:]]
     elif operation in ("trunc_ts", "extract"):
-        values = [quote(arguments[0]) if operation == "trunc_ts" else arguments[0], arguments[1], quote(arguments[2])]
+        values = [quote(arguments[0]), arguments[1], quote(arguments[2])]
     else:
         values = [quote(a) if not operation.startswith("assign") or a != arguments[-1] else a for a in arguments]
     query = template.format(*values, send=send_function(arguments[0]))

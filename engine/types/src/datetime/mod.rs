@@ -9,7 +9,9 @@ mod fields;
 mod input;
 mod interval;
 mod interval_text;
+pub mod ops;
 mod output;
+mod parts;
 mod timezone;
 
 use crate::error::{PgError, PgResult};
@@ -21,6 +23,10 @@ pub use input::{date_in, time_in, timestamp_in, timestamptz_in, timetz_in};
 pub(crate) use interval::round_micros;
 pub use interval_text::{interval_in, interval_out};
 pub use output::{date_out, time_out, timestamp_out, timestamptz_out, timetz_out};
+pub use parts::{
+    Part, extract_date, extract_interval, extract_time, extract_timestamp, extract_timestamptz,
+    extract_timetz, trunc_interval, trunc_timestamp, trunc_timestamptz,
+};
 pub use timezone::{TimeZone, ZoneOffset};
 
 /// Microseconds in a second.

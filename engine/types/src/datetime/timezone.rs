@@ -188,7 +188,7 @@ fn fixed_rules(secs_east: i32) -> jiff::tz::TimeZone {
 fn posix_rules(text: &str) -> Option<jiff::tz::TimeZone> {
     let padded;
     let text = if text.starts_with(['+', '-']) {
-        padded = format!("<{text}>{text}");
+        padded = format!("<{}>{text}", text.replace(':', ""));
         padded.as_str()
     } else {
         text

@@ -1,10 +1,11 @@
 //! Replays the recorded questions. A line is `operation TAB argument ... TAB => TAB expected`.
 
-use shardforge_types::datetime::TimeZone;
+use shardforge_types::datetime::{self, TimeZone, ops};
+use shardforge_types::io::float;
 use shardforge_types::oid::{self, Oid};
 use shardforge_types::{
-    DateOrder, DateStyle, Datum, IntervalStyle, IoEnv, Numeric, PgError, PgResult, TypeInfo, apply_typmod,
-    compare, input, output, send,
+    DateOrder, DateStyle, Datum, Interval, IntervalStyle, IoEnv, Numeric, PgError, PgResult, TypeInfo,
+    apply_typmod, compare, input, output, send,
 };
 
 #[test]
@@ -20,6 +21,11 @@ fn types() {
 #[test]
 fn datetime_text() {
     replay("datetime_text", include_str!("../data/datetime_text.tsv"));
+}
+
+#[test]
+fn datetime_functions() {
+    replay("datetime_functions", include_str!("../data/datetime_functions.tsv"));
 }
 
 fn replay(name: &str, lines: &str) {
@@ -171,6 +177,83 @@ fn answer(operation: &str, arguments: &[&str], env: &IoEnv) -> PgResult<String> 
                 Datum::Float8(v) => Numeric::from_f64(v),
                 _ => Ok(Numeric::ZERO),
             })
+        }
+        _ => datetime_answer(operation, arguments, env),
+    }
+}
+
+fn datetime_answer(operation: &str, arguments: &[&str], env: &IoEnv) -> PgResult<String> {
+    let read = |ty: Oid, at: usize| input(ty, -1, arguments[at], env);
+    let interval = |at: usize| datetime::interval_in(arguments[at], -1, env);
+    let timestamp = |at: usize| datetime::timestamp_in(arguments[at], env);
+    let factor = |at: usize| float::parse_float8(arguments[at]);
+    let show = |ty: Oid, value: Datum| Ok(text(ty, &value, env));
+    let show_interval = |result: PgResult<Interval>| show(oid::INTERVAL, Datum::Interval(result?.into()));
+    let zone = &env.time_zone;
+    match operation {
+        "trunc_ts" => match read(type_of(arguments[1]).0, 2)? {
+            Datum::Timestamp(v) => {
+                show(oid::TIMESTAMP, Datum::Timestamp(datetime::trunc_timestamp(arguments[0], v)?))
+            }
+            Datum::Interval(v) => show_interval(datetime::trunc_interval(arguments[0], &v)),
+            other => panic!("date_trunc of {other:?}"),
+        },
+        "trunc_tz" => {
+            let zone = TimeZone::for_conversion(arguments[2])?;
+            let moment = datetime::timestamptz_in(arguments[1], env)?;
+            let cut = datetime::trunc_timestamptz(arguments[0], moment, &zone)?;
+            show(oid::TIMESTAMPTZ, Datum::Timestamptz(cut))
+        }
+        "extract" => {
+            let name = arguments[0];
+            let value = match read(type_of(arguments[1]).0, 2)? {
+                Datum::Timestamp(v) => datetime::extract_timestamp(name, v)?,
+                Datum::Timestamptz(v) => datetime::extract_timestamptz(name, v, zone)?,
+                Datum::Date(v) => datetime::extract_date(name, v)?,
+                Datum::Time(v) => datetime::extract_time(name, v)?,
+                Datum::Timetz(v) => datetime::extract_timetz(name, v)?,
+                Datum::Interval(v) => datetime::extract_interval(name, &v)?,
+                other => panic!("extract from {other:?}"),
+            };
+            Ok(value.map_or("<null>".to_owned(), |v| v.to_string()))
+        }
+        "age" => show_interval(ops::age(timestamp(0)?, timestamp(1)?)),
+        "ts_diff" => show_interval(ops::timestamp_diff(timestamp(0)?, timestamp(1)?)),
+        "ts+" | "ts-" => {
+            let by = if operation == "ts+" { interval(2)? } else { interval(2)?.neg()? };
+            match read(type_of(arguments[0]).0, 1)? {
+                Datum::Timestamp(v) => show(oid::TIMESTAMP, Datum::Timestamp(ops::timestamp_add(v, &by)?)),
+                Datum::Date(v) => {
+                    let sum = ops::timestamp_add(ops::date_to_timestamp(v)?, &by)?;
+                    show(oid::TIMESTAMP, Datum::Timestamp(sum))
+                }
+                Datum::Timestamptz(v) => {
+                    show(oid::TIMESTAMPTZ, Datum::Timestamptz(ops::timestamptz_add(v, &by, zone)?))
+                }
+                Datum::Time(v) if operation == "ts+" => show(oid::TIME, Datum::Time(ops::time_add(v, &by)?)),
+                Datum::Time(v) => show(oid::TIME, Datum::Time(ops::time_sub(v, &interval(2)?)?)),
+                other => panic!("{other:?} + interval"),
+            }
+        }
+        "justify" => show_interval(interval(0)?.justify()),
+        "iv_mul" => show_interval(interval(0)?.mul(factor(1)?)),
+        "iv_div" => show_interval(interval(0)?.div(factor(1)?)),
+        "iv+" => show_interval(interval(0)?.add(&interval(1)?)),
+        "at_zone" => {
+            let zone = TimeZone::for_conversion(arguments[1])?;
+            match read(type_of(arguments[0]).0, 2)? {
+                Datum::Timestamp(v) => {
+                    show(oid::TIMESTAMPTZ, Datum::Timestamptz(ops::timestamp_to_timestamptz(v, &zone)?))
+                }
+                Datum::Timestamptz(v) => {
+                    show(oid::TIMESTAMP, Datum::Timestamp(ops::timestamptz_to_timestamp(v, &zone)))
+                }
+                other => panic!("{other:?} at time zone"),
+            }
+        }
+        "make_date" => {
+            let part = |at: usize| arguments[at].parse::<i32>().unwrap_or(0);
+            show(oid::DATE, Datum::Date(ops::make_date(part(0), part(1), part(2))?))
         }
         _ => panic!("unknown operation {operation}"),
     }
