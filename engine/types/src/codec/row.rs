@@ -17,7 +17,7 @@ use crate::datum::Datum;
 use crate::env::IoEnv;
 use crate::error::{PgError, PgResult};
 use crate::io;
-use crate::oid::Oid;
+use crate::oid::{self, Oid};
 
 const VERSION: u8 = 1;
 const WIDE_OFFSETS: u8 = 1;
@@ -209,6 +209,8 @@ pub fn decode(bytes: &[u8], types: &[Oid]) -> PgResult<Vec<Datum>> {
 /// The value of type `ty` in the stored bytes of a column.
 #[inline]
 pub fn get_value(ty: Oid, bytes: &[u8]) -> PgResult<Datum> {
+    // What was checked when it came in is not parsed again on every read.
+    let ty = if ty == oid::JSON { oid::TEXT } else { ty };
     io::recv(ty, -1, bytes).map_err(|error| bad_value(ty, &error))
 }
 

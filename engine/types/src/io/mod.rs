@@ -7,6 +7,7 @@
 pub mod array;
 pub mod bytes;
 pub mod float;
+pub mod json;
 pub mod scalar;
 
 use crate::datetime;
@@ -28,6 +29,10 @@ pub fn input(ty: Oid, typmod: i32, text: &str, env: &IoEnv) -> PgResult<Datum> {
         oid::INT2 => return scalar::int2_in(text),
         oid::BOOL => return scalar::bool_in(text),
         oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::UNKNOWN | oid::CSTRING => Datum::text(text),
+        oid::JSON => {
+            json::check(text)?;
+            Datum::text(text)
+        }
         oid::NAME => Datum::text(bytes::truncate_name(text)),
         oid::FLOAT4 => Datum::Float4(float::parse_float4(text)?),
         oid::FLOAT8 => Datum::Float8(float::parse_float8(text)?),
@@ -112,6 +117,11 @@ pub fn recv(ty: Oid, typmod: i32, bytes: &[u8]) -> PgResult<Datum> {
                     bytes::NAME_LEN_MAX + 1
                 )));
             }
+            Datum::text(text)
+        }
+        oid::JSON => {
+            let text = scalar::utf8(bytes)?;
+            json::check(text)?;
             Datum::text(text)
         }
         oid::CHAR => Datum::Char(fixed::<1>(bytes)?[0]),
