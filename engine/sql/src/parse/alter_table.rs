@@ -6,11 +6,12 @@ use super::ast::{
     RowSecurity, Statement, TriggerState,
 };
 use super::cursor::Parser;
-use super::error::PResult;
+use super::error::{PResult, ParseError};
 use super::keywords::Kw;
 use super::lexer::Kind;
 use super::object::{relation_type, rename};
 use super::options::flag;
+use shardforge_types::SqlState;
 
 use AlterTableKind as Cmd;
 use AlterTableObject as Object;
@@ -23,7 +24,7 @@ impl Parser<'_> {
         {
             return self.other("ALTER TABLESPACE", pos);
         }
-        let if_exists = self.if_exists()?;
+        let if_exists = self.if_exists();
         let relation = match object {
             Object::Table | Object::ForeignTable => self.relation_expr()?,
             _ => self.qualified_name()?,
@@ -96,11 +97,13 @@ impl Parser<'_> {
     /// ATTACH and DETACH PARTITION, which stand alone.
     fn opt_partition_command(&mut self, object: Object) -> PResult<Option<AlterTableCmd>> {
         let pos = self.pos();
-        let kind = if self.eat_kws(&[Kw::Attach, Kw::Partition]) {
+        let kind = if self.eat_kw(Kw::Attach) {
+            self.expect_kw(Kw::Partition)?;
             let partition = self.qualified_name()?;
             let bound = if object == Object::Index { None } else { Some(self.partition_bound()?) };
             Cmd::AttachPartition(partition, bound)
-        } else if self.eat_kws(&[Kw::Detach, Kw::Partition]) {
+        } else if self.eat_kw(Kw::Detach) {
+            self.expect_kw(Kw::Partition)?;
             let name = self.qualified_name()?;
             let concurrently = self.eat_kw(Kw::Concurrently);
             let finalize = !concurrently && self.eat_kw(Kw::Finalize);
@@ -231,7 +234,7 @@ impl Parser<'_> {
     fn alter_drop(&mut self, object: Object) -> PResult<Cmd> {
         self.expect_kw(Kw::Drop)?;
         if self.eat_kw(Kw::Constraint) {
-            let if_exists = self.if_exists()?;
+            let if_exists = self.if_exists();
             let name = self.col_id()?;
             return Ok(Cmd::DropConstraint { name, if_exists, cascade: self.opt_cascade() });
         }
@@ -240,7 +243,7 @@ impl Parser<'_> {
         } else {
             self.eat_kw(Kw::Column);
         }
-        let if_exists = self.if_exists()?;
+        let if_exists = self.if_exists();
         let name = self.col_id()?;
         Ok(Cmd::DropColumn { name, if_exists, cascade: self.opt_cascade() })
     }
@@ -252,7 +255,7 @@ impl Parser<'_> {
             if self.eat_kw(Kw::Inherit) {
                 return Ok(Cmd::AlterConstraintInherit(name));
             }
-            let attrs: ConstraintAttrs = self.any_constraint_attrs("FOREIGN KEY")?;
+            let attrs: ConstraintAttrs = self.altered_constraint_attrs()?;
             return Ok(Cmd::AlterConstraint(name, attrs));
         }
         if object == Object::Type {
@@ -261,7 +264,12 @@ impl Parser<'_> {
             self.eat_kw(Kw::Column);
         }
         if self.kind() == Kind::Int {
+            let pos = self.pos();
             let number = self.int()?;
+            if !(1..=i32::from(i16::MAX)).contains(&number) {
+                let message = "column number must be in range from 1 to 32767";
+                return Err(ParseError::new(SqlState::INVALID_PARAMETER_VALUE, message, pos));
+            }
             self.expect_kws(&[Kw::Set, Kw::Statistics])?;
             return Ok(Cmd::SetStatistics(ColumnNameOrNumber::Number(number), self.int_or_default()?));
         }
@@ -337,11 +345,11 @@ impl Parser<'_> {
             return Ok(Cmd::DropNotNull(name));
         }
         if self.eat_kw(Kw::Expression) {
-            let if_exists = self.if_exists()?;
+            let if_exists = self.if_exists();
             return Ok(Cmd::DropExpression(name, if_exists));
         }
         self.expect_kw(Kw::Identity)?;
-        let if_exists = self.if_exists()?;
+        let if_exists = self.if_exists();
         Ok(Cmd::DropIdentity(name, if_exists))
     }
 

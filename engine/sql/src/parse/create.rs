@@ -254,7 +254,8 @@ impl Parser<'_> {
             n += 2;
         }
         let composite = match (self.kind_at(n), self.kind_at(n + 1)) {
-            (Kind::Kw(Kw::Add | Kw::Drop | Kw::Alter), next) => next == Kind::Kw(Kw::Attribute),
+            (Kind::Kw(Kw::Drop | Kw::Alter), _) => true,
+            (Kind::Kw(Kw::Add), next) => next != Kind::Kw(Kw::Value),
             (Kind::Kw(Kw::Rename), next) => next == Kind::Kw(Kw::Attribute),
             _ => false,
         };
@@ -339,7 +340,7 @@ impl Parser<'_> {
             self.expect_kw(Kw::Constraint)?;
             Action::ValidateConstraint(self.col_id()?)
         } else if self.eat_kws(&[Kw::Drop, Kw::Constraint]) {
-            let if_exists = self.if_exists()?;
+            let if_exists = self.if_exists();
             let name = self.col_id()?;
             Action::DropConstraint { name, if_exists, cascade: self.opt_cascade() }
         } else {
@@ -424,12 +425,14 @@ impl Parser<'_> {
                 }
                 _ => return self.unexpected(),
             }
-            let last = events.len() - 1;
-            if events[..last].contains(&events[last]) {
-                return Err(ParseError::syntax("duplicate trigger events specified", at.start));
-            }
             if at.kind == Kind::Kw(Kw::Update) && self.eat_kw(Kw::Of) {
                 columns = self.list(Self::col_id)?;
+            }
+            let last = events.len() - 1;
+            if events[..last].contains(&events[last]) {
+                let here = self.tok();
+                let message = "duplicate trigger events specified";
+                return Err(ParseError::near(message, self.sql, here.start, here.end));
             }
             if !self.eat_kw(Kw::Or) {
                 break;
@@ -529,7 +532,7 @@ impl Parser<'_> {
         if matches!(kind, ObjectType::UserMapping | ObjectType::LargeObject) {
             return self.other(tag, pos);
         }
-        let if_exists = self.if_exists()?;
+        let if_exists = self.if_exists();
         let object = match kind {
             ObjectType::TsConfiguration | ObjectType::TsDictionary => {
                 let names = self.any_name()?;
@@ -540,6 +543,11 @@ impl Parser<'_> {
         match self.opt_alter_common(&object, if_exists, pos)? {
             Some(stmt) => Ok(stmt),
             None if matches!(self.kind(), Kind::Eof | Kind::Char(b';')) && kind != ObjectType::Policy => {
+                self.unexpected()
+            }
+            None if matches!(kind, ObjectType::Trigger | ObjectType::Rule)
+                && !matches!(self.kind(), Kind::Kw(Kw::Depends | Kw::No)) =>
+            {
                 self.unexpected()
             }
             None => self.other(tag, pos),

@@ -92,6 +92,18 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// A syntax error at the first token that does not go on one of these sequences of words.
+    #[cold]
+    pub(super) fn unexpected_after<T>(&mut self, beginnings: &[&[Kw]]) -> PResult<T> {
+        let matched =
+            |words: &&&[Kw]| words.iter().enumerate().take_while(|(i, kw)| self.at_kw_n(*i, **kw)).count();
+        let most = beginnings.iter().map(|words| matched(&words)).max().unwrap_or(0);
+        for _ in 0..most {
+            self.bump();
+        }
+        self.unexpected()
+    }
+
     /// One level deeper.
     pub(super) fn enter(&mut self) -> PResult<()> {
         self.depth += 1;

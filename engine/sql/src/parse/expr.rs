@@ -191,6 +191,8 @@ impl Parser<'_> {
             }
             Kind::Kw(Kw::Unique) if !restricted => {
                 self.bump();
+                self.opt_nulls_not_distinct()?;
+                self.select_with_parens()?;
                 Err(ParseError::unsupported("UNIQUE predicate is not yet implemented", pos))
             }
             _ => self.primary(),
@@ -281,8 +283,11 @@ impl Parser<'_> {
         // Operators at or above the ceiling may not follow: set by those that do not associate.
         let mut ceiling = ANY;
         while let Some((prec, infix)) = self.infix_here(restricted) {
-            if prec < min || prec >= ceiling {
+            if prec < min {
                 break;
+            }
+            if prec >= ceiling {
+                return self.unexpected();
             }
             // A chain of AND or OR becomes wider, not higher.
             let chain = match (&left, infix) {

@@ -210,7 +210,6 @@ impl Parser<'_> {
 
     /// func_expr_windowless.
     fn function_windowless(&mut self) -> PResult<Expr> {
-        let start = self.tok();
         if let Kind::Kw(kw) = self.kind()
             && let Some(func) = self.special_function(kw)?
         {
@@ -218,7 +217,7 @@ impl Parser<'_> {
         }
         match self.named(false)? {
             func @ Expr::FuncCall(_) => Ok(func),
-            _ => Err(ParseError::near("syntax error", self.sql, start.start, start.end)),
+            _ => self.unexpected(),
         }
     }
 
@@ -259,7 +258,7 @@ impl Parser<'_> {
         self.enter()?;
         self.expect_char(b'(')?;
         let pos = self.pos();
-        let inner = if self.at_select() {
+        let inner = if self.at_select_for_sure() {
             ParenTable::Select(self.select_no_parens()?)
         } else if self.at_char(b'(') {
             match self.paren_table()? {

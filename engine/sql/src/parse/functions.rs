@@ -38,6 +38,10 @@ impl Parser<'_> {
             return Ok(Some(system_call("pg_collation_for", vec![arg], FuncFormat::SqlSyntax, pos)));
         }
         if self.kind_at(1) != Kind::Char(b'(') {
+            if kw == Kw::Cast {
+                self.bump();
+                return self.unexpected();
+            }
             return Ok(None);
         }
         let parse: fn(&mut Self, u32) -> PResult<Expr> = match kw {
@@ -304,7 +308,17 @@ impl Parser<'_> {
             let call = self.call_arguments(names, pos)?;
             return Ok(Expr::FuncCall(Box::new(call)));
         }
+        let unary = matches!(tok.kind, Kind::Kw(Kw::Json | Kw::JsonScalar | Kw::JsonSerialize));
+        if unary && self.kind_at(1) == Kind::Char(b')') {
+            self.bump();
+            return self.unexpected();
+        }
         let text = self.balanced_text()?;
+        if matches!(tok.kind, Kind::Kw(Kw::JsonObjectagg | Kw::JsonArrayagg)) {
+            // Aggregates have FILTER and OVER; of what is not supported anyway they are not kept.
+            let mut clauses = super::expr::call(Names::new(), Vec::new(), FuncFormat::SqlSyntax, pos);
+            self.call_clauses(&mut clauses)?;
+        }
         Ok(Expr::SqlJsonXml(Box::new(SqlJsonXml { name: func, text, pos })))
     }
 

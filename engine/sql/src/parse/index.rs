@@ -27,15 +27,14 @@ impl Parser<'_> {
         if !call && self.at_col_id() {
             return Ok(IndexKey::Column(self.take_name()?));
         }
-        let start = self.tok();
-        if let Kind::Kw(kw) = start.kind
+        if let Kind::Kw(kw) = self.kind()
             && let Some(expr) = self.special_function(kw)?
         {
             return Ok(IndexKey::Expr(expr));
         }
         match self.named(false)? {
             expr @ super::ast::Expr::FuncCall(_) => Ok(IndexKey::Expr(expr)),
-            _ => Err(ParseError::near("syntax error", self.sql, start.start, start.end)),
+            _ => self.unexpected(),
         }
     }
 

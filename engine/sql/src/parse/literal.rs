@@ -120,12 +120,10 @@ pub(super) fn escape_string(text: &str, pos: u32) -> PResult<Name> {
     let mut out: Vec<u8> = Vec::with_capacity(src.len());
     let mut high: Option<u32> = None;
     let mut at = 0;
-    let pair_error =
-        || ParseError::syntax(format!("invalid Unicode surrogate pair at or near \"{text}\""), pos);
     while at < src.len() {
         if src[at] != b'\\' || at + 1 == src.len() {
             if high.is_some() {
-                return Err(pair_error());
+                return Err(near(PAIR, &raw, at, 1, pos));
             }
             out.push(src[at]);
             at += 1;
@@ -136,15 +134,16 @@ pub(super) fn escape_string(text: &str, pos: u32) -> PResult<Name> {
         if matches!(escape, b'u' | b'U') {
             let len = if escape == b'u' { 4 } else { 8 };
             let code = hex(src.get(at..at + len)).ok_or_else(|| {
-                ParseError::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid Unicode escape", pos)
+                let at = pos + at as u32;
+                ParseError::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid Unicode escape", at)
                     .hint("Unicode escapes must be \\uXXXX or \\UXXXXXXXX.")
             })?;
+            push_code_point(&mut out, &mut high, code).map_err(|m| near(m, &raw, at - 2, len + 2, pos))?;
             at += len;
-            push_code_point(&mut out, &mut high, code, text, pos)?;
             continue;
         }
         if high.is_some() {
-            return Err(pair_error());
+            return Err(near(PAIR, &raw, at - 2, 1, pos));
         }
         match escape {
             b'b' => out.push(8),
@@ -171,10 +170,18 @@ pub(super) fn escape_string(text: &str, pos: u32) -> PResult<Name> {
         }
     }
     if high.is_some() {
-        return Err(pair_error());
+        return Err(ParseError::syntax(format!("{PAIR} at or near \"'\""), pos + 2 + raw.len() as u32));
     }
     utf8(out)
 }
+
+/// What is wrong with an escape in an E'' string: `offset` is that into the raw contents.
+fn near(message: &str, raw: &str, offset: usize, len: usize, pos: u32) -> Box<ParseError> {
+    let text = String::from_utf8_lossy(&raw.as_bytes()[offset..(offset + len).min(raw.len())]);
+    ParseError::syntax(format!("{message} at or near \"{text}\""), pos + 2 + offset as u32)
+}
+
+const PAIR: &str = "invalid Unicode surrogate pair";
 
 /// A `U&'...'` string or `U&"..."` identifier, with the escape character that UESCAPE names.
 pub(super) fn unicode(text: &str, escape: char, pos: u32) -> PResult<Name> {
@@ -193,8 +200,7 @@ pub(super) fn unicode(text: &str, escape: char, pos: u32) -> PResult<Name> {
         let doubled = src.get(at + 1) == Some(&escape);
         if src[at] != escape || doubled {
             if high.is_some() {
-                let message = format!("invalid Unicode surrogate pair at or near \"{text}\"");
-                return Err(ParseError::syntax(message, pos));
+                return Err(ParseError::syntax(PAIR, pos + 3 + at as u32));
             }
             out.push(src[at]);
             at += 1 + usize::from(src[at] == escape && doubled);
@@ -203,26 +209,21 @@ pub(super) fn unicode(text: &str, escape: char, pos: u32) -> PResult<Name> {
         let plus = usize::from(src.get(at + 1) == Some(&b'+'));
         let (from, len) = (at + 1 + plus, if plus == 1 { 6 } else { 4 });
         let code = hex(src.get(from..from + len)).ok_or_else(|| {
-            ParseError::syntax("invalid Unicode escape", pos)
+            ParseError::syntax("invalid Unicode escape", pos + 3 + at as u32)
                 .hint("Unicode escapes must be \\XXXX or \\+XXXXXX.")
         })?;
-        push_code_point(&mut out, &mut high, code, text, pos)?;
+        push_code_point(&mut out, &mut high, code)
+            .map_err(|message| ParseError::syntax(message, pos + 3 + at as u32))?;
         at = from + len;
     }
     if high.is_some() {
-        return Err(ParseError::syntax(format!("invalid Unicode surrogate pair at or near \"{text}\""), pos));
+        return Err(ParseError::syntax(PAIR, pos + 3 + at as u32));
     }
     utf8(out)
 }
 
 /// Append a code point; the first half of a surrogate pair waits in `high` for the second.
-fn push_code_point(
-    out: &mut Vec<u8>,
-    high: &mut Option<u32>,
-    code: u32,
-    text: &str,
-    pos: u32,
-) -> PResult<()> {
+fn push_code_point(out: &mut Vec<u8>, high: &mut Option<u32>, code: u32) -> Result<(), &'static str> {
     let code = match (*high, code) {
         (Some(first), 0xDC00..=0xDFFF) => {
             *high = None;
@@ -233,10 +234,7 @@ fn push_code_point(
             return Ok(());
         }
         (Some(_), _) | (None, 0xDC00..=0xDFFF) => {
-            return Err(ParseError::syntax(
-                format!("invalid Unicode surrogate pair at or near \"{text}\""),
-                pos,
-            ));
+            return Err(PAIR);
         }
         (None, code) => code,
     };
@@ -245,7 +243,7 @@ fn push_code_point(
             out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             Ok(())
         }
-        None => Err(ParseError::syntax(format!("invalid Unicode escape value at or near \"{text}\""), pos)),
+        None => Err("invalid Unicode escape value"),
     }
 }
 

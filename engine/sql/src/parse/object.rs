@@ -64,13 +64,23 @@ impl Parser<'_> {
                 Kind::Kw(Kw::Dictionary) => (O::TsDictionary, 3),
                 Kind::Kw(Kw::Parser) => (O::TsParser, 3),
                 Kind::Kw(Kw::Template) => (O::TsTemplate, 3),
-                _ => return self.unexpected(),
+                _ => return self.unexpected_after(&[&[Kw::Text, Kw::Search]]),
             },
             Kw::Transform => (O::Transform, 1),
             Kw::Trigger => (O::Trigger, 1),
             Kw::Type => (O::Type, 1),
             Kw::View => (O::View, 1),
-            _ => return self.unexpected(),
+            _ => {
+                return self.unexpected_after(&[
+                    &[Kw::Access],
+                    &[Kw::Event],
+                    &[Kw::Foreign, Kw::Data],
+                    &[Kw::Large],
+                    &[Kw::Materialized],
+                    &[Kw::Procedural],
+                    &[Kw::Text, Kw::Search],
+                ]);
+            }
         };
         for _ in 0..words {
             self.bump();
@@ -167,7 +177,11 @@ impl Parser<'_> {
 
     /// A function's name where its parameters may be missing: type_func_name_keyword or ColId indirection.
     fn func_name_of_object(&mut self) -> PResult<Names> {
-        if Self::is_type_function_name(self.kind()) { self.func_name() } else { self.any_name() }
+        if Self::is_type_function_name(self.kind()) {
+            return self.func_name();
+        }
+        let names = self.any_name()?;
+        if names.len() == 1 && self.at_char(b'(') { self.unexpected() } else { Ok(names) }
     }
 
     fn auth_ident(&mut self) -> PResult<Name> {
@@ -280,9 +294,12 @@ impl Parser<'_> {
     /// DROP of an object, after DROP.
     pub(super) fn drop_object(&mut self, pos: u32) -> PResult<Statement> {
         use ObjectType as O;
+        if matches!(self.kind(), Kind::Kw(Kw::Column | Kw::Constraint | Kw::Large)) {
+            return self.unexpected();
+        }
         let kind = self.object_type()?;
         let concurrently = kind == O::Index && self.eat_kw(Kw::Concurrently);
-        let if_exists = self.if_exists()?;
+        let if_exists = self.if_exists();
         let single = matches!(
             kind,
             O::Cast
@@ -296,13 +313,8 @@ impl Parser<'_> {
                 | O::Subscription
                 | O::Tablespace
         );
-        let objects = if single {
-            vec![self.object_name(kind)?]
-        } else if matches!(kind, O::Column | O::TableConstraint | O::LargeObject) {
-            return self.unexpected();
-        } else {
-            self.list(|p| p.object_name(kind))?
-        };
+        let objects =
+            if single { vec![self.object_name(kind)?] } else { self.list(|p| p.object_name(kind))? };
         let cascade = self.opt_cascade();
         let drop = DropStmt { kind, objects, if_exists, cascade, concurrently, pos };
         Ok(Statement::Drop(Box::new(drop)))
@@ -341,12 +353,14 @@ impl Parser<'_> {
         if_exists: bool,
         pos: u32,
     ) -> PResult<Option<Statement>> {
-        if self.eat_kws(&[Kw::Rename, Kw::To]) {
+        if self.eat_kw(Kw::Rename) {
+            self.expect_kw(Kw::To)?;
             let new_name = if object.kind == ObjectType::Role { self.role_id()? } else { self.col_id()? };
             let target = RenameTarget::Object(object.clone());
             return Ok(Some(rename(target, new_name, if_exists, pos)));
         }
-        if self.eat_kws(&[Kw::Owner, Kw::To]) {
+        if self.eat_kw(Kw::Owner) {
+            self.expect_kw(Kw::To)?;
             let new_owner = self.role_spec()?;
             let stmt = AlterOwnerStmt { object: object.clone(), new_owner };
             return Ok(Some(Statement::AlterOwner(Box::new(stmt))));

@@ -42,11 +42,7 @@ impl Parser<'_> {
 
     /// `[WITH definition]`.
     pub(super) fn opt_with_definition(&mut self) -> PResult<Vec<DefElem>> {
-        if self.at_kw(Kw::With) && self.kind_at(1) == Kind::Char(b'(') {
-            self.bump();
-            return self.definition();
-        }
-        Ok(Vec::new())
+        if self.eat_kw(Kw::With) { self.definition() } else { Ok(Vec::new()) }
     }
 
     /// def_arg.
@@ -109,28 +105,41 @@ impl Parser<'_> {
         }
     }
 
-    /// utility_option_list and copy_generic_opt_list: `(name [value], ...)`, of EXPLAIN, VACUUM, COPY, ...
+    /// utility_option_list: `(name [value], ...)`, of EXPLAIN, VACUUM, ...
     pub(super) fn utility_options(&mut self) -> PResult<Vec<DefElem>> {
         self.paren_list(|p| {
             let pos = p.pos();
-            let name = match p.kind() {
-                // ANALYZE is reserved, FORMAT may be looked ahead at: all are labels.
-                _ if p.at_kw(Kw::Analyse) => {
-                    p.bump();
-                    Arc::from("analyze")
-                }
-                _ => p.col_label()?,
+            let name = if p.eat_kw(Kw::Analyze) || p.eat_kw(Kw::Analyse) {
+                Arc::from("analyze")
+            } else {
+                p.non_reserved_word()?
             };
-            let arg = p.opt_utility_arg()?;
+            let arg = match p.kind() {
+                Kind::Char(b',' | b')') => None,
+                Kind::Int | Kind::Float | Kind::Char(b'-' | b'+') => Some(p.number()?),
+                _ => Some(DefArg::String(p.boolean_or_string()?)),
+            };
             Ok(DefElem { namespace: None, name, arg, action: DefAction::Unspecified, pos })
         })
     }
 
-    fn opt_utility_arg(&mut self) -> PResult<Option<DefArg>> {
+    /// copy_generic_opt_list: as [`Self::utility_options`], but any word may be an option, and `*`, DEFAULT and lists
+    /// values.
+    pub(super) fn copy_options(&mut self) -> PResult<Vec<DefElem>> {
+        self.paren_list(|p| {
+            let pos = p.pos();
+            let name = p.col_label()?;
+            let arg = p.opt_copy_arg()?;
+            Ok(DefElem { namespace: None, name, arg, action: DefAction::Unspecified, pos })
+        })
+    }
+
+    fn opt_copy_arg(&mut self) -> PResult<Option<DefArg>> {
         if let Some(number) = self.opt_number()? {
             return Ok(Some(number));
         }
         Ok(match self.kind() {
+            Kind::Char(b'-' | b'+') => Some(self.number()?),
             Kind::Char(b',' | b')') => None,
             Kind::Char(b'*') => {
                 self.bump();

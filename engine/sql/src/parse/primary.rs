@@ -216,7 +216,7 @@ impl Parser<'_> {
     }
 
     /// WITHIN GROUP, FILTER and OVER after a call.
-    fn call_clauses(&mut self, func: &mut FuncCall) -> PResult<()> {
+    pub(super) fn call_clauses(&mut self, func: &mut FuncCall) -> PResult<()> {
         let pos = self.pos();
         if self.eat_kw(Kw::Within) {
             self.expect_kw(Kw::Group)?;
@@ -361,7 +361,7 @@ impl Parser<'_> {
 
     fn paren_inner(&mut self) -> PResult<ParenAny> {
         let pos = self.pos();
-        let first = if self.at_select() {
+        let first = if self.at_select_for_sure() {
             let select = self.select_no_parens()?;
             self.expect_char(b')')?;
             return Ok(ParenAny::Select(select));

@@ -160,7 +160,7 @@ impl Parser<'_> {
 
     /// DROP ROLE, USER, GROUP, after the last word.
     pub(super) fn drop_role(&mut self, pos: u32) -> PResult<Statement> {
-        let if_exists = self.if_exists()?;
+        let if_exists = self.if_exists();
         let roles = self.list(Self::role_spec)?;
         Ok(Statement::DropRole(DropRoleStmt { roles, if_exists, pos }))
     }
@@ -184,7 +184,11 @@ impl Parser<'_> {
                 options.push(flag(&word, false, at));
             }
         }
+        let all = self.at_kw(Kw::All);
         let privileges = self.privileges()?;
+        if all && !self.at_kw(Kw::On) {
+            return self.unexpected();
+        }
         if self.eat_kw(Kw::On) {
             let target = self.grant_target()?;
             let grant = self.grant_rest(is_grant, privileges, target, grant_option, pos)?;
@@ -330,7 +334,8 @@ impl Parser<'_> {
     pub(super) fn alter_default_privileges(&mut self) -> PResult<Statement> {
         let (mut roles, mut schemas) = (Vec::new(), Vec::new());
         loop {
-            if self.eat_kws(&[Kw::In, Kw::Schema]) {
+            if self.eat_kw(Kw::In) {
+                self.expect_kw(Kw::Schema)?;
                 schemas = self.list(Self::col_id)?;
             } else if self.eat_kw(Kw::For) {
                 if !self.eat_kw(Kw::Role) {
@@ -460,7 +465,7 @@ impl Parser<'_> {
 
     /// DROP DATABASE, after DATABASE.
     pub(super) fn drop_database(&mut self, pos: u32) -> PResult<Statement> {
-        let if_exists = self.if_exists()?;
+        let if_exists = self.if_exists();
         let name = self.col_id()?;
         let with = self.eat_kw(Kw::With);
         let mut options = Vec::new();

@@ -16,12 +16,12 @@ use super::lexer::Kind;
 impl Parser<'_> {
     /// Whether a query begins here (parentheses aside).
     pub(super) fn at_select(&self) -> bool {
-        match self.kind() {
-            Kind::Kw(Kw::Select | Kw::With | Kw::Table) => true,
-            // A column may be called "values".
-            Kind::Kw(Kw::Values) => self.kind_at(1) == Kind::Char(b'('),
-            _ => false,
-        }
+        matches!(self.kind(), Kind::Kw(Kw::Select | Kw::With | Kw::Table | Kw::Values))
+    }
+
+    /// Whether a query begins here, where an expression or a table may as well: those may be called "values".
+    pub(super) fn at_select_for_sure(&self) -> bool {
+        self.at_select() && (!self.at_kw(Kw::Values) || self.kind_at(1) == Kind::Char(b'('))
     }
 
     /// Whether what is here can only go on a query in parentheses, not an expression or a table.
@@ -163,9 +163,8 @@ impl Parser<'_> {
         if self.eat_kw(Kw::Where) {
             select.where_clause = Some(self.expr()?);
         }
-        if self.at_kws(&[Kw::Group, Kw::By]) {
-            self.bump();
-            self.bump();
+        if self.eat_kw(Kw::Group) {
+            self.expect_kw(Kw::By)?;
             select.group_distinct = self.eat_kw(Kw::Distinct);
             if !select.group_distinct {
                 self.eat_kw(Kw::All);
@@ -295,29 +294,25 @@ impl Parser<'_> {
         }
         // LIMIT and OFFSET come in either order, locking before or after both.
         let locked_before = self.locking_clauses(select)?;
-        self.limits(select)?;
+        let ties = self.limits(select)?;
         if !locked_before {
             self.locking_clauses(select)?;
         }
-        if select.with_ties {
+        if let Some(pos) = ties {
             if select.order_by.is_empty() {
-                return Err(ParseError::syntax(
-                    "WITH TIES cannot be specified without ORDER BY clause",
-                    select.limit_count.as_ref().map_or(select.pos, Expr::start),
-                ));
+                return Err(ParseError::syntax("WITH TIES cannot be specified without ORDER BY clause", pos));
             }
             if select.locking.iter().any(|l| l.wait == LockWait::Skip) {
-                return Err(ParseError::syntax(
-                    "SKIP LOCKED and WITH TIES options cannot be used together",
-                    select.limit_count.as_ref().map_or(select.pos, Expr::start),
-                ));
+                let message = "SKIP LOCKED and WITH TIES options cannot be used together";
+                return Err(ParseError::syntax(message, pos));
             }
         }
         Ok(())
     }
 
-    fn limits(&mut self, select: &mut SelectStmt) -> PResult<()> {
-        let (mut limited, mut offset) = (false, false);
+    /// LIMIT or FETCH, and OFFSET, in either order. Answers where WITH TIES stands.
+    fn limits(&mut self, select: &mut SelectStmt) -> PResult<Option<u32>> {
+        let (mut limited, mut offset, mut with_ties) = (false, false, None);
         loop {
             let pos = self.pos();
             match self.kind() {
@@ -337,7 +332,8 @@ impl Parser<'_> {
                     limited = true;
                     let (count, ties) = self.fetch_first(pos)?;
                     self.set_limit(select, count, pos)?;
-                    select.with_ties = ties;
+                    select.with_ties = ties.is_some();
+                    with_ties = ties;
                 }
                 Kind::Kw(Kw::Offset) if !offset => {
                     self.bump();
@@ -351,7 +347,7 @@ impl Parser<'_> {
                     }
                     select.limit_offset = Some(value);
                 }
-                _ => return Ok(()),
+                _ => return Ok(with_ties),
             }
         }
     }
@@ -364,8 +360,8 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `FIRST [n] ROWS ONLY | WITH TIES`, after FETCH.
-    fn fetch_first(&mut self, pos: u32) -> PResult<(Expr, bool)> {
+    /// `FIRST [n] ROWS ONLY | WITH TIES`, after FETCH: the count, and where WITH TIES stands.
+    fn fetch_first(&mut self, pos: u32) -> PResult<(Expr, Option<u32>)> {
         if !self.eat_kw(Kw::First) {
             self.expect_kw(Kw::Next)?;
         }
@@ -391,11 +387,11 @@ impl Parser<'_> {
             self.expect_kw(Kw::Row)?;
         }
         if self.eat_kw(Kw::Only) {
-            return Ok((count, false));
+            return Ok((count, None));
         }
-        self.expect_kw(Kw::With)?;
+        let ties = self.expect_kw(Kw::With)?.start;
         self.expect_kw(Kw::Ties)?;
-        Ok((count, true))
+        Ok((count, Some(ties)))
     }
 
     /// for_locking_clause; whether there was one.

@@ -217,7 +217,11 @@ impl Parser<'_> {
             Kw::Language | Kw::Trusted | Kw::Procedural => "CREATE LANGUAGE",
             Kw::Operator if second == Kind::Kw(Kw::Class) => "CREATE OPERATOR CLASS",
             Kw::Operator if second == Kind::Kw(Kw::Family) => "CREATE OPERATOR FAMILY",
-            Kw::Operator => "CREATE OPERATOR",
+            Kw::Operator => {
+                self.bump();
+                self.any_operator()?;
+                return self.other("CREATE OPERATOR", pos);
+            }
             Kw::Policy => "CREATE POLICY",
             Kw::Publication => "CREATE PUBLICATION",
             Kw::Rule => "CREATE RULE",
@@ -225,16 +229,25 @@ impl Parser<'_> {
             Kw::Statistics => "CREATE STATISTICS",
             Kw::Subscription => "CREATE SUBSCRIPTION",
             Kw::Tablespace => "CREATE TABLESPACE",
-            Kw::Text if second == Kind::Kw(Kw::Search) => match third {
+            Kw::Text => match third {
                 Kind::Kw(Kw::Configuration) => "CREATE TEXT SEARCH CONFIGURATION",
                 Kind::Kw(Kw::Dictionary) => "CREATE TEXT SEARCH DICTIONARY",
                 Kind::Kw(Kw::Parser) => "CREATE TEXT SEARCH PARSER",
                 Kind::Kw(Kw::Template) => "CREATE TEXT SEARCH TEMPLATE",
-                _ => return self.unexpected(),
+                _ => return self.unexpected_after(&[&[Kw::Text, Kw::Search]]),
             },
             Kw::Transform => "CREATE TRANSFORM",
             Kw::User => "CREATE USER MAPPING",
-            _ => return self.unexpected(),
+            _ => {
+                return self.unexpected_after(&[
+                    &[Kw::Access],
+                    &[Kw::Constraint],
+                    &[Kw::Default],
+                    &[Kw::Event],
+                    &[Kw::Foreign, Kw::Data],
+                    &[Kw::Unique],
+                ]);
+            }
         };
         self.recognised(tag, pos)
     }
@@ -320,6 +333,9 @@ impl Parser<'_> {
             _ => (),
         }
         use ObjectType as O;
+        if matches!(kw, Kw::Column | Kw::Constraint | Kw::Cast | Kw::Access | Kw::Transform) {
+            return self.unexpected();
+        }
         let kind = self.object_type()?;
         let relation = match kind {
             O::Table => AlterTableObject::Table,

@@ -47,19 +47,17 @@ impl Parser<'_> {
     }
 
     pub(super) fn if_not_exists(&mut self) -> PResult<bool> {
-        if !self.eat_kw(Kw::If) {
+        // A table may be called "if".
+        if !self.at_kws(&[Kw::If, Kw::Not]) {
             return Ok(false);
         }
+        self.bump();
         self.expect_kws(&[Kw::Not, Kw::Exists])?;
         Ok(true)
     }
 
-    pub(super) fn if_exists(&mut self) -> PResult<bool> {
-        if !self.eat_kw(Kw::If) {
-            return Ok(false);
-        }
-        self.expect_kw(Kw::Exists)?;
-        Ok(true)
+    pub(super) fn if_exists(&mut self) -> bool {
+        self.eat_kws(&[Kw::If, Kw::Exists])
     }
 
     /// CREATE TABLE and CREATE TABLE AS, after TABLE.
@@ -123,7 +121,7 @@ impl Parser<'_> {
         if self.eat_kws(&[Kw::Without, Kw::Oids]) {
             return Ok(Vec::new());
         }
-        self.opt_with_definition()
+        if self.eat_kw(Kw::With) { self.definition() } else { Ok(Vec::new()) }
     }
 
     fn opt_on_commit(&mut self) -> PResult<OnCommit> {
@@ -491,8 +489,8 @@ impl Parser<'_> {
         while self.at_kw(Kw::On) {
             match self.kind_at(1) {
                 Kind::Kw(Kw::Update) if !updated => {
-                    self.bump();
                     let pos = self.bump().start;
+                    self.bump();
                     updated = true;
                     let (action, columns) = self.fk_action()?;
                     if !columns.is_empty() {
@@ -675,10 +673,15 @@ impl Parser<'_> {
         Ok(ExclusionConstraint { access_method, elements, index, where_clause })
     }
 
-    /// ConstraintAttributeSpec of a constraint that may have all of them.
-    pub(super) fn any_constraint_attrs(&mut self, what: &'static str) -> PResult<ConstraintAttrs> {
+    /// ConstraintAttributeSpec of ALTER CONSTRAINT.
+    pub(super) fn altered_constraint_attrs(&mut self) -> PResult<ConstraintAttrs> {
+        let (what, pos) = ("FOREIGN KEY", self.pos());
         let all = Allowed { what, deferrable: true, not_valid: true, no_inherit: true, enforced: true };
-        self.constraint_attrs(&all)
+        let attrs = self.constraint_attrs(&all)?;
+        if attrs.not_valid {
+            return Err(ParseError::unsupported("constraints cannot be altered to be NOT VALID", pos));
+        }
+        Ok(attrs)
     }
 
     /// ConstraintAttributeSpec of a constraint trigger.
@@ -723,6 +726,9 @@ impl Parser<'_> {
                     let deferring = attrs.deferrable == Some(true) || attrs.initially_deferred == Some(true);
                     ("DEFERRABLE", allowed.deferrable || !deferring)
                 }
+            } else if matches!(self.kind(), Kind::Kw(Kw::Not | Kw::No)) {
+                self.bump();
+                return self.unexpected();
             } else {
                 return Ok(attrs);
             };
@@ -750,8 +756,13 @@ impl Parser<'_> {
         }
         let pos = self.bump().start;
         self.expect_kw(Kw::By)?;
+        let at = self.pos();
         let strategy = self.col_id()?;
         let params = self.paren_list(Self::partition_elem)?;
+        if !["list", "range", "hash"].iter().any(|s| strategy.eq_ignore_ascii_case(s)) {
+            let message = format!("unrecognized partitioning strategy \"{strategy}\"");
+            return Err(ParseError::new(SqlState::INVALID_PARAMETER_VALUE, message, at));
+        }
         Ok(Some(PartitionSpec { strategy, params, pos }))
     }
 

@@ -30,7 +30,7 @@ impl Parser<'_> {
             }
             Kw::Savepoint => TransactionKind::Savepoint(self.col_id()?),
             Kw::Release => {
-                self.eat_kw(Kw::Savepoint);
+                self.opt_savepoint();
                 TransactionKind::Release(self.col_id()?)
             }
             Kw::Commit | Kw::End => {
@@ -47,7 +47,7 @@ impl Parser<'_> {
                 }
                 self.opt_work();
                 if kw == Kw::Rollback && self.eat_kw(Kw::To) {
-                    self.eat_kw(Kw::Savepoint);
+                    self.opt_savepoint();
                     TransactionKind::RollbackTo(self.col_id()?)
                 } else {
                     TransactionKind::Rollback { chain: self.opt_chain()? }
@@ -65,6 +65,13 @@ impl Parser<'_> {
     fn opt_work(&mut self) {
         if !self.eat_kw(Kw::Work) {
             self.eat_kw(Kw::Transaction);
+        }
+    }
+
+    /// `[SAVEPOINT]` before a name; a savepoint may be called so as well.
+    fn opt_savepoint(&mut self) {
+        if !matches!(self.kind_at(1), Kind::Eof | Kind::Char(b';')) {
+            self.eat_kw(Kw::Savepoint);
         }
     }
 

@@ -206,7 +206,7 @@ impl Parser<'_> {
         }
         self.eat_kw(Kw::With);
         if self.at_char(b'(') {
-            copy.options.extend(self.utility_options()?);
+            copy.options.extend(self.copy_options()?);
         } else {
             self.copy_old_options(&mut copy.options)?;
         }
@@ -480,7 +480,9 @@ impl Parser<'_> {
     pub(super) fn set_value(&mut self) -> PResult<Expr> {
         use super::ast::Value;
         let pos = self.pos();
-        let value = match self.opt_number()? {
+        let signed = matches!(self.kind(), Kind::Char(b'-' | b'+'));
+        let number = if signed { Some(self.number()?) } else { self.opt_number()? };
+        let value = match number {
             Some(DefArg::Integer(n)) => Value::Integer(n),
             Some(DefArg::Float(text)) => Value::Float(text),
             _ => Value::String(Arc::clone(&self.boolean_or_string()?)),
