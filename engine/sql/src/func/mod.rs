@@ -24,6 +24,7 @@ mod array;
 mod boolean;
 mod bytes;
 mod compare;
+mod datetime;
 mod float;
 pub mod ident;
 mod int;

@@ -11,7 +11,7 @@ use shardforge_types::Oid;
 
 use super::aggregate::{self, AggregateFactory};
 use super::{
-    Kernel, ScalarFunction, TableFunction, TableKernel, array, boolean, bytes, compare, float, int, misc, numeric, pattern, regex, series, session, sysinfo, text,
+    Kernel, ScalarFunction, TableFunction, TableKernel, array, boolean, bytes, compare, datetime, float, int, misc, numeric, pattern, regex, series, session, sysinfo, text,
 };
 use crate::catalog::builtin::{ProcDesc, ProcKind, builtin};
 
@@ -28,6 +28,7 @@ const SCALARS: &[KernelTable] = &[
     array::KERNELS,
     boolean::KERNELS,
     bytes::KERNELS,
+    datetime::KERNELS,
     float::KERNELS,
     int::KERNELS,
     misc::KERNELS,
@@ -39,9 +40,9 @@ const SCALARS: &[KernelTable] = &[
 ];
 
 const SQL_SCALARS: &[SqlKernelTable] =
-    &[bytes::SQL_KERNELS, numeric::SQL_KERNELS, regex::SQL_KERNELS, text::SQL_KERNELS];
+    &[bytes::SQL_KERNELS, datetime::SQL_KERNELS, numeric::SQL_KERNELS, regex::SQL_KERNELS, text::SQL_KERNELS];
 
-const TABLES: &[TableKernelTable] = &[array::TABLES, regex::TABLES, series::TABLES, sysinfo::SETS];
+const TABLES: &[TableKernelTable] = &[array::TABLES, datetime::TABLES, regex::TABLES, series::TABLES, sysinfo::SETS];
 
 struct Registry {
     scalars: HashMap<Oid, ScalarFunction>,
@@ -59,6 +60,7 @@ impl Registry {
         let kernels: HashMap<&str, Kernel> = SCALARS
             .iter()
             .chain(compare::TABLES)
+            .chain(datetime::COMPARISONS)
             .chain(sysinfo::TABLES)
             .flat_map(|table| table.iter().copied())
             .collect();
@@ -148,6 +150,7 @@ mod tests {
         let scalars = SCALARS
             .iter()
             .chain(compare::TABLES)
+            .chain(datetime::COMPARISONS)
             .chain(sysinfo::TABLES)
             .flat_map(|t| t.iter().map(|(name, _)| *name));
         let tables = TABLES.iter().flat_map(|t| t.iter().map(|(name, _)| *name));
