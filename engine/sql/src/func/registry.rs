@@ -11,7 +11,8 @@ use shardforge_types::Oid;
 
 use super::aggregate::{self, AggregateFactory};
 use super::{
-    Kernel, ScalarFunction, TableFunction, TableKernel, array, boolean, bytes, compare, datetime, float, int, misc, numeric, pattern, regex, series, session, sysinfo, text,
+    Kernel, ScalarFunction, TableFunction, TableKernel, array, boolean, bytes, compare, datetime, float, int,
+    misc, numeric, pattern, regex, series, session, sysinfo, text,
 };
 use crate::catalog::builtin::{ProcDesc, ProcKind, builtin};
 
@@ -42,7 +43,8 @@ const SCALARS: &[KernelTable] = &[
 const SQL_SCALARS: &[SqlKernelTable] =
     &[bytes::SQL_KERNELS, datetime::SQL_KERNELS, numeric::SQL_KERNELS, regex::SQL_KERNELS, text::SQL_KERNELS];
 
-const TABLES: &[TableKernelTable] = &[array::TABLES, datetime::TABLES, regex::TABLES, series::TABLES, sysinfo::SETS];
+const TABLES: &[TableKernelTable] =
+    &[array::TABLES, datetime::TABLES, regex::TABLES, series::TABLES, sysinfo::SETS];
 
 struct Registry {
     scalars: HashMap<Oid, ScalarFunction>,

@@ -7,9 +7,9 @@
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState, oid};
 
 use crate::catalog::builtin::{self, builtin};
-use crate::func::ident::quote_identifier;
 use crate::catalog::well_known::PG_CATALOG;
 use crate::exec::env::EvalEnv;
+use crate::func::ident::quote_identifier;
 use crate::func::ident::split_qualified;
 use crate::func::typename;
 

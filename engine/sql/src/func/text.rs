@@ -9,8 +9,8 @@ use shardforge_types::{Datum, PgError, PgResult, SqlState, oid};
 
 use super::args::Args;
 use super::registry::{KernelTable, SqlKernelTable};
-use crate::func::ident::quote_identifier;
 use crate::exec::env::EvalEnv;
+use crate::func::ident::quote_identifier;
 use crate::func::{CallInfo, to_text};
 
 #[rustfmt::skip]

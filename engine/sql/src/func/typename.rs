@@ -5,9 +5,9 @@ use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 use super::ident::split_qualified;
 use crate::catalog::Relation;
 use crate::catalog::builtin::builtin;
-use crate::func::ident::quote_identifier;
 use crate::catalog::well_known::PG_CATALOG;
 use crate::exec::env::EvalEnv;
+use crate::func::ident::quote_identifier;
 
 /// The size of the header that PostgreSQL adds to lengths in type modifiers.
 const HEADER: i32 = 4;

@@ -281,7 +281,11 @@ fn today(env: &EvalEnv) -> PgResult<i64> {
 
 fn date_time(date: i32, time: i64) -> PgResult<i64> {
     let midnight = ops::date_to_timestamp(date)?;
-    if ops::is_infinite(midnight) { Ok(midnight) } else { datetime::check_timestamp(midnight.saturating_add(time)) }
+    if ops::is_infinite(midnight) {
+        Ok(midnight)
+    } else {
+        datetime::check_timestamp(midnight.saturating_add(time))
+    }
 }
 
 fn date_timetz(date: i32, time: TimeTz) -> PgResult<i64> {

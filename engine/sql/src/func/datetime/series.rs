@@ -21,7 +21,9 @@ pub(super) const TABLES: TableKernelTable = &[
 
 fn timestamps(args: &[Datum], _: &CallInfo, _: &EvalEnv) -> PgResult<TableRows> {
     let step = *args.interval(2)?;
-    steps(args.timestamp(0)?, args.timestamp(1)?, step, Datum::Timestamp, move |at| ops::timestamp_add(at, &step))
+    steps(args.timestamp(0)?, args.timestamp(1)?, step, Datum::Timestamp, move |at| {
+        ops::timestamp_add(at, &step)
+    })
 }
 
 fn moments(args: &[Datum], _: &CallInfo, env: &EvalEnv) -> PgResult<TableRows> {
