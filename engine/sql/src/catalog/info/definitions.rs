@@ -4,8 +4,9 @@
 
 use shardforge_types::{Datum, Oid};
 
-use super::expressions::{is_call, parenthesized, pretty_expression, strip_parentheses};
+use super::expressions::is_call;
 use super::lookup::rows_where;
+use super::pretty::pretty_expression;
 use crate::catalog::builtin::{BTREE_AM, builtin, system_relation};
 use crate::catalog::pg_catalog::system_view_definition;
 use crate::catalog::{CatalogSnapshot, IndexColumn, IndexDesc, IndexKey, Relation, TableDesc};
@@ -118,15 +119,11 @@ fn words_of_index(catalog: &CatalogSnapshot, index: Oid, pretty: bool) -> Option
 
 fn words_of_user_index(table: &TableDesc, index: &IndexDesc, pretty: bool) -> IndexWords {
     let column = |attnum: i16| quote_identifier(&table.column(attnum).name);
+    let shown = |sql: &str| if pretty { pretty_expression(sql) } else { sql.to_owned() };
     let key = |c: &IndexColumn| match &c.key {
         IndexKey::Column(attnum) => column(*attnum),
-        IndexKey::Expression(sql) if is_call(strip_parentheses(sql)) => strip_parentheses(sql).to_owned(),
-        IndexKey::Expression(sql) => parenthesized(sql),
-    };
-    let predicate = |sql: &String| match pretty {
-        true => pretty_expression(sql),
-        false if is_call(strip_parentheses(sql)) => strip_parentheses(sql).to_owned(),
-        false => parenthesized(sql),
+        IndexKey::Expression(sql) if is_call(sql) => shown(sql),
+        IndexKey::Expression(sql) => format!("({})", shown(sql)),
     };
     IndexWords {
         name: index.name.clone(),
@@ -136,7 +133,7 @@ fn words_of_user_index(table: &TableDesc, index: &IndexDesc, pretty: bool) -> In
         keys: index.columns.iter().map(|c| (key(c), order_words(c.desc, c.nulls_first).to_owned())).collect(),
         include: index.include.iter().map(|attnum| column(*attnum)).collect(),
         nulls_not_distinct: index.nulls_not_distinct,
-        predicate: index.predicate.as_ref().map(predicate),
+        predicate: index.predicate.as_deref().map(shown),
     }
 }
 
@@ -189,7 +186,7 @@ pub fn constraint_definition(catalog: &CatalogSnapshot, constraint: Oid, pretty:
 
 fn constraint_of_table(table: &TableDesc, constraint: Oid, pretty: bool) -> Option<String> {
     if let Some(check) = table.checks.iter().find(|c| c.oid == constraint) {
-        let sql = if pretty { pretty_expression(&check.sql) } else { parenthesized(&check.sql) };
+        let sql = if pretty { pretty_expression(&check.sql) } else { check.sql.clone() };
         return Some(format!("CHECK ({sql}){}", if check.validated { "" } else { " NOT VALID" }));
     }
     if let Some(index) = table.indexes.iter().find(|i| i.constraint == Some(constraint)) {

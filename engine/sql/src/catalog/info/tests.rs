@@ -23,8 +23,8 @@ fn index_definitions() {
     assert_eq!(
         index_column_definition(&catalog, &path, Oid(16405), 0, true).as_deref(),
         Some(
-            "CREATE UNIQUE INDEX item_lower ON item USING btree (lower((name)::text), price DESC) \
-             WHERE price > (1)::numeric AND id < 5"
+            "CREATE UNIQUE INDEX item_lower ON item USING btree (lower(name::text), price DESC) \
+             WHERE price > 1::numeric AND id < 5"
         )
     );
     assert_eq!(index_column_definition(&catalog, &path, Oid(16405), 2, true).as_deref(), Some("price"));
@@ -43,7 +43,7 @@ fn constraint_and_view_definitions() {
     let constraint = |oid, pretty| constraint_definition(&catalog, Oid(oid), pretty);
     assert_eq!(constraint(16404, false).as_deref(), Some("PRIMARY KEY (id)"));
     assert_eq!(constraint(16423, false).as_deref(), Some("CHECK ((price > (0)::numeric))"));
-    assert_eq!(constraint(16423, true).as_deref(), Some("CHECK (price > (0)::numeric)"));
+    assert_eq!(constraint(16423, true).as_deref(), Some("CHECK (price > 0::numeric)"));
     assert_eq!(constraint(16421, true).as_deref(), Some("NOT NULL name"));
     assert_eq!(view_definition(&catalog, Oid(16410)).as_deref(), Some(" SELECT id FROM item;"));
     assert_eq!(column_default(&catalog, Oid(16400), 2), Some("'x'::character varying"));
@@ -75,8 +75,6 @@ fn expressions_as_text() {
     assert!(is_parenthesized("((a) OR (b))") && !is_parenthesized("(a) OR (b)"));
     assert_eq!(expression_name("(a + b)"), "expr");
     assert_eq!(expression_name("lower((name)::text)"), "lower");
-    assert_eq!(pretty_expression("((a > 0) AND (b = ')'::text))"), "a > 0 AND b = ')'::text");
-    assert_eq!(pretty_expression("((a > 0) OR (b > 1))"), "(a > 0) OR (b > 1)");
 }
 
 #[test]
