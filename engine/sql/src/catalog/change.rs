@@ -83,9 +83,10 @@ impl Change {
     pub fn row(&self, database: Oid) -> PgResult<(Bytes, Option<Bytes>)> {
         let shared = Oid(0);
         Ok(match self {
-            Change::PutRelation(desc) => {
-                (key(Kind::Relation, database, &[desc.oid().0]), Some(encode(&Stored::Relation(desc.clone()))?))
-            }
+            Change::PutRelation(desc) => (
+                key(Kind::Relation, database, &[desc.oid().0]),
+                Some(encode(&Stored::Relation(desc.clone()))?),
+            ),
             Change::DropRelation(oid) => (key(Kind::Relation, database, &[oid.0]), None),
             Change::PutSchema(desc) => {
                 (key(Kind::Schema, database, &[desc.oid.0]), Some(encode(&Stored::Schema(desc.clone()))?))
@@ -117,7 +118,8 @@ impl Change {
     /// and the change that makes the object.
     pub fn from_row(key: &[u8], value: &[u8]) -> PgResult<(Oid, Change)> {
         let damaged = || PgError::corrupted("catalog row is damaged");
-        let database = key.get(2..6).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes).ok_or_else(damaged)?;
+        let database =
+            key.get(2..6).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes).ok_or_else(damaged)?;
         let (version, body) = value.split_first().ok_or_else(damaged)?;
         if *version != FORMAT_VERSION {
             return Err(PgError::corrupted(format!("catalog row has unknown format version {version}")));

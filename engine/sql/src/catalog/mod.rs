@@ -10,10 +10,10 @@
 //! for every snapshot in which these versions are the same.
 
 pub mod builtin;
+pub mod change;
 pub mod descriptor;
 pub mod info;
 pub mod pg_catalog;
-pub mod change;
 mod snapshot;
 mod store;
 

@@ -48,8 +48,12 @@ impl Catalog {
         let cluster = Arc::new(cluster);
         let mut databases = HashMap::new();
         for oid in cluster.databases.keys() {
-            let mut snapshot =
-                CatalogSnapshot { version: 1, database: *oid, cluster: cluster.clone(), ..Default::default() };
+            let mut snapshot = CatalogSnapshot {
+                version: 1,
+                database: *oid,
+                cluster: cluster.clone(),
+                ..Default::default()
+            };
             for change in system_schemas().iter().chain(changes.get(oid).into_iter().flatten()) {
                 snapshot.apply(change);
             }

@@ -59,3 +59,24 @@ pub fn parse(sql: &str) -> PgResult<Vec<RawStatement>> {
     let lexed = lexer::lex(sql);
     cursor::Parser::new(sql, &lexed).statements().map_err(|error| error.into_pg(sql))
 }
+
+/// Parse one expression, as the catalog keeps them.
+///
+/// # Errors
+/// As for [`parse`]; positions count from the beginning of a SELECT that is put before the text.
+pub fn parse_expression(sql: &str) -> PgResult<ast::Expr> {
+    let malformed = || {
+        shardforge_types::PgError::new(
+            shardforge_types::SqlState::SYNTAX_ERROR,
+            format!("\"{sql}\" is not an expression"),
+        )
+    };
+    let mut statements = parse(&format!("SELECT {sql}"))?;
+    let Some(RawStatement { stmt: ast::Statement::Select(mut select), .. }) = statements.pop() else {
+        return Err(malformed());
+    };
+    match (select.targets.pop(), select.targets.is_empty() && statements.is_empty()) {
+        (Some(target), true) => Ok(target.value),
+        _ => Err(malformed()),
+    }
+}

@@ -1,0 +1,308 @@
+//! WITH: `parse_cte.c`. Plain, recursive and data-modifying common table expressions.
+
+use std::sync::Arc;
+
+use shardforge_types::{PgError, PgResult, SqlState};
+
+use super::binder::{Binder, ColKind, CteEntry, CteState, Level};
+use super::from::FromItem;
+use super::scope::{Columns, Rte, RteColumn};
+use super::select::Query;
+use super::types::format_type;
+use crate::ir::{Col, Cte, CteBody, CteId, Rel, Scalar, Ty};
+use crate::parse::ast;
+
+impl Binder<'_> {
+    /// Binds the expressions of a WITH clause at the current level.
+    pub fn with_clause(&mut self, with: &ast::WithClause) -> PgResult<()> {
+        for (i, cte) in with.ctes.iter().enumerate() {
+            if with.ctes[..i].iter().any(|other| other.name == cte.name) {
+                let message = format!("WITH query name \"{}\" specified more than once", cte.name);
+                return Err(PgError::new(SqlState::DUPLICATE_ALIAS, message).at(cte.pos));
+            }
+            let modifies = !matches!(cte.query, ast::Statement::Select(_));
+            if modifies && self.levels.len() > 1 {
+                let message = "WITH clause containing a data-modifying statement must be at the top level";
+                return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(cte.pos));
+            }
+            if cte.search.is_some() || cte.cycle.is_some() {
+                let clause = if cte.search.is_some() { "SEARCH" } else { "CYCLE" };
+                return Err(PgError::not_supported(format!("the {clause} clause of WITH is not supported"))
+                    .hint("Keep the path in a column of the recursive query.")
+                    .at(cte.pos));
+            }
+        }
+        let base = self.level().ctes.len();
+        for cte in &with.ctes {
+            let id = CteId(self.next_cte);
+            self.next_cte += 1;
+            let entry = CteEntry {
+                name: cte.name.clone(),
+                id,
+                cols: Vec::new(),
+                state: CteState::NotYet,
+                references: 0,
+            };
+            self.level().ctes.push(entry);
+        }
+        for (i, cte) in with.ctes.iter().enumerate() {
+            let place = base + i;
+            match &cte.query {
+                ast::Statement::Select(select) => match (&select.set_op, with.recursive) {
+                    (Some(operation), true) if is_union_of(select, operation) => {
+                        self.recursive_cte(place, cte, operation)?;
+                    }
+                    (_, recursive) => self.plain_cte(place, cte, select, recursive)?,
+                },
+                statement => self.modifying_cte(place, cte, statement)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn plain_cte(
+        &mut self,
+        place: usize,
+        cte: &ast::CommonTableExpr,
+        select: &ast::SelectStmt,
+        recursive: bool,
+    ) -> PgResult<()> {
+        if recursive {
+            // A reference to itself would not be of the right form.
+            self.level().ctes[place].state = CteState::BaseTerm;
+        }
+        let mut query = self.nested(Level::new(), |b| b.select(select, true)).map_err(|e| {
+            if recursive && e.message.contains("within its non-recursive term") {
+                let message = format!(
+                    "recursive query \"{}\" does not have the form non-recursive-term UNION [ALL] recursive-term",
+                    cte.name
+                );
+                return PgError::new(SqlState::INVALID_RECURSION, message).at(cte.pos);
+            }
+            e
+        })?;
+        self.resolve_output(&mut query)?;
+        self.cte_ready(place, cte, &query)?;
+        self.keep_plain(place, cte, query);
+        Ok(())
+    }
+
+    /// Names the columns of a bound expression.
+    fn cte_ready(&mut self, place: usize, cte: &ast::CommonTableExpr, query: &Query) -> PgResult<()> {
+        if cte.columns.len() > query.cols.len() {
+            let message = format!(
+                "WITH query \"{}\" has {} columns available but {} columns specified",
+                cte.name,
+                query.cols.len(),
+                cte.columns.len()
+            );
+            return Err(PgError::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(cte.pos));
+        }
+        let name = |i: usize, own: &Arc<str>| cte.columns.get(i).unwrap_or(own).clone();
+        let cols = query.cols.iter().enumerate().map(|(i, c)| (name(i, &c.name), c.col.ty)).collect();
+        let entry = &mut self.level().ctes[place];
+        entry.cols = cols;
+        entry.state = CteState::Ready;
+        Ok(())
+    }
+
+    fn keep_plain(&mut self, place: usize, cte: &ast::CommonTableExpr, query: Query) {
+        let cols = query.cols.iter().map(|c| c.col).collect();
+        let ids = query.ids();
+        self.keep_cte(place, cte, cols, CteBody::Plain(Box::new(query.rel), ids));
+    }
+
+    fn keep_cte(&mut self, place: usize, cte: &ast::CommonTableExpr, cols: Vec<Col>, body: CteBody) {
+        let id = self.level().ctes[place].id;
+        let bound =
+            Cte { id, name: cte.name.to_string(), cols, body, materialized: cte.materialized, references: 0 };
+        self.level().bound_ctes.push(bound);
+    }
+
+    fn recursive_cte(
+        &mut self,
+        place: usize,
+        cte: &ast::CommonTableExpr,
+        operation: &ast::SetOperation,
+    ) -> PgResult<()> {
+        self.level().ctes[place].state = CteState::BaseTerm;
+        let base = self.nested(Level::new(), |b| {
+            let mut base = b.select(&operation.left, false)?;
+            b.resolve_output(&mut base)?;
+            Ok(base)
+        })?;
+        self.cte_ready(place, cte, &base)?;
+        self.level().ctes[place].state = CteState::StepTerm;
+        self.level().ctes[place].references = 0;
+        let mut step = self.nested(Level::new(), |b| b.select(&operation.right, false))?;
+        let references = self.level().ctes[place].references;
+        self.level().ctes[place].state = CteState::Ready;
+        self.level().ctes[place].references = 0;
+        if references == 0 {
+            // It does not refer to itself after all.
+            let mut query = self.combine(operation, base, step)?;
+            self.resolve_output(&mut query)?;
+            self.cte_ready(place, cte, &query)?;
+            self.keep_plain(place, cte, query);
+            return Ok(());
+        }
+        if references > 1 {
+            let message =
+                format!("recursive reference to query \"{}\" must not appear more than once", cte.name);
+            return Err(PgError::new(SqlState::INVALID_RECURSION, message).at(cte.pos));
+        }
+        self.check_recursive_types(cte, &base, &mut step, operation)?;
+        let cols: Vec<Col> = base.cols.iter().map(|c| self.new_col(c.col.ty, ColKind::From)).collect();
+        let (base_ids, step_ids) = (base.ids(), step.ids());
+        let body = CteBody::Recursive {
+            base: (Box::new(base.rel), base_ids),
+            step: (Box::new(step.rel), step_ids),
+            all: operation.all,
+        };
+        self.keep_cte(place, cte, cols, body);
+        Ok(())
+    }
+
+    /// The types of the recursive term must be those of the other one.
+    fn check_recursive_types(
+        &mut self,
+        cte: &ast::CommonTableExpr,
+        base: &Query,
+        step: &mut Query,
+        operation: &ast::SetOperation,
+    ) -> PgResult<()> {
+        if base.cols.len() != step.cols.len() {
+            let at = step.cols.first().map_or(operation.right.pos, |c| c.pos);
+            let message = "each UNION query must have the same number of columns";
+            return Err(PgError::new(SqlState::SYNTAX_ERROR, message).at(at));
+        }
+        for (i, column) in base.cols.iter().enumerate() {
+            let inputs =
+                [(column.col.ty.oid, Some(column.pos)), (step.cols[i].col.ty.oid, Some(step.cols[i].pos))];
+            let common = super::coerce::common_type(self.cx, &inputs, "UNION")?;
+            let typmod =
+                super::coerce::common_typmod([column.col.ty, step.cols[i].col.ty].into_iter(), common);
+            let overall = Ty::new(common).with_typmod(typmod);
+            if overall.oid != column.col.ty.oid || overall.typmod != column.col.ty.typmod {
+                let message = format!(
+                    "recursive query \"{}\" column {} has type {} in non-recursive term but type {} overall",
+                    cte.name,
+                    i + 1,
+                    format_type(self.cx, column.col.ty.oid, column.col.ty.typmod),
+                    format_type(self.cx, overall.oid, overall.typmod)
+                );
+                return Err(PgError::new(SqlState::DATATYPE_MISMATCH, message)
+                    .hint("Cast the output of the non-recursive term to the correct type.")
+                    .at(column.pos));
+            }
+            self.coerce_output(step, i, overall, "UNION")?;
+        }
+        Ok(())
+    }
+
+    fn modifying_cte(
+        &mut self,
+        place: usize,
+        cte: &ast::CommonTableExpr,
+        statement: &ast::Statement,
+    ) -> PgResult<()> {
+        let (modify, cols) = self.nested(Level::new(), |b| b.modify(statement))?;
+        let rel = Rel::Modify(Box::new(modify));
+        let query = Query { rel, cols };
+        self.cte_ready(place, cte, &query)?;
+        if query.cols.is_empty() {
+            self.level().ctes[place].state = CteState::NoReturning;
+        }
+        self.keep_plain(place, cte, query);
+        Ok(())
+    }
+
+    /// A name of FROM as a common table expression, innermost level first.
+    pub fn from_cte(&mut self, name: &ast::RangeVar) -> PgResult<Option<FromItem>> {
+        for depth in (0..self.levels.len()).rev() {
+            let found = self.levels[depth]
+                .ctes
+                .iter()
+                .position(|c| c.name == name.name && c.state != CteState::NotYet);
+            let Some(place) = found else {
+                if self.levels[depth].barrier {
+                    break;
+                }
+                continue;
+            };
+            let entry = &mut self.levels[depth].ctes[place];
+            match entry.state {
+                CteState::NoReturning => {
+                    let message = format!("WITH query \"{}\" does not have a RETURNING clause", name.name);
+                    return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(name.pos));
+                }
+                CteState::BaseTerm => {
+                    let message = format!(
+                        "recursive reference to query \"{}\" must not appear within its non-recursive term",
+                        name.name
+                    );
+                    return Err(PgError::new(SqlState::INVALID_RECURSION, message).at(name.pos));
+                }
+                CteState::Ready | CteState::StepTerm | CteState::NotYet => {}
+            }
+            entry.references += 1;
+            let (id, columns) = (entry.id, entry.cols.clone());
+            return Ok(Some(self.scan_cte(id, &columns, name)?));
+        }
+        Ok(None)
+    }
+
+    fn scan_cte(
+        &mut self,
+        id: CteId,
+        columns: &[(Arc<str>, Ty)],
+        name: &ast::RangeVar,
+    ) -> PgResult<FromItem> {
+        let aliases: &[Arc<str>] = name.alias.as_ref().map_or(&[], |a| &a.columns);
+        let alias = name.alias.as_ref().map_or(&name.name, |a| &a.name);
+        super::from::check_alias_count(alias, aliases.len(), columns.len())?;
+        let mut cols = Vec::with_capacity(columns.len());
+        let mut list = Vec::with_capacity(columns.len());
+        for (i, (column, ty)) in columns.iter().enumerate() {
+            let col = self.new_col(*ty, ColKind::From);
+            cols.push(col);
+            list.push(RteColumn {
+                name: aliases.get(i).unwrap_or(column).clone(),
+                expr: Scalar::column(col.id, col.ty),
+                origin: (shardforge_types::Oid(0), 0),
+            });
+        }
+        let rte = Rte {
+            name: alias.clone(),
+            aliased: name.alias.is_some(),
+            relation: None,
+            columns: Columns::List(list),
+            is_join: false,
+            scalar_function: false,
+        };
+        Ok(self.single_item(Rel::CteScan { cte: id, cols }, rte))
+    }
+
+    /// Whether a WITH item of the name exists that cannot be referenced yet.
+    pub fn is_future_cte(&self, name: &str) -> bool {
+        self.levels.iter().flat_map(|l| &l.ctes).any(|c| *c.name == *name && c.state == CteState::NotYet)
+    }
+
+    /// Notes how often each expression is referred to. An expression that nothing refers to and that only reads is
+    /// left out.
+    pub fn count_references(&mut self, ctes: Vec<Cte>) -> Vec<Cte> {
+        let entries: Vec<(CteId, usize)> = self.level().ctes.iter().map(|c| (c.id, c.references)).collect();
+        let references = |id: CteId| entries.iter().find(|(e, _)| *e == id).map_or(0, |(_, n)| *n);
+        ctes.into_iter().map(|cte| Cte { references: references(cte.id), ..cte }).collect()
+    }
+}
+
+/// Whether a query is a plain UNION of two: the form that a recursive one must have.
+fn is_union_of(select: &ast::SelectStmt, operation: &ast::SetOperation) -> bool {
+    operation.op == ast::SetOp::Union
+        && select.order_by.is_empty()
+        && select.limit_count.is_none()
+        && select.limit_offset.is_none()
+        && select.locking.is_empty()
+        && select.with.is_none()
+}
