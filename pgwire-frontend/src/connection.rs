@@ -142,7 +142,9 @@ async fn run<B: Backend>(
         encode::error(out.output(), &error);
     }
     // The client should hear of its end before the session tidies up, which may take a while.
-    let _ = timeout(FAREWELL_TIMEOUT, out.transport.flush()).await;
+    if !out.broken {
+        let _ = timeout(FAREWELL_TIMEOUT, out.transport.flush()).await;
+    }
     if let Err(panic) = AssertUnwindSafe(session.terminate()).catch_unwind().await {
         panicked(shared, &*panic);
     }

@@ -352,7 +352,7 @@ impl Session for ToySession {
 
     fn idle_timeout(&self) -> Option<IdleTimeout> {
         (self.status == TransactionStatus::InTransaction).then(|| IdleTimeout {
-            after: Duration::from_secs(100),
+            after: Duration::from_secs(1),
             error: PgError::new(
                 SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
                 "terminating connection due to idle-in-transaction timeout",

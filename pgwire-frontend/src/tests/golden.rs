@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::script::Conversation;
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn scripts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/scripts");
     let update = std::env::var_os("UPDATE_SCRIPTS").is_some();

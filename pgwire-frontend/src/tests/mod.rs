@@ -1,8 +1,8 @@
 //! Tests of the protocol as a client sees it: bytes in, bytes out.
 //!
 //! `scripts/*.script` hold conversations and what the server must answer; see [`script`] for their
-//! language. They run over pipes under paused time, so that "the server has nothing more to say" is exact
-//! and timeouts take no time. [`pressure`] watches the writes, [`fuzz`] sends damaged conversations; [`clients`] connects a real driver over
+//! language. They run over pipes in one thread, so that "the server has nothing more to say" is exact.
+//! [`pressure`] watches the writes, [`fuzz`] sends damaged conversations; [`clients`] connects a real driver over
 //! TCP.
 
 mod backend;
