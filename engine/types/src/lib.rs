@@ -19,6 +19,7 @@ pub mod datetime;
 pub mod datum;
 pub mod env;
 pub mod error;
+pub mod format;
 pub mod io;
 pub mod numeric;
 pub mod oid;

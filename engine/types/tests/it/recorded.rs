@@ -1,6 +1,7 @@
 //! Replays the recorded questions. A line is `operation TAB argument ... TAB => TAB expected`.
 
 use shardforge_types::datetime::{self, TimeZone, ops};
+use shardforge_types::format;
 use shardforge_types::io::float;
 use shardforge_types::oid::{self, Oid};
 use shardforge_types::{
@@ -26,6 +27,11 @@ fn datetime_text() {
 #[test]
 fn datetime_functions() {
     replay("datetime_functions", include_str!("../data/datetime_functions.tsv"));
+}
+
+#[test]
+fn to_char() {
+    replay("to_char", include_str!("../data/to_char.tsv"));
 }
 
 fn replay(name: &str, lines: &str) {
@@ -250,6 +256,20 @@ fn datetime_answer(operation: &str, arguments: &[&str], env: &IoEnv) -> PgResult
                 }
                 other => panic!("{other:?} at time zone"),
             }
+        }
+        "to_char" => {
+            let template = arguments[2];
+            let answer = match read(type_of(arguments[0]).0, 1)? {
+                Datum::Timestamp(v) => format::timestamp_to_char(v, template)?,
+                Datum::Timestamptz(v) => format::timestamptz_to_char(v, template, zone)?,
+                Datum::Interval(v) => format::interval_to_char(&v, template)?,
+                Datum::Numeric(v) => Some(format::numeric_to_char(&v, template)?),
+                Datum::Int4(v) => Some(format::int_to_char(i64::from(v), template)?),
+                Datum::Float8(v) => Some(format::float_to_char(v, 15, template)?),
+                Datum::Float4(v) => Some(format::float_to_char(f64::from(v), 6, template)?),
+                other => panic!("to_char of {other:?}"),
+            };
+            Ok(answer.unwrap_or("<null>".to_owned()))
         }
         "make_date" => {
             let part = |at: usize| arguments[at].parse::<i32>().unwrap_or(0);
