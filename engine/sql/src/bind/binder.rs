@@ -6,7 +6,7 @@ use shardforge_kv::ObjectLockMode;
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
 use super::BindContext;
-use super::scope::{NsItem, Rte};
+use super::scope::{NamedRow, NsItem, Rte};
 use super::window::NamedWindow;
 use crate::catalog::{Dependency, TableDesc};
 use crate::ir::{Aggregate, Col, ColId, Cte, CteId, Scalar, ScalarKind, TableFunction, Ty, WindowCall};
@@ -115,7 +115,8 @@ pub(super) struct ColMeta {
 pub(super) struct CteEntry {
     pub name: Arc<str>,
     pub id: CteId,
-    pub cols: Vec<(Arc<str>, Ty)>,
+    /// Name, type and origin of each column.
+    pub cols: Vec<(Arc<str>, Ty, (Oid, i16))>,
     /// What it is at this moment.
     pub state: CteState,
     pub references: usize,
@@ -142,6 +143,8 @@ pub(super) struct SetCall {
     pub function: TableFunction,
     /// Functions among its arguments must be expanded first: 0 if there are none.
     pub nesting: u32,
+    /// Where it is called.
+    pub pos: u32,
 }
 
 /// One query (or one write) with its FROM clause.
@@ -203,6 +206,10 @@ pub(super) struct Binder<'a> {
     pub dependencies: Vec<Dependency>,
     pub table_locks: Vec<(Oid, ObjectLockMode)>,
     pub writes: bool,
+    /// Rows whose fields have names.
+    pub named_rows: Vec<NamedRow>,
+    /// Columns of type `record` whose fields are known.
+    pub record_columns: Vec<(ColId, Vec<(String, Ty)>)>,
     depth: u32,
 }
 
@@ -218,6 +225,8 @@ impl<'a> Binder<'a> {
             dependencies: Vec::new(),
             table_locks: Vec::new(),
             writes: false,
+            named_rows: Vec::new(),
+            record_columns: Vec::new(),
             depth: 0,
         }
     }

@@ -487,7 +487,9 @@ impl Binder<'_> {
         let (cols, value) = match fields {
             Some(fields) => {
                 let cols: Vec<Col> = fields.iter().map(|(_, ty)| self.new_col(*ty, ColKind::Set)).collect();
-                let row = cols.iter().map(|c| Scalar::column(c.id, c.ty)).collect();
+                let row: Vec<Scalar> = cols.iter().map(|c| Scalar::column(c.id, c.ty)).collect();
+                let names = fields.into_iter().map(|(name, _)| name.into()).collect();
+                self.name_row_fields(&row, names);
                 (cols, Scalar { kind: ScalarKind::Row(row), ty: Ty::new(bound.result), pos })
             }
             None => {
@@ -496,7 +498,7 @@ impl Binder<'_> {
             }
         };
         let function = TableFunction { func: bound.proc.oid, args: bound.args, cols, retset: true, name };
-        self.level().set_calls.push(SetCall { function, nesting });
+        self.level().set_calls.push(SetCall { function, nesting, pos: call.pos });
         Ok(value)
     }
 
@@ -552,7 +554,7 @@ impl Binder<'_> {
         let name = call.name.join(".");
         if call.over.is_none() {
             return wrong(
-                SqlState::WINDOWING_ERROR,
+                SqlState::WRONG_OBJECT_TYPE,
                 format!("window function {name} requires an OVER clause"),
             );
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shardforge_types::{PgError, PgResult, SqlState};
+use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use super::binder::{Binder, ColKind, CteEntry, CteState, Level};
 use super::from::FromItem;
@@ -99,7 +99,8 @@ impl Binder<'_> {
             return Err(PgError::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(cte.pos));
         }
         let name = |i: usize, own: &Arc<str>| cte.columns.get(i).unwrap_or(own).clone();
-        let cols = query.cols.iter().enumerate().map(|(i, c)| (name(i, &c.name), c.col.ty)).collect();
+        let cols =
+            query.cols.iter().enumerate().map(|(i, c)| (name(i, &c.name), c.col.ty, c.origin)).collect();
         let entry = &mut self.level().ctes[place];
         entry.cols = cols;
         entry.state = CteState::Ready;
@@ -145,11 +146,6 @@ impl Binder<'_> {
             self.cte_ready(place, cte, &query)?;
             self.keep_plain(place, cte, query);
             return Ok(());
-        }
-        if references > 1 {
-            let message =
-                format!("recursive reference to query \"{}\" must not appear more than once", cte.name);
-            return Err(PgError::new(SqlState::INVALID_RECURSION, message).at(cte.pos));
         }
         self.check_recursive_types(cte, &base, &mut step, operation)?;
         let cols: Vec<Col> = base.cols.iter().map(|c| self.new_col(c.col.ty, ColKind::From)).collect();
@@ -246,6 +242,11 @@ impl Binder<'_> {
                 CteState::Ready | CteState::StepTerm | CteState::NotYet => {}
             }
             entry.references += 1;
+            if entry.state == CteState::StepTerm && entry.references > 1 {
+                let message =
+                    format!("recursive reference to query \"{}\" must not appear more than once", name.name);
+                return Err(PgError::new(SqlState::INVALID_RECURSION, message).at(name.pos));
+            }
             let (id, columns) = (entry.id, entry.cols.clone());
             return Ok(Some(self.scan_cte(id, &columns, name)?));
         }
@@ -255,7 +256,7 @@ impl Binder<'_> {
     fn scan_cte(
         &mut self,
         id: CteId,
-        columns: &[(Arc<str>, Ty)],
+        columns: &[(Arc<str>, Ty, (Oid, i16))],
         name: &ast::RangeVar,
     ) -> PgResult<FromItem> {
         let aliases: &[Arc<str>] = name.alias.as_ref().map_or(&[], |a| &a.columns);
@@ -263,13 +264,13 @@ impl Binder<'_> {
         super::from::check_alias_count(alias, aliases.len(), columns.len())?;
         let mut cols = Vec::with_capacity(columns.len());
         let mut list = Vec::with_capacity(columns.len());
-        for (i, (column, ty)) in columns.iter().enumerate() {
+        for (i, (column, ty, origin)) in columns.iter().enumerate() {
             let col = self.new_col(*ty, ColKind::From);
             cols.push(col);
             list.push(RteColumn {
                 name: aliases.get(i).unwrap_or(column).clone(),
                 expr: Scalar::column(col.id, col.ty),
-                origin: (shardforge_types::Oid(0), 0),
+                origin: *origin,
             });
         }
         let rte = Rte {

@@ -148,6 +148,7 @@ impl Binder<'_> {
     }
 
     fn case_expr(&mut self, case: &ast::CaseExpr) -> PgResult<Scalar> {
+        let sets_before = self.level().set_calls.len();
         let subject = match &case.arg {
             Some(arg) => {
                 let bound = self.case_subject(arg)?;
@@ -183,6 +184,7 @@ impl Binder<'_> {
             let construct = if i == 0 { "CASE/ELSE" } else { "CASE/WHEN" };
             converted.push(self.coerce_to_common(result, common, construct)?);
         }
+        self.no_sets_since(sets_before, "CASE")?;
         let mut converted = converted.into_iter();
         let otherwise = Box::new(converted.next().ok_or_else(|| PgError::internal("CASE has an ELSE"))?);
         let whens = conditions.into_iter().zip(converted).collect();
@@ -202,20 +204,18 @@ impl Binder<'_> {
     fn coalesce_expr(&mut self, coalesce: &ast::CoalesceExpr) -> PgResult<Scalar> {
         let sets_before = self.level().set_calls.len();
         let args = self.exprs(&coalesce.args)?;
-        self.no_sets_since(sets_before, "COALESCE", coalesce.pos)?;
+        self.no_sets_since(sets_before, "COALESCE")?;
         let (args, ty) = self.unify(args, "COALESCE")?;
         Ok(Scalar { kind: ScalarKind::Coalesce(args), ty, pos: Some(coalesce.pos) })
     }
 
     /// Set-returning functions may not be evaluated conditionally.
-    fn no_sets_since(&mut self, before: usize, construct: &str, pos: u32) -> PgResult<()> {
-        if self.level().set_calls.len() == before {
-            return Ok(());
-        }
+    fn no_sets_since(&mut self, before: usize, construct: &str) -> PgResult<()> {
+        let Some(call) = self.level().set_calls[before..].last() else { return Ok(()) };
         let message = format!("set-returning functions are not allowed in {construct}");
         Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
             .hint("You might be able to move the set-returning function into a LATERAL FROM item.")
-            .at(pos))
+            .at(call.pos))
     }
 
     fn min_max_expr(&mut self, min_max: &ast::MinMaxExpr) -> PgResult<Scalar> {
@@ -248,7 +248,7 @@ impl Binder<'_> {
             }
             arg => self.expr(arg)?,
         };
-        self.cast_to(arg, target, Some(cast.pos.min(cast.arg.start())))
+        self.cast_to(arg, target, Some(cast.pos))
     }
 
     /// An explicit cast.
@@ -375,7 +375,13 @@ impl Binder<'_> {
                 ast::IndirectionElem::Subscript(_) | ast::IndirectionElem::Slice(..) => subscripts.push(step),
                 ast::IndirectionElem::Field(name) => {
                     value = self.subscript(value, &std::mem::take(&mut subscripts), indirection.pos)?;
-                    value = self.field(value, name, indirection.arg.start())?;
+                    let of_table = matches!(value.kind, ScalarKind::Row(_)) && subscripts.is_empty();
+                    value = match &indirection.arg {
+                        Expr::ColumnRef(reference) if of_table => self
+                            .field(value, name, reference.pos)
+                            .map_err(|e| no_such_column(e, reference, name))?,
+                        arg => self.field(value, name, arg.start())?,
+                    };
                 }
                 ast::IndirectionElem::Star => {
                     let message = "row expansion via \"*\" is not supported here";
@@ -497,6 +503,12 @@ impl Binder<'_> {
         let ty = value.ty;
         Ok(Scalar { kind: ScalarKind::Relabel(Box::new(value)), ty, pos: Some(function.pos) })
     }
+}
+
+/// A field that a table's row lacks is a column that the table lacks.
+fn no_such_column(error: PgError, reference: &ast::ColumnRef, name: &str) -> PgError {
+    let table = reference.names.last().map_or("", |n| &**n);
+    PgError::new(error.sqlstate, format!("column {table}.{name} does not exist")).at(reference.pos)
 }
 
 /// A field of a row; of a row constructor, what was put there.

@@ -334,7 +334,7 @@ impl Binder<'_> {
         left.filter(|name| right.iter().any(|(other, ..)| other == name)).collect()
     }
 
-    fn join_column(&self, name: &str, side: &str, names: &[NsItem], pos: u32) -> PgResult<FoundColumn> {
+    fn join_column(&self, name: &str, side: &str, names: &[NsItem]) -> PgResult<FoundColumn> {
         let level = self.levels.last().expect("FROM is bound within a level");
         let mut found = None;
         for item in names.iter().filter(|n| n.cols_visible) {
@@ -345,7 +345,7 @@ impl Binder<'_> {
                 _ => {
                     let message =
                         format!("common column name \"{name}\" appears more than once in {side} table");
-                    return Err(PgError::new(SqlState::AMBIGUOUS_COLUMN, message).at(pos));
+                    return Err(PgError::new(SqlState::AMBIGUOUS_COLUMN, message));
                 }
             };
             found = Some(rte.column(index));
@@ -353,7 +353,7 @@ impl Binder<'_> {
         found.ok_or_else(|| {
             let message =
                 format!("column \"{name}\" specified in USING clause does not exist in {side} table");
-            PgError::new(SqlState::UNDEFINED_COLUMN, message).at(pos)
+            PgError::new(SqlState::UNDEFINED_COLUMN, message)
         })
     }
 
@@ -371,14 +371,13 @@ impl Binder<'_> {
         for (i, name) in using.iter().enumerate() {
             if using[..i].contains(name) {
                 let message = format!("column name \"{name}\" appears more than once in USING clause");
-                return Err(PgError::new(SqlState::DUPLICATE_COLUMN, message).at(join.pos));
+                return Err(PgError::new(SqlState::DUPLICATE_COLUMN, message));
             }
-            let l = self.join_column(name, "left", left, join.pos)?;
-            let r = self.join_column(name, "right", right, join.pos)?;
+            let l = self.join_column(name, "left", left)?;
+            let r = self.join_column(name, "right", right)?;
             self.mark_used(&l.expr);
             self.mark_used(&r.expr);
-            let equal =
-                self.make_op(&[ast::Name::from("=")], Some(l.expr.clone()), r.expr.clone(), Some(join.pos))?;
+            let equal = self.make_op(&[ast::Name::from("=")], Some(l.expr.clone()), r.expr.clone(), None)?;
             conditions.push(self.coerce_to_boolean(equal, "JOIN/USING")?);
             merged.push(self.merge_columns(name, kind, l, r)?);
         }

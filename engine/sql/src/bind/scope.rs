@@ -412,7 +412,11 @@ impl Binder<'_> {
             return self.refer(found, pos);
         }
         let ty = entry.row_type();
+        let names: Vec<Arc<str>> = entry.column_names().into_iter().map(|(_, name)| name).collect();
         let fields: Vec<Scalar> = indexes.into_iter().map(|index| entry.column(index).expr).collect();
+        if ty == oid::RECORD {
+            self.name_row_fields(&fields, names);
+        }
         let expr = Scalar { kind: ScalarKind::Row(fields), ty: Ty::new(ty), pos: Some(pos) };
         self.mark_used(&expr);
         FoundColumn { expr, origin: (Oid(0), 0) }
@@ -449,12 +453,21 @@ impl Binder<'_> {
 
     /// The relation and column that an id stands for, for messages.
     pub fn column_name(&self, id: ColId) -> Option<(Arc<str>, Arc<str>)> {
+        self.find_column_id(id, |rte, _, name| (rte.name.clone(), name))
+    }
+
+    /// Table and attribute of an id, or zeros.
+    pub fn column_origin(&self, id: ColId) -> (Oid, i16) {
+        self.find_column_id(id, |rte, index, _| rte.column(index).origin).unwrap_or((Oid(0), 0))
+    }
+
+    fn find_column_id<T>(&self, id: ColId, found: impl Fn(&Rte, usize, Arc<str>) -> T) -> Option<T> {
         let same = |expr: &Scalar| matches!(expr.kind, ScalarKind::Column(c) if c == id);
         for level in self.levels.iter().rev() {
             for rte in level.rtes.iter().filter(|r| !r.is_join) {
                 for (index, name) in rte.column_names() {
                     if same(&rte.column(index).expr) {
-                        return Some((rte.name.clone(), name));
+                        return Some(found(rte, index, name));
                     }
                 }
             }
@@ -478,8 +491,65 @@ pub(super) fn row_fields(binder: &Binder<'_>, expr: &Scalar) -> Option<Vec<(Stri
     }
     match &expr.kind {
         ScalarKind::Row(fields) => {
-            Some(fields.iter().enumerate().map(|(i, f)| (format!("f{}", i + 1), f.ty)).collect())
+            let names = binder.named_rows.iter().find(|row| row.is(fields)).map(|row| &row.names);
+            let name = |i: usize| names.map_or_else(|| format!("f{}", i + 1), |names| names[i].to_string());
+            Some(fields.iter().enumerate().map(|(i, f)| (name(i), f.ty)).collect())
+        }
+        ScalarKind::Column(id) => {
+            let (_, fields) = binder.record_columns.iter().find(|(column, _)| column == id)?;
+            Some(fields.clone())
+        }
+        ScalarKind::Relabel(arg) if arg.ty.oid == oid::RECORD => row_fields(binder, arg),
+        ScalarKind::Call(call) => {
+            let proc = crate::catalog::builtin::builtin().proc_by_oid(call.func)?;
+            let outputs = proc.has_outputs().then(|| proc.output_columns())?;
+            let field = |p: crate::catalog::builtin::ProcParam| (p.name, Ty::new(p.ty));
+            (!outputs.iter().any(|p| super::coerce::is_polymorphic(p.ty)))
+                .then(|| outputs.into_iter().map(field).collect())
         }
         _ => None,
+    }
+}
+
+/// A row made of columns whose fields have names of their own: of a function's result, or of a whole relation.
+#[derive(Clone, Debug)]
+pub(super) struct NamedRow {
+    pub fields: Vec<ColId>,
+    pub names: Vec<Arc<str>>,
+}
+
+impl NamedRow {
+    /// Whether a row constructor is this row.
+    fn is(&self, fields: &[Scalar]) -> bool {
+        let same = |(id, field): (&ColId, &Scalar)| matches!(field.kind, ScalarKind::Column(c) if c == *id);
+        self.fields.len() == fields.len() && self.fields.iter().zip(fields).all(same)
+    }
+}
+
+impl Binder<'_> {
+    /// Remembers the names of a row's fields, if it is made of columns.
+    pub fn name_row_fields(&mut self, fields: &[Scalar], names: Vec<Arc<str>>) {
+        let ids: Option<Vec<ColId>> = fields
+            .iter()
+            .map(|f| match f.kind {
+                ScalarKind::Column(id) => Some(id),
+                _ => None,
+            })
+            .collect();
+        if let Some(fields) = ids
+            && !self.named_rows.iter().any(|row| row.fields == fields)
+        {
+            self.named_rows.push(NamedRow { fields, names });
+        }
+    }
+
+    /// Remembers the fields of a column that holds records.
+    pub fn note_record_column(&mut self, id: ColId, expr: &Scalar) {
+        if expr.ty.oid == oid::RECORD
+            && let Some(fields) = row_fields(self, expr)
+            && !matches!(expr.kind, ScalarKind::Column(c) if c == id)
+        {
+            self.record_columns.push((id, fields));
+        }
     }
 }

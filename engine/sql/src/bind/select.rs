@@ -236,6 +236,7 @@ impl Binder<'_> {
                 _ => None,
             };
             let col = kept.unwrap_or_else(|| self.new_col(target.expr.ty, ColKind::From));
+            self.note_record_column(col.id, &target.expr);
             items.push((col, target.expr));
             cols.push(QueryCol { name: target.name, col, origin: target.origin, pos: target.pos });
         }

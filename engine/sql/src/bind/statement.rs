@@ -9,7 +9,7 @@ use super::binder::{Binder, Clause, Level};
 use super::expr::collation_oid;
 use super::scope::{Columns, NsItem, Rte};
 use super::types::{self, column_ty, element_type, type_name};
-use crate::catalog::builtin::builtin;
+use crate::catalog::builtin::{TypeKind, builtin};
 use crate::catalog::{CatalogSnapshot, TableDesc};
 use crate::ir::{Col, ColId, OutputColumn, Scalar, Statement, StatementKind, Ty};
 use crate::parse::{self, ast};
@@ -53,7 +53,7 @@ pub fn bind_statement(stmt: &ast::Statement, cx: BindContext<'_>) -> PgResult<St
     };
     let output = columns
         .into_iter()
-        .map(|c| OutputColumn { name: c.name.to_string(), col: c.col, origin: c.origin })
+        .map(|c| OutputColumn { name: c.name.to_string(), col: without_domain(c.col), origin: c.origin })
         .collect();
     let params = binder.finish_params()?;
     Ok(Statement {
@@ -64,6 +64,15 @@ pub fn bind_statement(stmt: &ast::Statement, cx: BindContext<'_>) -> PgResult<St
         table_locks: binder.table_locks,
         writes: binder.writes,
     })
+}
+
+/// Clients see the type below a domain.
+fn without_domain(mut col: Col) -> Col {
+    while let Some(desc) = builtin().type_by_oid(col.ty.oid).filter(|t| t.kind == TypeKind::Domain) {
+        let typmod = if col.ty.typmod < 0 { desc.typmod } else { col.ty.typmod };
+        col.ty = Ty { oid: desc.basetype, typmod, ..col.ty };
+    }
+    col
 }
 
 impl Binder<'_> {

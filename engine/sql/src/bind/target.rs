@@ -8,7 +8,7 @@ use super::binder::{Binder, Clause};
 use super::expr::take_field;
 use super::scope::{FoundColumn, row_fields};
 use super::types::type_name;
-use crate::ir::Scalar;
+use crate::ir::{Scalar, ScalarKind};
 use crate::parse::ast::{self, Expr};
 
 /// An item of a select list, or something that ORDER BY and its like added to it.
@@ -45,7 +45,11 @@ impl Binder<'_> {
                         Expr::ColumnRef(reference) => {
                             self.in_clause(clause, |b| b.column_target(reference))?
                         }
-                        value => (self.expr_in(value, clause)?, (Oid(0), 0)),
+                        value => {
+                            let expr = self.expr_in(value, clause)?;
+                            let origin = self.origin_of(&expr);
+                            (expr, origin)
+                        }
                     };
                     let name = target.name.clone().unwrap_or_else(|| column_name(value));
                     bound.push(Target { name, expr, origin, junk: false, pos: value.start() });
@@ -53,6 +57,14 @@ impl Binder<'_> {
             }
         }
         Ok(bound)
+    }
+
+    /// The origin of an expression that turned out to be a plain column.
+    fn origin_of(&self, expr: &Scalar) -> (Oid, i16) {
+        match expr.kind {
+            ScalarKind::Column(id) => self.column_origin(id),
+            _ => (Oid(0), 0),
+        }
     }
 
     /// A plain column keeps its origin.
@@ -124,12 +136,10 @@ impl Binder<'_> {
             let message = format!("type {} is not composite", type_name(self.cx, row.ty.oid));
             PgError::new(SqlState::WRONG_OBJECT_TYPE, message).at(pos)
         })?;
-        let target = |(i, (name, ty)): (usize, (String, crate::ir::Ty))| Target {
-            name: Arc::from(name),
-            expr: take_field(row.clone(), i, ty),
-            origin: (Oid(0), 0),
-            junk: false,
-            pos,
+        let target = |(i, (name, ty)): (usize, (String, crate::ir::Ty))| {
+            let expr = take_field(row.clone(), i, ty);
+            let origin = self.origin_of(&expr);
+            Target { name: Arc::from(name), expr, origin, junk: false, pos }
         };
         Ok(fields.into_iter().enumerate().map(target).collect())
     }

@@ -151,13 +151,13 @@ impl Binder<'_> {
             }
         }
         let frame = match &window.frame {
-            Some(frame) => Some(self.window_frame(frame, &order_by)?),
+            Some(frame) => Some(self.window_frame(frame, &order_by, window.pos)?),
             None => None,
         };
         Ok(WindowSpec { partition_by, order_by, frame })
     }
 
-    fn window_frame(&mut self, frame: &ast::WindowFrame, order_by: &[SortKey]) -> PgResult<Frame> {
+    fn window_frame(&mut self, frame: &ast::WindowFrame, order_by: &[SortKey], at: u32) -> PgResult<Frame> {
         if frame.exclude != ast::FrameExclusion::NoOthers {
             return Err(PgError::not_supported("EXCLUDE in a window frame is not supported")
                 .hint("Leave the rows out with FILTER or a condition.")
@@ -201,13 +201,12 @@ impl Binder<'_> {
         let offset = matches!(frame.start, B::Preceding(_) | B::Following(_))
             || matches!(frame.end, B::Preceding(_) | B::Following(_));
         if unit == FrameUnit::Range && offset && order_by.len() != 1 {
-            return error(
-                SqlState::WINDOWING_ERROR,
-                "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
-            );
+            let message = "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column";
+            return Err(PgError::new(SqlState::WINDOWING_ERROR, message).at(at));
         }
         if unit == FrameUnit::Groups && order_by.is_empty() {
-            return error(SqlState::WINDOWING_ERROR, "GROUPS mode requires an ORDER BY clause");
+            let message = "GROUPS mode requires an ORDER BY clause";
+            return Err(PgError::new(SqlState::WINDOWING_ERROR, message).at(at));
         }
         let key = order_by.first().map(|k| k.expr.ty.oid);
         Ok(Frame {
