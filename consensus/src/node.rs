@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
 
 use crate::directory::DataDirectory;
-#[cfg(any())]
 use crate::engine::rocks::{RocksOptions, block_cache, open_shared};
 use crate::engine::{CompactionFilter, Engine, EngineStats, Keep, MemoryStorage, SharedFilter};
 use crate::error::{ConsensusError, Result};
@@ -46,6 +45,9 @@ pub struct NodeOptions {
     pub node_id: NodeId,
     /// The nodes that hold the first replicas of the shards; this one alone by default.
     pub voters: Vec<NodeId>,
+    /// Where the data shards after the first begin, in ascending order; none by default. It has to be the same
+    /// whenever the node is opened.
+    pub data_splits: Vec<Bytes>,
     /// The way to the other nodes, if there are any.
     pub network: Option<Arc<dyn Network>>,
     /// Decides what compactions of `kvdb` may drop. It is asked about keys of shards only.
@@ -70,6 +72,7 @@ impl NodeOptions {
             storage,
             node_id: NodeId(1),
             voters: Vec::new(),
+            data_splits: Vec::new(),
             network: None,
             compaction_filter: None,
             version_suffix_bytes: None,
@@ -116,9 +119,6 @@ fn open_engines(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
             storage.kv.set_filter(filter);
             Ok(Engines { raft: storage.raft.clone(), kv: storage.kv.clone(), directory: None })
         }
-        #[cfg(not(any()))]
-        Storage::RocksDb(path) => Err(ConsensusError::Storage(format!("{}", path.display()))),
-        #[cfg(any())]
         Storage::RocksDb(path) => {
             let directory = DataDirectory::open(&*runtime.disk(), path, options.node_id)?;
             let cache = block_cache(options.block_cache_bytes);
@@ -143,6 +143,17 @@ fn open_engines(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
             })
         }
     }
+}
+
+/// The shards of a cluster that has not split or merged any: the system shard, and one from each split to the
+/// next.
+fn shard_ranges(data_splits: &[Bytes]) -> Vec<(ShardId, KeyRange)> {
+    let mut starts = vec![Bytes::from_static(&[SYSTEM_PREFIX]), Bytes::from_static(&[DATA_START])];
+    starts.extend_from_slice(data_splits);
+    let ends = starts.iter().skip(1).cloned().map(Some).chain([None]);
+    let ids = (ShardId::SYSTEM.0..).map(ShardId);
+    let ranges = starts.iter().cloned().zip(ends).map(|(start, end)| KeyRange { start, end });
+    ids.zip(ranges).collect()
 }
 
 /// A running node.
@@ -193,10 +204,7 @@ impl Node {
             disk_full: Arc::default(),
         };
         let voters = if options.voters.is_empty() { vec![options.node_id] } else { options.voters };
-        let ranges = [
-            (ShardId::SYSTEM, KeyRange::new(vec![SYSTEM_PREFIX], vec![DATA_START])),
-            (ShardId::FIRST_DATA, KeyRange::from(Bytes::from_static(&[DATA_START]))),
-        ];
+        let ranges = shard_ranges(&options.data_splits);
         let mut shards = Vec::with_capacity(ranges.len());
         for (id, range) in ranges {
             shards.push(Shard::start(id, range, options.node_id, &voters, &context).await?);

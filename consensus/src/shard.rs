@@ -321,6 +321,12 @@ impl Shard {
         self.propose(Command::default()).await
     }
 
+    /// The index of the last raft entry that was purged here; zero when none was.
+    #[must_use]
+    pub fn purged_index(&self) -> u64 {
+        self.raft.data_metrics().borrow_watched().purged.map_or(0, |purged| purged.index)
+    }
+
     pub(crate) fn raft(&self) -> &Raft {
         &self.raft
     }

@@ -27,8 +27,6 @@ pub struct ShardId(pub u64);
 impl ShardId {
     /// The shard of the cluster's own records.
     pub const SYSTEM: Self = Self(1);
-    /// The data shard that a new cluster begins with.
-    pub const FIRST_DATA: Self = Self(2);
 }
 
 impl fmt::Display for ShardId {

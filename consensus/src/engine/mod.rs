@@ -19,7 +19,6 @@
 
 mod batch;
 mod memory;
-#[cfg(any())]
 pub(crate) mod rocks;
 
 use std::ops::Deref;
@@ -43,8 +42,8 @@ pub enum Durability {
 
 /// A value read from an engine, in place where the engine can do that.
 pub enum Value<'a> {
-    /// A reference into memory that the engine keeps for us.
-    Pinned(&'a [u8]),
+    /// A reference into a block or memtable that the engine keeps for us.
+    Pinned(rocksdb::DBPinnableSlice<'a>),
     /// A counted reference.
     Shared(Bytes),
 }
@@ -54,7 +53,7 @@ impl Value<'_> {
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self {
-            Self::Pinned(slice) => Bytes::copy_from_slice(slice),
+            Self::Pinned(slice) => Bytes::copy_from_slice(&slice),
             Self::Shared(bytes) => bytes,
         }
     }

@@ -77,7 +77,7 @@ fn suffix_transform(length: usize) -> Option<SliceTransform> {
         16 => without_suffix::<16>,
         _ => return None,
     };
-    Some(SliceTransform::create(format!("shardforge.version-suffix.{length}"), transform, None))
+    Some(SliceTransform::create(&format!("shardforge.version-suffix.{length}"), transform, None))
 }
 
 fn database_options(options: &RocksOptions) -> Result<Options> {

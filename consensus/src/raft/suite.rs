@@ -10,6 +10,7 @@ use super::TypeConfig;
 use super::log_store::{GroupLog, LogStore};
 use super::log_writer::LogWriter;
 use super::state_machine::StateMachine;
+use crate::engine::rocks::{RocksOptions, block_cache, open_shared};
 use crate::engine::{Engine, MemoryEngine};
 use crate::failure::Failure;
 use crate::types::{KeyRange, ShardId};
@@ -35,4 +36,30 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine> for Memory {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_memory_engine_passes_openrafts_suite() {
     Suite::test_all(Memory).await.unwrap();
+}
+
+struct OnDisk;
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for OnDisk {
+    async fn build(&self) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = block_cache(1 << 20);
+        let open = |name: &str, without_wal| {
+            let options = RocksOptions {
+                cache: cache.clone(),
+                memtable_bytes: 1 << 20,
+                without_wal,
+                filter: None,
+                version_suffix_bytes: None,
+            };
+            open_shared(&directory.path().join(name), &options).unwrap()
+        };
+        let (log, machine) = stores(open("raftdb", false), open("kvdb", true));
+        Ok((directory, log, machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rocksdb_passes_openrafts_suite() {
+    Suite::test_all(OnDisk).await.unwrap();
 }

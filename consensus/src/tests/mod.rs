@@ -2,6 +2,7 @@
 
 mod cluster;
 mod node;
+mod rocks;
 
 use bytes::Bytes;
 
