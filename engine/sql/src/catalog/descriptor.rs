@@ -267,6 +267,8 @@ pub struct ViewDesc {
     pub columns: Vec<(String, Oid, i32, Oid)>,
     /// The query as SQL.
     pub sql: String,
+    /// Relations that the query reads.
+    pub depends_on: Vec<Oid>,
 }
 
 /// A sequence. Its counter lives outside transactions, in `shardforge_kv`, under its oid.
@@ -395,5 +397,12 @@ impl RelationDesc {
             RelationDesc::View(v) => v.version,
             RelationDesc::Sequence(s) => s.version,
         }
+    }
+}
+
+impl SequenceDesc {
+    /// The name of its counter in the key-value store.
+    pub fn counter(&self) -> u64 {
+        (u64::from(self.oid.0) << 32) | u64::from(self.generation)
     }
 }

@@ -73,7 +73,7 @@ impl PgSession {
             Statement::DeclareCursor(declare) => self.declare_cursor(declare, sql).await,
             Statement::Fetch(fetch) => self.fetch(fetch).await,
             Statement::ClosePortal(name) => self.close_cursor(name.as_deref()),
-            Statement::Discard(mode) => self.discard(*mode).await,
+            Statement::Discard(mode) => self.discard(*mode),
             Statement::Lock(lock) => self.lock_statement(lock).await,
             Statement::Vacuum(vacuum) => self.vacuum(vacuum).await,
             Statement::Checkpoint => {
@@ -379,7 +379,7 @@ impl PgSession {
         }
     }
 
-    async fn discard(&mut self, mode: DiscardMode) -> PgResult<Execution> {
+    fn discard(&mut self, mode: DiscardMode) -> PgResult<Execution> {
         let tag = match mode {
             DiscardMode::All => {
                 if self.txn.as_ref().is_some_and(|txn| txn.explicit) {
@@ -394,7 +394,6 @@ impl PgSession {
                 self.statements.clear();
                 self.services.forget_sequences();
                 self.services.release_session_locks();
-                ddl::drop_temporary(self).await?;
                 "DISCARD ALL"
             }
             DiscardMode::Plans => "DISCARD PLANS",
@@ -402,10 +401,8 @@ impl PgSession {
                 self.services.forget_sequences();
                 "DISCARD SEQUENCES"
             }
-            DiscardMode::Temp => {
-                ddl::drop_temporary(self).await?;
-                "DISCARD TEMP"
-            }
+            // Temporary tables are refused when they are made.
+            DiscardMode::Temp => "DISCARD TEMP",
         };
         self.search_path = None;
         Ok(Execution::done(tag))

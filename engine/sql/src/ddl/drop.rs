@@ -1,0 +1,344 @@
+//! DROP and TRUNCATE.
+
+use shardforge_kv::ObjectLockMode;
+use shardforge_types::{Oid, PgError, PgResult, SqlState};
+
+use super::names;
+use crate::catalog::{CatalogSnapshot, Change, Relation, StorageId, TableDesc, TableKey, well_known};
+use crate::parse::ast::{DropStmt, ObjectName, ObjectType, RangeVar, TruncateStmt};
+use crate::session::PgSession;
+
+/// DROP TABLE, VIEW, INDEX, SEQUENCE, SCHEMA.
+///
+/// # Errors
+/// Whatever it raises; 2BP01 if something depends on the object and CASCADE was not written.
+pub async fn drop_objects(session: &mut PgSession, stmt: &DropStmt) -> PgResult<()> {
+    if stmt.concurrently {
+        session.require_no_block("DROP INDEX CONCURRENTLY")?;
+    }
+    for object in &stmt.objects {
+        if stmt.kind == ObjectType::Schema {
+            drop_schema(session, object, stmt).await?;
+        } else {
+            drop_relation(session, object, stmt).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a relation is called in messages.
+fn kind_word(kind: ObjectType) -> &'static str {
+    match kind {
+        ObjectType::Table => "table",
+        ObjectType::View => "view",
+        ObjectType::Index => "index",
+        ObjectType::Sequence => "sequence",
+        _ => "relation",
+    }
+}
+
+fn describe(catalog: &CatalogSnapshot, relation: &Relation) -> String {
+    let kind = match relation {
+        Relation::Table(_) => "table",
+        Relation::Index(..) => "index",
+        Relation::View(_) => "view",
+        Relation::Sequence(_) => "sequence",
+    };
+    let schema = catalog.schemas.get(&relation.schema());
+    match schema {
+        Some(schema) if schema.oid != well_known::PUBLIC => format!("{kind} {}.{}", schema.name, relation.name()),
+        _ => format!("{kind} {}", relation.name()),
+    }
+}
+
+async fn drop_relation(session: &mut PgSession, object: &ObjectName, stmt: &DropStmt) -> PgResult<()> {
+    let range = RangeVar::from_names(&object.names, object.pos)?;
+    let word = kind_word(stmt.kind);
+    let Some(relation) = names::find_relation_if_exists(session, &range)? else {
+        if stmt.if_exists {
+            session.notice(format!("{word} \"{}\" does not exist, skipping", object.names.join(".")));
+            return Ok(());
+        }
+        return Err(PgError::new(
+            SqlState::UNDEFINED_TABLE,
+            format!("{word} \"{}\" does not exist", object.names.join(".")),
+        ));
+    };
+    let fits = matches!(
+        (stmt.kind, &relation),
+        (ObjectType::Table, Relation::Table(_))
+            | (ObjectType::View, Relation::View(_))
+            | (ObjectType::Index, Relation::Index(..))
+            | (ObjectType::Sequence, Relation::Sequence(_))
+    );
+    if !fits {
+        let hint = match &relation {
+            Relation::Table(_) => "Use DROP TABLE to remove a table.",
+            Relation::View(_) => "Use DROP VIEW to remove a view.",
+            Relation::Index(..) => "Use DROP INDEX to remove an index.",
+            Relation::Sequence(_) => "Use DROP SEQUENCE to remove a sequence.",
+        };
+        let article = if word == "index" { "an" } else { "a" };
+        return Err(PgError::new(
+            SqlState::WRONG_OBJECT_TYPE,
+            format!("\"{}\" is not {article} {word}", relation.name()),
+        )
+        .hint(hint));
+    }
+    let locked = match &relation {
+        Relation::Index(table, _) => table.oid,
+        other => other.oid(),
+    };
+    let wait = session.lock_wait();
+    session.lock_table(locked, ObjectLockMode::AccessExclusive, wait).await?;
+    let catalog = session.catalog();
+    let Some(relation) = catalog.relation(relation.oid()).cloned() else {
+        return Err(PgError::new(
+            SqlState::UNDEFINED_TABLE,
+            format!("{word} \"{}\" does not exist", relation.name()),
+        ));
+    };
+    remove(session, &relation, stmt.cascade).await
+}
+
+/// What depends on a relation and would have to go with it: views that read it, columns that use a sequence.
+fn dependents(catalog: &CatalogSnapshot, relation: &Relation) -> Vec<Relation> {
+    let mut found = Vec::new();
+    for other in catalog.relations.values() {
+        if let Relation::View(view) = other
+            && view.depends_on.contains(&relation.oid())
+            && view.oid != relation.oid()
+        {
+            found.push(other.clone());
+        }
+    }
+    found.sort_by_key(Relation::oid);
+    found
+}
+
+/// Removes a relation whose lock is held, with what belongs to it.
+pub async fn remove(session: &mut PgSession, relation: &Relation, cascade: bool) -> PgResult<()> {
+    let catalog = session.catalog();
+    let views = dependents(&catalog, relation);
+    let defaults = match relation {
+        Relation::Sequence(sequence) => columns_using(&catalog, sequence.oid),
+        _ => Vec::new(),
+    };
+    if !cascade && (!views.is_empty() || !defaults.is_empty()) {
+        let subject = describe(&catalog, relation);
+        let mut lines: Vec<String> =
+            views.iter().map(|view| format!("{} depends on {subject}", describe(&catalog, view))).collect();
+        for (table, attnum) in &defaults {
+            lines.push(format!(
+                "default value for column {} of table {} depends on {subject}",
+                table.column(*attnum).name,
+                table.name
+            ));
+        }
+        return Err(PgError::new(
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            format!("cannot drop {subject} because other objects depend on it"),
+        )
+        .detail(lines.join("\n"))
+        .hint("Use DROP ... CASCADE to drop the dependent objects too."));
+    }
+    for view in &views {
+        session.notice(format!("drop cascades to {}", describe(&catalog, view)));
+        Box::pin(remove(session, view, true)).await?;
+    }
+    for (table, attnum) in defaults {
+        let mut changed = TableDesc::clone(&table);
+        session.notice(format!(
+            "drop cascades to default value for column {} of table {}",
+            changed.column(attnum).name,
+            changed.name
+        ));
+        changed.columns[attnum as usize - 1].default = None;
+        session.record_table(changed)?;
+    }
+    match relation {
+        Relation::Table(table) => {
+            let catalog = session.catalog();
+            for sequence in owned_sequences(&catalog, table.oid, None) {
+                session.record(Change::DropRelation(sequence))?;
+            }
+            drop_storage(session, table);
+            session.record(Change::DropRelation(table.oid))
+        }
+        Relation::Index(table, position) => drop_index(session, table, *position),
+        Relation::View(view) => session.record(Change::DropRelation(view.oid)),
+        Relation::Sequence(sequence) => {
+            if let Some((table, attnum, true)) = sequence.owned_by
+                && let Some(table) = catalog.table(table)
+            {
+                return Err(PgError::new(
+                    SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                    format!(
+                        "cannot drop sequence {} because column {} of table {} requires it",
+                        sequence.name,
+                        table.column(attnum).name,
+                        table.name
+                    ),
+                )
+                .hint(format!(
+                    "You can drop column {} of table {} instead.",
+                    table.column(attnum).name,
+                    table.name
+                )));
+            }
+            session.record(Change::DropRelation(sequence.oid))
+        }
+    }
+}
+
+fn columns_using(catalog: &CatalogSnapshot, sequence: Oid) -> Vec<(std::sync::Arc<TableDesc>, i16)> {
+    let call = format!("nextval({}::regclass)", sequence.0);
+    let mut found = Vec::new();
+    for table in catalog.tables() {
+        for (attnum, column) in table.live_columns() {
+            if column.default.as_ref().is_some_and(|default| default.sql.contains(&call)) {
+                found.push((table.clone(), attnum));
+            }
+        }
+    }
+    found
+}
+
+/// Sequences that belong to a table, or to one of its columns.
+pub fn owned_sequences(catalog: &CatalogSnapshot, table: Oid, attnum: Option<i16>) -> Vec<Oid> {
+    let mut found: Vec<Oid> = catalog
+        .relations
+        .values()
+        .filter_map(|relation| match relation {
+            Relation::Sequence(sequence) => sequence.owned_by.map(|owner| (sequence.oid, owner)),
+            _ => None,
+        })
+        .filter(|(_, (owner, column, _))| *owner == table && attnum.is_none_or(|a| a == *column))
+        .map(|(oid, _)| oid)
+        .collect();
+    found.sort();
+    found
+}
+
+fn drop_index(session: &mut PgSession, table: &TableDesc, position: usize) -> PgResult<()> {
+    let index = &table.indexes[position];
+    if index.constraint.is_some() {
+        return Err(PgError::new(
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            format!(
+                "cannot drop index {} because constraint {} on table {} requires it",
+                index.name, index.name, table.name
+            ),
+        )
+        .hint(format!("You can drop constraint {} on table {} instead.", index.name, table.name)));
+    }
+    let mut changed = TableDesc::clone(table);
+    let removed = changed.indexes.remove(position);
+    session.ensure_txn().dropped_storage.push(removed.storage);
+    session.record_table(changed)
+}
+
+fn storages(table: &TableDesc) -> Vec<StorageId> {
+    table.secondary_indexes().map(|index| index.storage).chain([table.storage]).collect()
+}
+
+/// Gives a table's storage back once the transaction has committed.
+pub fn drop_storage(session: &mut PgSession, table: &TableDesc) {
+    let storages = storages(table);
+    session.ensure_txn().dropped_storage.extend(storages);
+}
+
+/// Gives a descriptor fresh, empty storage for its rows and all indexes.
+pub async fn fresh_storage(session: &mut PgSession, table: &mut TableDesc) -> PgResult<()> {
+    table.storage = session.engine.next_storage_id().await?;
+    let clustered = table.key == TableKey::Primary;
+    for position in 0..table.indexes.len() {
+        let is_rows = clustered && table.indexes[position].primary;
+        table.indexes[position].storage =
+            if is_rows { table.storage } else { session.engine.next_storage_id().await? };
+    }
+    Ok(())
+}
+
+async fn drop_schema(session: &mut PgSession, object: &ObjectName, stmt: &DropStmt) -> PgResult<()> {
+    let name = object.names.join(".");
+    let catalog = session.catalog();
+    let Some(schema) = catalog.schema_by_name(&name).cloned() else {
+        if stmt.if_exists {
+            session.notice(format!("schema \"{name}\" does not exist, skipping"));
+            return Ok(());
+        }
+        return Err(PgError::new(
+            SqlState::INVALID_SCHEMA_NAME,
+            format!("schema \"{name}\" does not exist"),
+        ));
+    };
+    if schema.oid == well_known::PG_CATALOG || schema.oid == well_known::INFORMATION_SCHEMA {
+        return Err(PgError::new(
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            format!("cannot drop schema {name} because it is required by the database system"),
+        ));
+    }
+    let mut inside: Vec<Relation> = catalog
+        .relations
+        .values()
+        .filter(|relation| relation.schema() == schema.oid)
+        .filter(|relation| match relation {
+            Relation::Index(..) => false,
+            Relation::Sequence(sequence) => sequence.owned_by.is_none(),
+            _ => true,
+        })
+        .cloned()
+        .collect();
+    inside.sort_by_key(Relation::oid);
+    if !inside.is_empty() && !stmt.cascade {
+        let lines: Vec<String> =
+            inside.iter().map(|r| format!("{} depends on schema {name}", describe(&catalog, r))).collect();
+        return Err(PgError::new(
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            format!("cannot drop schema {name} because other objects depend on it"),
+        )
+        .detail(lines.join("\n"))
+        .hint("Use DROP ... CASCADE to drop the dependent objects too."));
+    }
+    match &inside[..] {
+        [] => {}
+        [one] => session.notice(format!("drop cascades to {}", describe(&catalog, one))),
+        many => session.notice(format!("drop cascades to {} other objects", many.len())),
+    }
+    for relation in inside {
+        let wait = session.lock_wait();
+        session.lock_table(relation.oid(), ObjectLockMode::AccessExclusive, wait).await?;
+        // A view may have gone with the table that it reads.
+        if session.catalog().relation(relation.oid()).is_some() {
+            remove(session, &relation, true).await?;
+        }
+    }
+    session.record(Change::DropSchema(schema.oid))
+}
+
+/// TRUNCATE: the table gets fresh, empty storage.
+///
+/// # Errors
+/// Whatever it raises.
+pub async fn truncate(session: &mut PgSession, stmt: &TruncateStmt) -> PgResult<()> {
+    for name in &stmt.relations {
+        let table = session.lock_table_by_name(name, ObjectLockMode::AccessExclusive).await?;
+        drop_storage(session, &table);
+        let mut changed = TableDesc::clone(&table);
+        fresh_storage(session, &mut changed).await?;
+        session.record_table(changed)?;
+        if stmt.restart_identity {
+            let catalog = session.catalog();
+            for oid in owned_sequences(&catalog, table.oid, None) {
+                if let Some(Relation::Sequence(sequence)) = catalog.relation(oid) {
+                    let mut options = super::sequence::SequenceOptions::of_type(sequence.ty);
+                    options.restart();
+                    let desc = crate::catalog::SequenceDesc::clone(sequence);
+                    super::sequence::change(session, desc, &options).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

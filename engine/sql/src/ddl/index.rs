@@ -1,0 +1,129 @@
+//! CREATE INDEX.
+
+use std::sync::Arc;
+
+use shardforge_kv::ObjectLockMode;
+use shardforge_types::{PgError, PgResult, SqlState};
+
+use super::columns::{check_indexable, table_expression};
+use super::{check_free, fill, names, unsupported};
+use crate::catalog::{IndexColumn, IndexDesc, IndexKey, TableDesc};
+use crate::parse::ast::{self, IndexStmt, SortNulls};
+use crate::session::PgSession;
+
+/// CREATE INDEX.
+///
+/// # Errors
+/// Whatever it raises; 23505 if the rows are not unique.
+pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
+    if stmt.concurrently {
+        session.require_no_block("CREATE INDEX CONCURRENTLY")?;
+    }
+    check_method(stmt.access_method.as_deref())?;
+    let table = session.lock_table_by_name(&stmt.relation, ObjectLockMode::Share).await?;
+    let mut keys = Vec::new();
+    let mut column_names = Vec::new();
+    for element in &stmt.elements {
+        let (key, name) = index_column(session, &table, element)?;
+        keys.push(key);
+        column_names.push(name);
+    }
+    let mut include = Vec::new();
+    for element in &stmt.including {
+        let ast::IndexKey::Column(name) = &element.key else {
+            return Err(PgError::not_supported("expressions are not supported in included columns"));
+        };
+        include.push(find_column(&table, name)?);
+    }
+    let predicate = match &stmt.where_clause {
+        None => None,
+        Some(expr) => Some(table_expression(session, &table, expr, true)?.0),
+    };
+    let catalog = session.catalog();
+    let name = match &stmt.name {
+        Some(name) => {
+            session.lock_name(table.schema, name).await?;
+            let catalog = session.catalog();
+            if let Err(error) = check_free(&catalog, table.schema, name) {
+                if stmt.if_not_exists {
+                    session.notice(format!("relation \"{name}\" already exists, skipping"));
+                    return Ok(());
+                }
+                return Err(error);
+            }
+            name.to_string()
+        }
+        None => {
+            let joined = names::joined_columns(&column_names);
+            let name =
+                names::choose_relation_name(&catalog, table.schema, &[], &table.name, Some(&joined), "idx");
+            session.lock_name(table.schema, &name).await?;
+            name
+        }
+    };
+    let mut changed = TableDesc::clone(&table);
+    changed.indexes.push(IndexDesc {
+        oid: session.engine.next_oid().await?,
+        name,
+        storage: session.engine.next_storage_id().await?,
+        columns: keys,
+        include,
+        unique: stmt.unique,
+        nulls_not_distinct: stmt.nulls_not_distinct,
+        primary: false,
+        constraint: None,
+        predicate,
+    });
+    let position = changed.indexes.len() - 1;
+    session.record_table(changed.clone())?;
+    fill::fill_index(session, &table, Arc::new(changed), position).await
+}
+
+fn check_method(method: Option<&str>) -> PgResult<()> {
+    match method {
+        None | Some("btree" | "hash") => Ok(()),
+        Some(method @ ("gin" | "gist" | "spgist" | "brin")) => {
+            Err(unsupported(&format!("access method \"{method}\"")))
+        }
+        Some(method) => Err(PgError::new(
+            SqlState::UNDEFINED_OBJECT,
+            format!("access method \"{method}\" does not exist"),
+        )),
+    }
+}
+
+fn find_column(table: &TableDesc, name: &str) -> PgResult<i16> {
+    table.column_by_name(name).map(|(attnum, _)| attnum).ok_or_else(|| {
+        PgError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
+    })
+}
+
+/// A key column, and the name that an automatic index name has for it.
+fn index_column(
+    session: &mut PgSession,
+    table: &TableDesc,
+    element: &ast::IndexElem,
+) -> PgResult<(IndexColumn, String)> {
+    let (key, ty, name) = match &element.key {
+        ast::IndexKey::Column(name) => {
+            let attnum = find_column(table, name)?;
+            (IndexKey::Column(attnum), table.column(attnum).ty, name.to_string())
+        }
+        ast::IndexKey::Expr(expr) => {
+            let (sql, ty, _) = table_expression(session, table, expr, false)?;
+            let name = match expr.function_name() {
+                Some(name) => name.to_string(),
+                None => "expr".to_owned(),
+            };
+            (IndexKey::Expression(sql), ty.oid, name)
+        }
+    };
+    check_indexable(ty)?;
+    let desc = element.descending == Some(true);
+    let nulls_first = match element.nulls {
+        SortNulls::Default => desc,
+        SortNulls::First => true,
+        SortNulls::Last => false,
+    };
+    Ok((IndexColumn { key, ty, desc, nulls_first }, name))
+}

@@ -1,0 +1,58 @@
+//! CREATE SCHEMA.
+
+use std::sync::Arc;
+
+use shardforge_types::{PgError, PgResult, SqlState};
+
+use super::{role, unsupported};
+use crate::catalog::{Change, SchemaDesc};
+use crate::parse::ast::{CreateSchemaStmt, RangeVar, Statement};
+use crate::session::PgSession;
+
+/// Oid of `pg_namespace`, the namespace of schema names.
+const PG_NAMESPACE: shardforge_types::Oid = shardforge_types::Oid(2615);
+
+/// CREATE SCHEMA.
+///
+/// # Errors
+/// Whatever it raises.
+pub async fn create(session: &mut PgSession, stmt: &CreateSchemaStmt, sql: &Arc<str>) -> PgResult<()> {
+    let owner = match &stmt.authorization {
+        Some(role) => role::find(session, role)?.oid,
+        None => session.user,
+    };
+    let catalog = session.catalog();
+    let name = match &stmt.name {
+        Some(name) => name.to_string(),
+        None => catalog.cluster.roles.get(&owner).map(|role| role.name.clone()).unwrap_or_default(),
+    };
+    if name.starts_with("pg_") {
+        return Err(PgError::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{name}\""))
+            .detail("The prefix \"pg_\" is reserved for system schemas."));
+    }
+    session.lock_name(PG_NAMESPACE, &name).await?;
+    if session.catalog().schema_by_name(&name).is_some() {
+        if stmt.if_not_exists {
+            session.notice(format!("schema \"{name}\" already exists, skipping"));
+            return Ok(());
+        }
+        return Err(PgError::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{name}\" already exists")));
+    }
+    let oid = session.engine.next_oid().await?;
+    session.record(Change::PutSchema(SchemaDesc { oid, name: name.clone(), owner }))?;
+    for element in &stmt.elements {
+        let mut element = element.clone();
+        let inside = |relation: &mut RangeVar| {
+            relation.schema.get_or_insert_with(|| name.as_str().into());
+        };
+        match &mut element {
+            Statement::Create(create) => inside(&mut create.relation),
+            Statement::View(view) => inside(&mut view.view),
+            Statement::CreateSeq(sequence) => inside(&mut sequence.sequence),
+            Statement::Index(index) => inside(&mut index.relation),
+            _ => return Err(unsupported("this statement inside CREATE SCHEMA")),
+        }
+        Box::pin(super::execute(session, &element, sql)).await?;
+    }
+    Ok(())
+}
