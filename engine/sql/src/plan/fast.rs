@@ -149,6 +149,62 @@ impl FastSelect {
     }
 }
 
+impl FastSelect {
+    /// The plan as EXPLAIN shows it.
+    pub fn explain(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut indent = String::new();
+        if self.limit.is_some() || self.offset.is_some() {
+            lines.push("Limit".to_owned());
+            indent = "  ->  ".to_owned();
+        }
+        let pad = " ".repeat(indent.len() + 2);
+        match &self.source {
+            FastSource::Unit => lines.push(format!("{indent}Result (fast path)")),
+            FastSource::Values(rows) => lines.push(format!("{indent}Values Scan (fast path, {} rows)", rows.len())),
+            FastSource::Table { layout, path, reverse } => {
+                let table = &layout.table.name;
+                let index = match path.index {
+                    Some(i) => Some(layout.index_desc(&layout.indexes[i])),
+                    None if layout.key.is_some() && !path.is_full() => layout.table.primary_key(),
+                    None => None,
+                };
+                let back = if *reverse { " Backward" } else { "" };
+                lines.push(match (index, path.point) {
+                    (Some(index), true) if path.alternatives.is_empty() => {
+                        format!("{indent}Point Get using {} on {table} (fast path)", index.name)
+                    }
+                    (Some(index), true) => format!("{indent}Batch Get using {} on {table} (fast path)", index.name),
+                    (Some(index), false) => {
+                        format!("{indent}Index Scan{back} using {} on {table} (fast path)", index.name)
+                    }
+                    (None, _) => format!("{indent}Seq Scan{back} on {table} (fast path)"),
+                });
+                if let Some(index) = index
+                    && !path.is_full()
+                {
+                    let columns = index.columns.iter().take(path.prefix.len() + 1).map(|c| match &c.key {
+                        crate::catalog::IndexKey::Column(attnum) => layout.table.column(*attnum).name.clone(),
+                        crate::catalog::IndexKey::Expression(sql) => sql.clone(),
+                    });
+                    let columns: Vec<String> = columns.collect();
+                    lines.push(format!("{pad}Key: {}", columns.join(", ")));
+                }
+            }
+        }
+        if self.filter.is_some() {
+            lines.push(format!("{pad}Filter: yes"));
+        }
+        if self.lock.is_some() {
+            lines.insert(0, "LockRows".to_owned());
+            for line in &mut lines[1..] {
+                line.insert_str(0, "  ");
+            }
+        }
+        lines
+    }
+}
+
 /// Position of a scan's column in a [`SourceRow`]: table columns first, then the row key, then tableoid.
 pub fn scan_position(scan: &Scan, id: ColId) -> Option<usize> {
     if let Some((_, attnum)) = scan.cols.iter().find(|(col, _)| col.id == id) {

@@ -163,6 +163,18 @@ impl ModifyPlan {
         Ok(ModifyPlan { layout, source, op, returning, returns, source_width: source_cols.len() })
     }
 
+    /// The plan as EXPLAIN shows it.
+    pub fn explain(&self, word: &str, verbose: bool) -> Vec<String> {
+        let mut chars = word.chars();
+        let title: String =
+            chars.next().into_iter().chain(chars.flat_map(char::to_lowercase)).collect();
+        let mut lines = vec![format!("{title} on {}", self.layout.table.name)];
+        for (i, line) in self.source.explain(verbose).into_iter().enumerate() {
+            lines.push(if i == 0 { format!("  ->  {line}") } else { format!("      {line}") });
+        }
+        lines
+    }
+
     /// Runs the statement to its end.
     ///
     /// # Errors

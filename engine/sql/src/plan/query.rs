@@ -39,6 +39,20 @@ impl QueryPlan {
     }
 }
 
+impl QueryPlan {
+    /// The plan as EXPLAIN shows it: which path it takes, and why.
+    pub fn explain(&self, verbose: bool) -> Vec<String> {
+        match self {
+            QueryPlan::Fast(plan) => plan.explain(),
+            QueryPlan::DataFusion(plan, reason) => {
+                let mut lines = vec![format!("DataFusion (not a fast plan: {reason})")];
+                lines.extend(plan.explain(verbose).into_iter().map(|line| format!("  {line}")));
+                lines
+            }
+        }
+    }
+}
+
 impl QueryCursor {
     /// Starts a query.
     ///
