@@ -20,6 +20,7 @@
 mod rel;
 mod scalar;
 mod stmt;
+mod walk;
 
 pub use rel::*;
 pub use scalar::*;

@@ -440,7 +440,7 @@ impl OutputRow for FastRow<'_> {
 }
 
 /// Evaluates LIMIT or OFFSET; `None` if absent or NULL.
-fn count(
+pub fn count(
     expr: Option<&CompiledExpr>,
     cx: &ExecContext,
     state: SqlState,

@@ -396,6 +396,11 @@ static STRATEGIES: LazyLock<HashMap<Oid, BtreeStrategy>> = LazyLock::new(|| {
         .collect()
 });
 
+/// The comparison that a function is, if it implements an operator of its type's default btree order.
+pub fn comparison_strategy(func: Oid) -> Option<BtreeStrategy> {
+    STRATEGIES.get(&func).copied()
+}
+
 /// The key of a value in a column of another, comparable type: how an integer beyond the column's range
 /// compares with every value of the column.
 pub enum Converted {

@@ -19,10 +19,10 @@ mod layout;
 mod scan;
 mod write;
 
-pub use access::{AccessPath, Bound, KeyValue, choose, order_of};
+pub use access::{AccessPath, Bound, KeyValue, choose, comparison_strategy, order_of};
 pub use layout::{IndexLayout, KeyPart, StoredRow, TableLayout};
-pub use scan::{ScanRow, TableScan};
-pub use write::{InsertOutcome, TableWriter};
+pub use scan::{ScanRow, TableScan, entry_value};
+pub use write::{InsertOutcome, TableWriter, key_text};
 
 use crate::catalog::StorageId;
 
