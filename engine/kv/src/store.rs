@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use shardforge_consensus::{Command, CursorOptions, Node, NodeOptions, Shard, Storage};
@@ -188,6 +189,45 @@ impl Store {
         crate::gc::full_pass(&self.shared).await
     }
 }
+
+impl Store {
+    /// Clears a range of keys that nobody will read or write any more, in the background, once no snapshot is left
+    /// that might. What a crash leaves behind takes room and nothing else.
+    pub fn clear_range(&self, start: &[u8], end: &[u8]) {
+        let range = (Bytes::copy_from_slice(&encoding::row_bound(start)), Bytes::copy_from_slice(&encoding::row_bound(end)));
+        let (weak, runtime) = (Arc::downgrade(&self.shared), self.shared.runtime.clone());
+        let unused_since = self.shared.clock.now();
+        self.shared.runtime.spawn("clear a range", async move {
+            loop {
+                let Some(shared) = weak.upgrade() else { return };
+                if shared.snapshots.oldest() > unused_since {
+                    let command = Command { delete_ranges: vec![range], ..Command::default() };
+                    let proposed = match shared.record_shard() {
+                        Ok(shard) => shared.propose(shard, command).await,
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = proposed {
+                        tracing::warn!(%error, "a range that is no longer used was not cleared");
+                    }
+                    return;
+                }
+                drop(shared);
+                runtime.sleep(CLEAR_RETRY_INTERVAL).await;
+            }
+        });
+    }
+
+    /// Makes all that is applied durable in its final place, so that a restart has little to replay.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn checkpoint(&self) -> Result<()> {
+        Ok(self.shared.node.flush().await?)
+    }
+}
+
+/// How often a range that waits for snapshots to end is looked at.
+const CLEAR_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Drop for Shared {
     fn drop(&mut self) {

@@ -66,7 +66,7 @@ impl Engine {
         let catalog = Catalog::open(&store).await?;
         let df = DfRuntime::new(&options)?;
         let started_at = pg_micros(&runtime);
-        let row_ids = AtomicU64::new(store.now().0);
+        let row_ids = AtomicU64::new(store.now().as_u64());
         Ok(Arc::new(Engine {
             store,
             runtime,
@@ -109,6 +109,20 @@ impl Engine {
     pub async fn next_storage_id(&self) -> PgResult<StorageId> {
         let value = self.store.next_id(counter::STORAGE).await.map_err(crate::session::error::from_kv)?;
         u32::try_from(value + 1).map(StorageId).map_err(|_| PgError::internal("storage ids are exhausted"))
+    }
+
+    /// Gives the storage of a dropped or rewritten relation back, in the background.
+    pub fn reclaim(self: &Arc<Self>, storage: StorageId) {
+        let (start, end) = crate::storage::whole_range(storage);
+        self.store.clear_range(&start, &end);
+    }
+
+    /// Makes all that is applied durable in its final place, so that a restart has little to replay.
+    ///
+    /// # Errors
+    /// What the disk raises.
+    pub async fn checkpoint(&self) -> PgResult<()> {
+        self.store.checkpoint().await.map_err(crate::session::error::from_kv)
     }
 
     /// The compiled layout of a table; the one of its newest version is kept.

@@ -2,7 +2,13 @@
 
 pub mod bind;
 pub mod catalog;
+pub mod ddl;
+pub mod df;
+pub mod engine;
 pub mod exec;
 pub mod func;
 pub mod ir;
 pub mod parse;
+pub mod plan;
+pub mod session;
+pub mod storage;

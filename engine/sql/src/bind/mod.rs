@@ -29,6 +29,7 @@
 //! - A table's columns are never copied: a scan reserves one id a column and, at the end of its level, produces
 //!   those that were used.
 
+mod alter;
 mod binder;
 mod call;
 mod clause;
@@ -57,6 +58,7 @@ mod types;
 mod walk;
 mod window;
 
+pub use alter::{bind_column_conversion, column_default};
 pub use deparse::deparse;
 pub use statement::{
     bind_default, bind_expression, bind_statement, bind_table_expression, literal_text, resolve_collation,

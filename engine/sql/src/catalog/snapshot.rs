@@ -65,6 +65,11 @@ impl Cluster {
 }
 
 impl CatalogSnapshot {
+    /// A database without objects.
+    pub fn empty(database: Oid, version: u64, cluster: Arc<Cluster>) -> CatalogSnapshot {
+        CatalogSnapshot { version, database, cluster, ..CatalogSnapshot::default() }
+    }
+
     /// The schema of a name.
     pub fn schema_by_name(&self, name: &str) -> Option<&Arc<SchemaDesc>> {
         self.schemas.values().find(|schema| schema.name == name)

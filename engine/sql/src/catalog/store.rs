@@ -48,12 +48,7 @@ impl Catalog {
         let cluster = Arc::new(cluster);
         let mut databases = HashMap::new();
         for oid in cluster.databases.keys() {
-            let mut snapshot = CatalogSnapshot {
-                version: 1,
-                database: *oid,
-                cluster: cluster.clone(),
-                ..Default::default()
-            };
+            let mut snapshot = CatalogSnapshot::empty(*oid, 1, cluster.clone());
             for change in system_schemas().iter().chain(changes.get(oid).into_iter().flatten()) {
                 snapshot.apply(change);
             }
@@ -88,7 +83,7 @@ impl Catalog {
             published.databases.retain(|oid, _| cluster.databases.contains_key(oid));
             for oid in cluster.databases.keys() {
                 published.databases.entry(*oid).or_insert_with(|| {
-                    let mut snapshot = CatalogSnapshot { database: *oid, ..Default::default() };
+                    let mut snapshot = CatalogSnapshot::empty(*oid, version, cluster.clone());
                     new_database_rows().iter().chain(&system_schemas()).for_each(|c| snapshot.apply(c));
                     Arc::new(snapshot)
                 });
@@ -127,7 +122,7 @@ async fn read_all(store: &Store) -> PgResult<Vec<(Bytes, Bytes)>> {
             None => break,
         }
     }
-    txn.rollback().await;
+    txn.rollback().await.map_err(from_kv)?;
     Ok(rows)
 }
 

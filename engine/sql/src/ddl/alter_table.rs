@@ -381,7 +381,8 @@ impl Work {
         for sequence in owned_sequences(&catalog, self.table.oid, Some(attnum)) {
             session.record(Change::DropRelation(sequence))?;
         }
-        let uses = |sql: &str| bind::text_uses_column(sql, name);
+        let table = self.table.clone();
+        let uses = |sql: &str| crate::catalog::info::referenced_columns(&table, sql).contains(&attnum);
         self.table.checks.retain(|check| !uses(&check.sql));
         let clustered = self.table.key == TableKey::Primary;
         let mut dropped = Vec::new();
@@ -621,7 +622,7 @@ async fn verify(session: &mut PgSession, table: &Arc<TableDesc>, not_null: &[usi
             }
         }
         for (name, condition) in &layout.checks {
-            if checks.contains(name) && condition.eval(row, &[], &env)? == Datum::Bool(false) {
+            if checks.contains(name) && condition.eval(&row, &[], &env)? == Datum::Bool(false) {
                 return Err(PgError::new(
                     SqlState::CHECK_VIOLATION,
                     format!("check constraint \"{name}\" of relation \"{}\" is violated by some row", table.name),

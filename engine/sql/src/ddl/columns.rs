@@ -48,7 +48,7 @@ pub fn column_type(session: &mut PgSession, column: &str, name: &TypeName) -> Pg
             format!("column \"{column}\" has pseudo-type {shown}"),
         ));
     }
-    if !shardforge_types::is_supported(ty.oid) {
+    if !is_stored(ty.oid) {
         return Err(unsupported(&format!("type {}", shardforge_types::type_name(ty.oid))));
     }
     Ok(WrittenType { ty, serial: false })
@@ -331,4 +331,12 @@ pub fn check_supported(column: &ColumnDef) -> PgResult<()> {
         }
     }
     Ok(())
+}
+
+/// Types whose values can be stored.
+fn is_stored(ty: Oid) -> bool {
+    match shardforge_types::TypeInfo::of(ty) {
+        Some(_) => true,
+        None => shardforge_types::element_type(ty).is_some_and(is_stored),
+    }
 }

@@ -55,7 +55,7 @@ pub async fn create(session: &mut PgSession, stmt: &CreatedbStmt) -> PgResult<()
     let txn = session.ensure_txn().txn.clone();
     for change in new_database_rows() {
         if let (key, Some(value)) = change.row(oid)? {
-            txn.put(key, value).map_err(from_kv)?;
+            txn.put(key, value);
         }
     }
     session.record(Change::PutDatabase(DatabaseDesc {
@@ -113,7 +113,7 @@ pub async fn drop(session: &mut PgSession, stmt: &DropdbStmt) -> PgResult<()> {
         loop {
             let page = txn.scan(request.clone()).await.map_err(from_kv)?;
             for (key, _) in page.rows {
-                txn.delete(key).map_err(from_kv)?;
+                txn.delete(key);
             }
             match page.resume {
                 Some(resume) => request = request.resumed(resume),

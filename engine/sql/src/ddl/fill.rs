@@ -53,7 +53,7 @@ pub async fn fill_index(
                 return Err(could_not_create(&new_layout, position, &values, &env));
             }
             let value = crate::storage::entry_value(&row.key);
-            txn.put(Bytes::from(entry.key), value).map_err(from_kv)?;
+            txn.put(Bytes::from(entry.key), value);
         }
         txn.spill_if_large().await.map_err(from_kv)?;
         session.check_canceled()?;
@@ -113,9 +113,9 @@ pub async fn rewrite(
                 if entry.must_be_unique && !seen.insert(Bytes::copy_from_slice(&entry.key)) {
                     return Err(could_not_create(&new_layout, index.position, &values, &env));
                 }
-                txn.put(Bytes::from(entry.key), crate::storage::entry_value(&key)).map_err(from_kv)?;
+                txn.put(Bytes::from(entry.key), crate::storage::entry_value(&key));
             }
-            txn.put(key, new_layout.encode(&values)).map_err(from_kv)?;
+            txn.put(key, new_layout.encode(&values));
         }
         txn.spill_if_large().await.map_err(from_kv)?;
         session.check_canceled()?;

@@ -111,10 +111,7 @@ fn index_column(
         }
         ast::IndexKey::Expr(expr) => {
             let (sql, ty, _) = table_expression(session, table, expr, false)?;
-            let name = match expr.function_name() {
-                Some(name) => name.to_string(),
-                None => "expr".to_owned(),
-            };
+            let name = crate::catalog::info::expression_name(&sql);
             (IndexKey::Expression(sql), ty.oid, name)
         }
     };

@@ -117,8 +117,8 @@ impl PgSession {
         let (key, value) = change.row(self.database)?;
         let txn = self.ensure_txn();
         match value {
-            Some(value) => txn.txn.put(key, value).map_err(from_kv)?,
-            None => txn.txn.delete(key).map_err(from_kv)?,
+            Some(value) => txn.txn.put(key, value),
+            None => txn.txn.delete(key),
         }
         txn.changes.push(change);
         Ok(())

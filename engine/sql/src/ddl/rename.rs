@@ -114,28 +114,25 @@ fn rename_column(session: &mut PgSession, relation: &Relation, old: &str, new: S
     let mut changed = TableDesc::clone(table);
     changed.columns[attnum as usize - 1].name.clone_from(&new);
     // Expressions are kept as text: they follow the column's new name.
-    let rename = |sql: &mut String| -> PgResult<()> {
-        *sql = crate::bind::rename_column_in_text(sql, old, &new)?;
-        Ok(())
-    };
+    let rename = |sql: &mut String| *sql = crate::catalog::info::rename_column(sql, old, &new);
     for check in &mut changed.checks {
-        rename(&mut check.sql)?;
+        rename(&mut check.sql);
     }
     for column in &mut changed.columns {
         if column.generated
             && let Some(default) = &mut column.default
         {
-            rename(&mut default.sql)?;
+            rename(&mut default.sql);
         }
     }
     for index in &mut changed.indexes {
         for part in &mut index.columns {
             if let IndexKey::Expression(sql) = &mut part.key {
-                rename(sql)?;
+                rename(sql);
             }
         }
         if let Some(predicate) = &mut index.predicate {
-            rename(predicate)?;
+            rename(predicate);
         }
     }
     session.record_table(changed)

@@ -248,7 +248,8 @@ fn owner(
     let (Some((column, table)), true) = (names.split_last(), names.len() > 1) else {
         return Ok(None);
     };
-    let range = crate::parse::ast::RangeVar::named(table);
+    let table: Vec<crate::parse::ast::Name> = table.iter().map(|name| name.as_str().into()).collect();
+    let range = crate::parse::ast::RangeVar::from_names(&table, 0)?;
     let relation = names::find_relation(session, &range)?;
     let Relation::Table(table) = &relation else { return Err(super::not_a_table(&relation)) };
     match table.column_by_name(column) {
@@ -300,22 +301,22 @@ pub async fn change(session: &mut PgSession, mut desc: SequenceDesc, options: &S
     desc.generation += 1;
     desc.version += 1;
     let state = match options.restart {
-        Some(value) => Some(SequenceState { last_value: value.unwrap_or(desc.start), is_called: false }),
+        Some(value) => Some(SequenceState { last: value.unwrap_or(desc.start), is_called: false }),
         None => state,
     };
     if let Some(state) = state {
-        if state.last_value < desc.min || state.last_value > desc.max {
-            let (word, bound, than) = if state.last_value < desc.min {
+        if state.last < desc.min || state.last > desc.max {
+            let (word, bound, than) = if state.last < desc.min {
                 ("less", desc.min, "MINVALUE")
             } else {
                 ("greater", desc.max, "MAXVALUE")
             };
             return Err(invalid(format!(
                 "RESTART value ({}) cannot be {word} than {than} ({bound})",
-                state.last_value
+                state.last
             )));
         }
-        store.sequence_set(desc.counter(), state).await.map_err(from_kv)?;
+        store.set_sequence(desc.counter(), state.last, state.is_called).await.map_err(from_kv)?;
     }
     session.record(Change::PutRelation(RelationDesc::Sequence(desc)))
 }

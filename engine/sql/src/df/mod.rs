@@ -97,9 +97,9 @@ impl DfPlan {
     /// # Errors
     /// 0A000 for what is not supported; expressions that do not compile.
     pub fn plan(rel: &Rel, output: &[Col], params: usize, planner: &Planner<'_>) -> PgResult<DfPlan> {
-        let make = |planner: &Planner<'_>, rel: &Rel, output: &[Col]| -> PgResult<Instance> {
+        let params = u16::try_from(params).unwrap_or(u16::MAX);
+        let make = move |planner: &Planner<'_>, rel: &Rel, output: &[Col]| -> PgResult<Instance> {
             let slots = Arc::new(Slots::default());
-            let params = u16::try_from(params).unwrap_or(u16::MAX);
             let lowered = Lowering::new(planner, slots.clone(), params).query(rel, output)?;
             Ok(Instance { plan: lowered.plan, slots })
         };
@@ -145,7 +145,8 @@ pub struct DfCursor {
     plan: Arc<DfPlan>,
     types: Arc<[Oid]>,
     instance: Option<Instance>,
-    stream: SendableRecordBatchStream,
+    /// Behind a lock only so that a session can be shared by reference while it waits.
+    stream: Mutex<SendableRecordBatchStream>,
     batch: Option<(RecordBatch, usize)>,
 }
 
@@ -158,7 +159,7 @@ impl DfCursor {
         let instance = plan.take()?;
         instance.slots.set(Arc::new(cx.clone()));
         let stream = instance.plan.execute(0, cx.engine.df.context.clone()).map_err(from_df)?;
-        Ok(DfCursor { plan: plan.clone(), types: plan.types(), instance: Some(instance), stream, batch: None })
+        Ok(DfCursor { plan: plan.clone(), types: plan.types(), instance: Some(instance), stream: Mutex::new(stream), batch: None })
     }
 
     /// Sends up to `max` rows: at most those of one batch.
@@ -178,7 +179,7 @@ impl DfCursor {
                 }
                 return Ok(Progress { rows: count, done: false });
             }
-            match self.stream.next().await {
+            match self.stream.get_mut().next().await {
                 None => {
                     if let Some(instance) = self.instance.take() {
                         self.plan.give_back(instance);

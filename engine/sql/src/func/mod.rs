@@ -51,7 +51,7 @@ use crate::ir::Ty;
 
 pub use registry::{aggregate, coverage, scalar, table};
 pub(crate) use textio::to_text;
-pub use textio::{input, output};
+pub use textio::{input, output, text_needs_catalog};
 
 /// Computes one value.
 pub type Kernel = fn(&[Datum], &CallInfo, &EvalEnv) -> PgResult<Datum>;

@@ -14,7 +14,7 @@ use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 use super::context::{ExecContext, Progress};
 use super::single::{Base, SingleTable};
 use super::sink::{Field, OutputRow, RowSink};
-use crate::exec::eval::{CompiledExpr, RowSource};
+use crate::exec::eval::{CompiledExpr, NoRow, RowSource};
 use crate::ir::{Col, ColId, RowWait, Scalar, ScalarKind, Scan};
 use crate::session::error::from_kv;
 use crate::storage::{AccessPath, ScanRow, StoredRow, TableLayout, TableScan, choose, order_of};
@@ -293,7 +293,7 @@ impl FastCursor {
                     let Some(row) = rows.get(self.next_value) else { return done(sent) };
                     self.next_value += 1;
                     let values =
-                        row.iter().map(|e| e.eval(NO_ROW, &cx.params, &cx.env)).collect::<PgResult<Vec<_>>>()?;
+                        row.iter().map(|e| e.eval(&NoRow, &cx.params, &cx.env)).collect::<PgResult<Vec<_>>>()?;
                     if plan.passes(&values, cx)? && self.count_in() {
                         sink.row(&FastRow { plan: &plan, row: &values, stored: None, cx })?;
                         sent += 1;
@@ -447,7 +447,7 @@ pub fn count(
     clause: &str,
 ) -> PgResult<Option<u64>> {
     let Some(expr) = expr else { return Ok(None) };
-    match expr.eval(NO_ROW, &cx.params, &cx.env)? {
+    match expr.eval(&NoRow, &cx.params, &cx.env)? {
         Datum::Null => Ok(None),
         value => match value.as_i64().map(u64::try_from) {
             Some(Ok(count)) => Ok(Some(count)),
@@ -461,5 +461,4 @@ const PAGE_ROWS: usize = 1024;
 /// A fetch that has sent this many rows returns rather than read another page, so that the connection
 /// can drain.
 const PAGE_SENT_MIN: usize = 256;
-const NO_ROW: &[Datum; 0] = &[];
 

@@ -56,7 +56,7 @@ impl Planner<'_> {
         let kind = match &kind {
             StatementKind::Query(rel) => {
                 let cols: Vec<Col> = output.iter().map(|column| column.col).collect();
-                PlannedKind::Query(self.query(rel, &cols)?)
+                PlannedKind::Query(self.query(rel, &cols, params.len())?)
             }
             StatementKind::Modify(modify) => {
                 if !modify.ctes.is_empty() {
@@ -65,8 +65,8 @@ impl Planner<'_> {
                 }
                 let layout = self.layout(&modify.table)?;
                 let mut plan_source = |rel: &Rel| {
-                    let cols = crate::df::output_columns(rel);
-                    Ok((self.query(rel, &cols)?, cols))
+                    let cols = rel.columns();
+                    Ok((self.query(rel, &cols, params.len())?, cols))
                 };
                 let tag = match &modify.op {
                     crate::ir::ModifyOp::Insert { .. } => "INSERT",
@@ -83,7 +83,7 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// As [`Self::plan`].
-    pub fn query(&self, rel: &Rel, output: &[Col]) -> PgResult<QueryPlan> {
+    pub fn query(&self, rel: &Rel, output: &[Col], params: usize) -> PgResult<QueryPlan> {
         let reason = match SingleTable::recognise(rel) {
             Err(reason) => reason,
             Ok(query) => match FastSelect::plan(query, output, &|scan| self.layout(&scan.table))? {
@@ -91,7 +91,7 @@ impl Planner<'_> {
                 Err(reason) => reason,
             },
         };
-        let plan = crate::df::DfPlan::plan(rel, output, self)?;
+        let plan = crate::df::DfPlan::plan(rel, output, params, self)?;
         Ok(QueryPlan::DataFusion(Arc::new(plan), reason))
     }
 

@@ -16,7 +16,7 @@ use super::statement::Prepared;
 use super::wire::parameter;
 use crate::engine::Engine;
 use crate::parse;
-use crate::parse::ast::{Statement, TransactionKind};
+use crate::parse::ast::{RawStatement, Statement, TransactionKind};
 
 /// Serves connections from an engine.
 pub struct SqlBackend {
@@ -71,11 +71,11 @@ impl Session for PgSession {
 
     async fn simple_query(&mut self, sql: &str, out: &mut Responder) -> PgResult<()> {
         self.portals.remove("");
-        self.simple(sql, out).await.map_err(|error| Self::at_edge(error, sql))
+        self.simple(sql, out).await
     }
 
     async fn parse(&mut self, name: &str, sql: &str, param_types: &[Oid]) -> PgResult<()> {
-        self.parse_message(name, sql, param_types).await.map_err(|error| Self::at_edge(error, sql))
+        self.parse_message(name, sql, param_types).await
     }
 
     async fn describe_statement(&mut self, name: &str) -> PgResult<StatementDescription> {
@@ -240,7 +240,12 @@ fn no_portal(name: &str) -> PgError {
 
 impl PgSession {
     async fn simple(&mut self, sql: &str, out: &mut Responder) -> PgResult<()> {
+        // The parser's positions count characters already.
         let statements = parse::parse(sql)?;
+        self.run_all(statements, sql, out).await.map_err(|error| Self::at_edge(error, sql))
+    }
+
+    async fn run_all(&mut self, statements: Vec<RawStatement>, sql: &str, out: &mut Responder) -> PgResult<()> {
         if statements.is_empty() {
             out.empty_query();
             return self.end_implicit().await;
@@ -294,7 +299,10 @@ impl PgSession {
                 format!("prepared statement \"{name}\" already exists"),
             ));
         }
-        let prepared = self.prepare(sql.into(), stmt.map(Arc::new), param_types, false).await?;
+        let prepared = self
+            .prepare(sql.into(), stmt.map(Arc::new), param_types, false)
+            .await
+            .map_err(|error| Self::at_edge(error, sql))?;
         self.statements.insert(name.to_owned(), Arc::new(prepared));
         Ok(())
     }

@@ -53,19 +53,19 @@ impl Execution {
 
 impl PgSession {
     /// The current transaction; opens an implicit one if there is none.
-    pub(super) fn ensure_txn(&mut self) -> &mut SessionTxn {
+    pub(crate) fn ensure_txn(&mut self) -> &mut SessionTxn {
         let (isolation, read_only) =
             self.settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only));
         self.txn.get_or_insert_with(|| {
             let options =
                 TxnOptions { isolation, read_only, session: self.env.backend_pid as u64, ..TxnOptions::default() };
-            let txn = self.engine.store.begin(options);
+            let txn = Arc::new(self.engine.store.begin(options));
             SessionTxn::new(txn, isolation, read_only, false, self.engine.clock_micros())
         })
     }
 
     /// 25P02 in a failed transaction.
-    pub(super) fn check_not_failed(&self) -> PgResult<()> {
+    pub(crate) fn check_not_failed(&self) -> PgResult<()> {
         match &self.txn {
             Some(txn) if txn.failed => Err(PgError::new(
                 SqlState::IN_FAILED_SQL_TRANSACTION,
@@ -76,12 +76,12 @@ impl PgSession {
     }
 
     /// How long statements wait for locks.
-    pub(super) fn lock_wait(&self) -> WaitPolicy {
+    pub(crate) fn lock_wait(&self) -> WaitPolicy {
         WaitPolicy::Wait(self.settings.parsed(|parsed| parsed.lock_timeout))
     }
 
     /// Locks a table for the rest of the transaction.
-    pub(super) async fn lock_table(&mut self, table: Oid, mode: ObjectLockMode, wait: WaitPolicy) -> PgResult<()> {
+    pub(crate) async fn lock_table(&mut self, table: Oid, mode: ObjectLockMode, wait: WaitPolicy) -> PgResult<()> {
         let object = ObjectId { class: self.database.0, id: u64::from(table.0) };
         let txn = self.ensure_txn().txn.clone();
         txn.lock_object(object, mode, wait).await.map_err(from_kv)
@@ -92,7 +92,7 @@ impl PgSession {
     ///
     /// # Errors
     /// Whatever the statement raises, with byte positions.
-    pub(super) async fn start(&mut self, prepared: &Prepared, params: Arc<[Datum]>) -> PgResult<Execution> {
+    pub(crate) async fn start(&mut self, prepared: &Prepared, params: Arc<[Datum]>) -> PgResult<Execution> {
         self.ensure_txn();
         let wait = self.lock_wait();
         let mut planned = self.plan_of(prepared)?;
@@ -121,7 +121,7 @@ impl PgSession {
     ///
     /// # Errors
     /// Whatever the statement raises.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &mut self,
         planned: &Arc<Planned>,
         params: Arc<[Datum]>,
@@ -160,7 +160,7 @@ impl PgSession {
     }
 
     /// The surroundings of a statement whose snapshot is taken.
-    pub(super) fn exec_context(&mut self, params: Arc<[Datum]>) -> ExecContext {
+    pub(crate) fn exec_context(&mut self, params: Arc<[Datum]>) -> ExecContext {
         let env = self.eval_env();
         let wait = self.lock_wait();
         let engine = self.engine.clone();
@@ -180,7 +180,7 @@ impl PgSession {
     ///
     /// # Errors
     /// What the query raises, and 08006 when the client is gone.
-    pub(super) async fn send_rows(
+    pub(crate) async fn send_rows(
         &self,
         execution: &mut Execution,
         columns: &[WireColumn],
@@ -208,7 +208,7 @@ impl PgSession {
     }
 
     /// Formats that all columns are text.
-    pub(super) fn text_columns(output: &[OutputColumn]) -> Vec<WireColumn> {
+    pub(crate) fn text_columns(output: &[OutputColumn]) -> Vec<WireColumn> {
         WireColumn::of(output, &[Format::Text])
     }
 
@@ -216,7 +216,7 @@ impl PgSession {
     ///
     /// # Errors
     /// 57014 (or what the cancellation says), or what the future raises.
-    pub(super) async fn cancelable<T>(
+    pub(crate) async fn cancelable<T>(
         cancel: &shardforge_pgwire::CancelToken,
         timeout: Option<Duration>,
         runtime: &shardforge_runtime::Runtime,

@@ -132,10 +132,8 @@ fn column_stats(
     }
     let text = |value: &Datum| {
         let mut out = Vec::new();
-        match func::output(ty, value, env, &mut out) {
-            Ok(()) => String::from_utf8_lossy(&out).into_owned(),
-            Err(_) => String::new(),
-        }
+        func::output(ty, value, env, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
     };
     let total = values.len() as f64;
     let mut present: Vec<(usize, &Datum)> =

@@ -31,6 +31,7 @@ use shardforge_pgwire::{CancelToken, Startup};
 use shardforge_types::{IoEnv, Oid, PgError, PgResult, SqlState};
 
 pub use backend::SqlBackend;
+pub use execute::Execution;
 pub use settings::SessionSettings;
 
 use crate::bind::BindContext;
@@ -45,24 +46,22 @@ use transaction::SessionTxn;
 
 /// One client's session.
 pub struct PgSession {
-    engine: Arc<Engine>,
-    database: Oid,
-    database_name: String,
-    session_user: Oid,
-    user: Oid,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) database: Oid,
+    pub(crate) database_name: String,
+    pub(crate) session_user: Oid,
+    pub(crate) user: Oid,
     cancel: CancelToken,
-    settings: Arc<SessionSettings>,
-    services: Arc<SessionServices>,
+    pub(crate) settings: Arc<SessionSettings>,
+    pub(crate) services: Arc<SessionServices>,
     env: Arc<SessionEnv>,
     /// The newest published catalog that this session has seen.
     published: Arc<CatalogSnapshot>,
     published_version: u64,
     search_path: Option<(u64, u64, Arc<[Oid]>)>,
     txn: Option<SessionTxn>,
-    /// The simple protocol runs several statements of one message in one implicit transaction.
     statements: HashMap<String, Arc<Prepared>>,
     portals: HashMap<String, Portal>,
-    pending_advisory: bool,
 }
 
 impl PgSession {
@@ -149,12 +148,11 @@ impl PgSession {
             txn: None,
             statements: HashMap::new(),
             portals: HashMap::new(),
-            pending_advisory: false,
         })
     }
 
     /// The catalog as the current statement sees it.
-    fn catalog(&mut self) -> Arc<CatalogSnapshot> {
+    pub(crate) fn catalog(&mut self) -> Arc<CatalogSnapshot> {
         let version = self.engine.catalog.version();
         if version != self.published_version {
             if let Some(snapshot) = self.engine.catalog.snapshot(self.database) {
@@ -174,7 +172,7 @@ impl PgSession {
     }
 
     /// Oids of the schemas on the search path that exist; pg_catalog leads unless it is named.
-    fn search_path(&mut self, catalog: &Arc<CatalogSnapshot>) -> Arc<[Oid]> {
+    pub(crate) fn search_path(&mut self, catalog: &Arc<CatalogSnapshot>) -> Arc<[Oid]> {
         let settings_version = self.settings.planning_version();
         let own_changes = self.txn.as_ref().map_or(0, |txn| txn.changes.len() as u64);
         let key = catalog.version.wrapping_mul(31).wrapping_add(own_changes);
@@ -221,7 +219,7 @@ impl PgSession {
     }
 
     /// The environment of a statement that begins now.
-    fn eval_env(&mut self) -> EvalEnv {
+    pub(crate) fn eval_env(&mut self) -> EvalEnv {
         let catalog = self.catalog();
         let search_path = self.search_path(&catalog);
         let now = self.engine.clock_micros();
@@ -239,8 +237,66 @@ impl PgSession {
         }
     }
 
+    /// Calls a function of the binder with the session's context.
+    pub(crate) fn with_bind_context<T>(&mut self, f: impl FnOnce(BindContext<'_>) -> PgResult<T>) -> PgResult<T> {
+        let catalog = self.catalog();
+        let search_path = self.search_path(&catalog);
+        let io = self.settings.parsed(|parsed| parsed.io.clone());
+        let database = self.database_name.clone();
+        f(self.bind_context(&catalog, &search_path, &io, &database, Vec::new()))
+    }
+
+    /// 25001 inside a transaction block.
+    pub(crate) fn require_no_block(&self, what: &str) -> PgResult<()> {
+        match &self.txn {
+            Some(txn) if txn.explicit => Err(PgError::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                format!("{what} cannot run inside a transaction block"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// 57014 if the statement has been cancelled.
+    pub(crate) fn check_canceled(&self) -> PgResult<()> {
+        self.cancel.check()
+    }
+
+    /// Makes sure that nobody is connected to a database: ends its sessions if forced.
+    pub(crate) async fn evict_database(&self, name: &str, force: bool) -> PgResult<()> {
+        let connected = || self.services.connected_to(name);
+        if force {
+            for process_id in connected() {
+                self.services.terminate(process_id);
+            }
+        }
+        for _ in 0..EVICTION_WAITS {
+            if connected().is_empty() {
+                return Ok(());
+            }
+            self.engine.runtime.sleep(EVICTION_WAIT).await;
+        }
+        let count = connected().len();
+        if count == 0 {
+            return Ok(());
+        }
+        let detail = if count == 1 {
+            "There is 1 other session using the database.".to_owned()
+        } else {
+            format!("There are {count} other sessions using the database.")
+        };
+        Err(PgError::new(SqlState::OBJECT_IN_USE, format!("database \"{name}\" is being accessed by other users"))
+            .detail(detail))
+    }
+
     /// Turns the byte position of an error into a character position in the statement's text.
-    fn at_edge(error: PgError, sql: &str) -> PgError {
-        crate::parse::error_position(error, sql)
+    fn at_edge(mut error: PgError, sql: &str) -> PgError {
+        let fields = error.fields_mut();
+        fields.position = fields.position.map(|pos| crate::parse::error_position(sql, pos));
+        error
     }
 }
+
+/// A session that is going away is waited for, as PostgreSQL does, this often and so long each time.
+const EVICTION_WAITS: u32 = 50;
+const EVICTION_WAIT: std::time::Duration = std::time::Duration::from_millis(100);

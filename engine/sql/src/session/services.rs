@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use shardforge_kv::{KvError, ObjectId, ObjectLockMode, TxnOptions, Transaction, WaitPolicy};
+use shardforge_kv::{KvError, ObjectId, ObjectLockMode, SessionLocks, Transaction, WaitPolicy};
 use shardforge_pgwire::{CancelToken, ConnectionRegistry};
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
@@ -38,7 +38,7 @@ struct State {
     /// The transaction of the running statement.
     txn: Option<Arc<Transaction>>,
     /// Holds this session's advisory locks that outlive transactions.
-    session_locks: Option<Arc<Transaction>>,
+    session_locks: Option<Arc<SessionLocks>>,
     held: HashMap<(AdvisoryKey, bool), u32>,
 }
 
@@ -101,13 +101,24 @@ impl SessionServices {
             state.session_locks.take()
         };
         if let Some(locks) = locks {
-            wait_for(locks.rollback());
+            locks.unlock_all();
         }
     }
 
     /// The transaction has ended.
     pub fn end_transaction(&self, _committed: bool) {
         self.state.lock().txn = None;
+    }
+
+    /// Process ids of the other sessions that are connected to a database.
+    pub fn connected_to(&self, database: &str) -> Vec<i32> {
+        let others = self.registry.list().into_iter();
+        others.filter(|c| c.database == database && c.process_id != self.process_id).map(|c| c.process_id).collect()
+    }
+
+    /// Ends another session.
+    pub fn terminate(&self, process_id: i32) {
+        self.registry.terminate(process_id);
     }
 
     fn sequence(&self, oid: Oid) -> PgResult<Arc<SequenceDesc>> {
@@ -131,10 +142,6 @@ fn wait_for<T>(future: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
 }
 
-fn counter_key(sequence: &SequenceDesc) -> u64 {
-    (u64::from(sequence.oid.0) << 32) | u64::from(sequence.generation)
-}
-
 impl Sequences for SessionServices {
     fn nextval(&self, oid: Oid) -> PgResult<i64> {
         let desc = self.sequence(oid)?;
@@ -153,7 +160,7 @@ impl Sequences for SessionServices {
             }
         }
         let wanted = u64::try_from(desc.cache).unwrap_or(1).max(1);
-        let range = wait_for(self.engine.store.next_sequence_values(counter_key(&desc), &sequence_options(&desc), wanted))
+        let range = wait_for(self.engine.store.next_sequence_values(desc.counter(), &sequence_options(&desc), wanted))
             .map_err(|error| sequence_error(error, &desc))?;
         let mut state = self.state.lock();
         let cached = CachedSequence {
@@ -202,7 +209,7 @@ impl Sequences for SessionServices {
                 ),
             ));
         }
-        wait_for(self.engine.store.set_sequence(counter_key(&desc), value, is_called)).map_err(from_kv)?;
+        wait_for(self.engine.store.set_sequence(desc.counter(), value, is_called)).map_err(from_kv)?;
         let mut state = self.state.lock();
         let cached = state
             .sequences
@@ -217,7 +224,7 @@ impl Sequences for SessionServices {
 
     fn last_value(&self, oid: Oid) -> PgResult<Option<i64>> {
         let desc = self.sequence(oid)?;
-        Ok(wait_for(self.engine.store.sequence_state(counter_key(&desc))).map_err(from_kv)?.map(|state| state.last))
+        Ok(wait_for(self.engine.store.sequence_state(desc.counter())).map_err(from_kv)?.map(|state| state.last))
     }
 }
 
@@ -289,22 +296,30 @@ impl Host for SessionServices {
     fn advisory_lock(&self, key: AdvisoryKey, mode: AdvisoryMode, wait: bool) -> PgResult<bool> {
         let object = advisory_object(key);
         let lock_mode = if mode.shared { ObjectLockMode::Share } else { ObjectLockMode::Exclusive };
-        let txn = {
+        let (txn, locks) = {
             let mut state = self.state.lock();
             if mode.transaction {
-                state.txn.clone().ok_or_else(|| PgError::internal("no transaction for an advisory lock"))?
+                let txn = state.txn.clone().ok_or_else(|| PgError::internal("no transaction for an advisory lock"))?;
+                (Some(txn), None)
             } else {
-                let options = TxnOptions { session: self.process_id as u64, ..TxnOptions::default() };
-                state.session_locks.get_or_insert_with(|| self.engine.store.begin(options)).clone()
+                let make = || Arc::new(self.engine.store.session_locks(self.process_id as u64));
+                (None, Some(state.session_locks.get_or_insert_with(make).clone()))
             }
         };
         let policy = if wait { WaitPolicy::Wait(None) } else { WaitPolicy::NoWait };
         let cancel = self.cancel.clone();
+        let lock = async move {
+            match (txn, locks) {
+                (Some(txn), _) => txn.lock_object(object, lock_mode, policy).await,
+                (None, Some(locks)) => locks.lock(object, lock_mode, policy).await,
+                (None, None) => Ok(()),
+            }
+        };
         let result = wait_for(async move {
             tokio::select! {
                 biased;
                 reason = cancel.canceled() => Err(reason.error()),
-                result = txn.lock_object(object, lock_mode, policy) => match result {
+                result = lock => match result {
                     Ok(()) => Ok(true),
                     Err(KvError::LockNotAvailable) => Ok(false),
                     Err(error) => Err(from_kv(error)),
@@ -327,7 +342,7 @@ impl Host for SessionServices {
         state.held.remove(&(key, shared));
         let mode = if shared { ObjectLockMode::Share } else { ObjectLockMode::Exclusive };
         if let Some(locks) = &state.session_locks {
-            locks.unlock_object(advisory_object(key), mode);
+            locks.unlock(advisory_object(key), mode);
         }
         Ok(true)
     }

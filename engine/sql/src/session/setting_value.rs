@@ -191,9 +191,9 @@ fn enumeration(desc: &SettingDesc, value: &str) -> PgResult<String> {
 
 fn string(desc: &SettingDesc, value: &str) -> PgResult<String> {
     match desc.name {
-        "TimeZone" => match TimeZone::named(value) {
-            Ok(zone) => Ok(zone.name().to_owned()),
-            Err(_) => Err(invalid(desc, value)),
+        "TimeZone" => match TimeZone::from_setting(value) {
+            Some(zone) => Ok(zone.name().to_owned()),
+            None => Err(invalid(desc, value)),
         },
         "DateStyle" => date_style(desc, value),
         "search_path" => match split_identifiers(value) {

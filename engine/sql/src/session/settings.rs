@@ -407,7 +407,7 @@ impl Inner {
                 };
             }
             "TimeZone" => {
-                if let Ok(zone) = TimeZone::named(value) {
+                if let Some(zone) = TimeZone::from_setting(value) {
                     parsed.io.time_zone = zone;
                 }
             }

@@ -55,7 +55,7 @@ impl PgSession {
     ///
     /// # Errors
     /// What binding and planning raise, with byte positions.
-    pub(super) async fn prepare(
+    pub(crate) async fn prepare(
         &mut self,
         sql: Arc<str>,
         stmt: Option<Arc<Statement>>,
@@ -90,7 +90,7 @@ impl PgSession {
     ///
     /// # Errors
     /// What planning raises; 0A000 if the result's columns would change.
-    pub(super) fn plan_of(&mut self, prepared: &Prepared) -> PgResult<Arc<Planned>> {
+    pub(crate) fn plan_of(&mut self, prepared: &Prepared) -> PgResult<Arc<Planned>> {
         let Some(stmt) = &prepared.stmt else { return Err(PgError::internal("an empty statement has no plan")) };
         let catalog = self.catalog();
         let search_path = self.search_path(&catalog);
@@ -136,7 +136,7 @@ impl PgSession {
     ///
     /// # Errors
     /// What binding and planning raise.
-    pub(super) fn plan_now(
+    pub(crate) fn plan_now(
         &mut self,
         stmt: &Statement,
         param_types: Vec<Oid>,

@@ -1,5 +1,7 @@
 //! BEGIN, COMMIT, ROLLBACK, savepoints, and the implicit transactions around single statements.
 
+use std::sync::Arc;
+
 use shardforge_kv::{IsolationLevel, TxnOptions};
 use shardforge_types::{PgError, PgResult, Severity, SqlState};
 
@@ -13,7 +15,7 @@ impl PgSession {
     ///
     /// # Errors
     /// 25001 and its kin; at COMMIT, whatever keeps the transaction from committing.
-    pub(super) async fn transaction_statement(&mut self, stmt: &TransactionStmt) -> PgResult<String> {
+    pub(crate) async fn transaction_statement(&mut self, stmt: &TransactionStmt) -> PgResult<String> {
         let tag = match &stmt.kind {
             TransactionKind::Begin(modes) => {
                 self.begin(modes).await?;
@@ -66,11 +68,11 @@ impl PgSession {
             txn_mut(&mut self.txn)?.explicit = true;
             return self.set_transaction_modes(modes);
         }
-        self.open(modes, None);
+        self.open_transaction(modes, None);
         Ok(())
     }
 
-    fn open(&mut self, modes: &TransactionModes, previous: Option<(IsolationLevel, bool)>) {
+    fn open_transaction(&mut self, modes: &TransactionModes, previous: Option<(IsolationLevel, bool)>) {
         let (isolation, read_only) = previous.unwrap_or_else(|| {
             self.settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only))
         });
@@ -78,7 +80,7 @@ impl PgSession {
         let read_only = modes.read_only.unwrap_or(read_only);
         let options =
             TxnOptions { isolation, read_only, session: self.env.backend_pid as u64, ..TxnOptions::default() };
-        let txn = self.engine.store.begin(options);
+        let txn = Arc::new(self.engine.store.begin(options));
         self.txn = Some(SessionTxn::new(txn, isolation, read_only, true, self.engine.clock_micros()));
     }
 
@@ -86,7 +88,7 @@ impl PgSession {
     ///
     /// # Errors
     /// 25001 if a statement has run already.
-    pub(super) fn set_transaction_modes(&mut self, modes: &TransactionModes) -> PgResult<()> {
+    pub(crate) fn set_transaction_modes(&mut self, modes: &TransactionModes) -> PgResult<()> {
         let session = self.env.backend_pid as u64;
         let engine = self.engine.clone();
         let txn = self.ensure_txn();
@@ -101,7 +103,7 @@ impl PgSession {
             }
             let options =
                 TxnOptions { isolation, read_only: txn.read_only, session, ..TxnOptions::default() };
-            txn.txn = engine.store.begin(options);
+            txn.txn = Arc::new(engine.store.begin(options));
             txn.isolation = isolation;
         }
         if let Some(read_only) = modes.read_only {
@@ -130,7 +132,7 @@ impl PgSession {
             self.commit().await?;
         }
         if chain {
-            self.open(&TransactionModes::default(), Some(modes));
+            self.open_transaction(&TransactionModes::default(), Some(modes));
         }
         Ok(if failed { "ROLLBACK" } else { "COMMIT" }.to_owned())
     }
@@ -145,7 +147,7 @@ impl PgSession {
         let modes = (txn.isolation, txn.read_only);
         self.rollback().await;
         if chain {
-            self.open(&TransactionModes::default(), Some(modes));
+            self.open_transaction(&TransactionModes::default(), Some(modes));
         }
         Ok("ROLLBACK".to_owned())
     }
@@ -165,7 +167,7 @@ impl PgSession {
     ///
     /// # Errors
     /// What keeps it from committing; it is rolled back then (or, for 08007, its outcome is unknown).
-    pub(super) async fn commit(&mut self) -> PgResult<()> {
+    pub(crate) async fn commit(&mut self) -> PgResult<()> {
         let Some(mut txn) = self.txn.take() else { return Ok(()) };
         self.portals.retain(|_, portal| portal.is_held());
         let changes = std::mem::take(&mut txn.changes);
@@ -188,10 +190,12 @@ impl PgSession {
     }
 
     /// Rolls the open transaction back, if there is one.
-    pub(super) async fn rollback(&mut self) {
+    pub(crate) async fn rollback(&mut self) {
         let Some(txn) = self.txn.take() else { return };
         self.portals.retain(|_, portal| portal.is_held());
-        txn.txn.rollback().await;
+        if let Err(error) = txn.txn.rollback().await {
+            tracing::warn!(%error, "a transaction did not roll back cleanly");
+        }
         self.settings.end_transaction(false);
         self.services.end_transaction(false);
         self.search_path = None;
@@ -201,7 +205,7 @@ impl PgSession {
     ///
     /// # Errors
     /// As [`Self::commit`].
-    pub(super) async fn end_implicit(&mut self) -> PgResult<()> {
+    pub(crate) async fn end_implicit(&mut self) -> PgResult<()> {
         match &self.txn {
             Some(txn) if !txn.explicit && txn.failed => {
                 self.rollback().await;
@@ -219,7 +223,7 @@ impl PgSession {
     }
 
     /// A statement failed: its transaction block fails, an implicit transaction is rolled back.
-    pub(super) async fn statement_failed(&mut self) {
+    pub(crate) async fn statement_failed(&mut self) {
         self.portals.remove("");
         match &mut self.txn {
             Some(txn) if txn.explicit => txn.failed = true,
@@ -228,7 +232,7 @@ impl PgSession {
         }
     }
 
-    pub(super) fn require_block(&self, what: &str) -> PgResult<()> {
+    pub(crate) fn require_block(&self, what: &str) -> PgResult<()> {
         match &self.txn {
             Some(txn) if txn.explicit => Ok(()),
             _ => Err(PgError::new(
@@ -238,7 +242,7 @@ impl PgSession {
         }
     }
 
-    pub(super) fn warn(&self, sqlstate: SqlState, message: &str) {
+    pub(crate) fn warn(&self, sqlstate: SqlState, message: &str) {
         use crate::exec::env::Host;
         self.services.notice(PgError::with_severity(Severity::Warning, sqlstate, message));
     }
@@ -253,7 +257,7 @@ fn no_savepoint(name: &str) -> PgError {
 }
 
 /// PostgreSQL treats READ UNCOMMITTED as READ COMMITTED.
-pub(super) fn isolation_level(level: ast::IsolationLevel) -> IsolationLevel {
+pub(crate) fn isolation_level(level: ast::IsolationLevel) -> IsolationLevel {
     match level {
         ast::IsolationLevel::ReadUncommitted | ast::IsolationLevel::ReadCommitted => IsolationLevel::ReadCommitted,
         ast::IsolationLevel::RepeatableRead => IsolationLevel::RepeatableRead,

@@ -25,7 +25,7 @@ impl PgSession {
     ///
     /// # Errors
     /// 26000, 34000, 42704 for names that do not exist, and what planning an EXPLAINed statement raises.
-    pub(super) fn utility_columns(&mut self, stmt: &Statement) -> PgResult<Option<Vec<OutputColumn>>> {
+    pub(crate) fn utility_columns(&mut self, stmt: &Statement) -> PgResult<Option<Vec<OutputColumn>>> {
         match stmt {
             Statement::VariableShow(show) if &*show.name == "all" => {
                 Ok(Some(text_output(&["name", "setting", "description"])))
@@ -55,7 +55,7 @@ impl PgSession {
     ///
     /// # Errors
     /// Whatever it raises; 0A000 for what is not supported.
-    pub(super) async fn utility(
+    pub(crate) async fn utility(
         &mut self,
         stmt: &Statement,
         sql: &Arc<str>,
@@ -248,7 +248,7 @@ impl PgSession {
     }
 
     /// The value of a setting, those of the transaction included.
-    pub(super) fn setting_value(&self, name: &str) -> Option<String> {
+    pub(crate) fn setting_value(&self, name: &str) -> Option<String> {
         let txn = self.txn.as_ref();
         match name {
             "transaction_isolation" => {
@@ -292,7 +292,7 @@ impl PgSession {
     }
 
     /// A result of text columns.
-    pub(super) fn text_rows(&mut self, names: &[&str], rows: Vec<Vec<Datum>>, tag: &'static str) -> Execution {
+    pub(crate) fn text_rows(&mut self, names: &[&str], rows: Vec<Vec<Datum>>, tag: &'static str) -> Execution {
         self.ensure_txn().txn.begin_statement();
         let cx = self.exec_context(Arc::new([]));
         Execution {
@@ -347,7 +347,7 @@ impl PgSession {
     }
 
     /// Evaluates EXECUTE's arguments as values of the parameters' types.
-    pub(super) fn execute_params(&mut self, exprs: &[Expr], types: &[Ty]) -> PgResult<Arc<[Datum]>> {
+    pub(crate) fn execute_params(&mut self, exprs: &[Expr], types: &[Ty]) -> PgResult<Arc<[Datum]>> {
         let env = self.eval_env();
         let catalog = env.catalog.clone();
         let search_path = env.search_path.clone();
@@ -456,7 +456,7 @@ fn unknown_role(name: &str) -> PgError {
 }
 
 /// Result columns of type text.
-pub(super) fn text_output(names: &[&str]) -> Vec<OutputColumn> {
+pub(crate) fn text_output(names: &[&str]) -> Vec<OutputColumn> {
     names
         .iter()
         .enumerate()

@@ -66,13 +66,22 @@ impl RowSink for WireSink<'_> {
                 }
                 (Field::Stored(bytes), Format::Text) => {
                     let value = row::get_value(column.ty, bytes)?;
-                    writer.value(|out| func::output(column.ty, &value, env, out))
+                    writer.value(|out| {
+                        func::output(column.ty, &value, env, out);
+                        Ok(())
+                    })
                 }
                 (Field::Value(value), Format::Text) => {
-                    writer.value(|out| func::output(column.ty, value, env, out))
+                    writer.value(|out| {
+                        func::output(column.ty, value, env, out);
+                        Ok(())
+                    })
                 }
                 (Field::Value(value), Format::Binary) => {
-                    writer.value(|out| shardforge_types::send(column.ty, value, out))
+                    writer.value(|out| {
+                        shardforge_types::send(column.ty, value, out);
+                        Ok(())
+                    })
                 }
             })?;
         }

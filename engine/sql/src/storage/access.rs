@@ -17,7 +17,7 @@ use shardforge_types::{Datum, Oid, PgResult, oid};
 use super::layout::{KeyPart, KeySource, TableLayout};
 use crate::catalog::builtin::{BtreeStrategy, builtin};
 use crate::exec::env::EvalEnv;
-use crate::exec::eval::CompiledExpr;
+use crate::exec::eval::{CompiledExpr, NoRow};
 use crate::ir::{Call, ColId, Scalar, ScalarKind, SortKey};
 
 /// Where the rows of a scan are.
@@ -444,6 +444,16 @@ pub enum KeySpan {
     Range(Vec<u8>, Vec<u8>),
 }
 
+impl KeySpan {
+    /// True if the key is in the span.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match self {
+            KeySpan::Key(only) => only == key,
+            KeySpan::Range(start, end) => start.as_slice() <= key && key < end.as_slice(),
+        }
+    }
+}
+
 impl AccessPath {
     /// The keys to read, in key order, for these parameters. Empty if nothing can match.
     ///
@@ -454,7 +464,7 @@ impl AccessPath {
             None => (layout.prefix, layout.key.as_deref().unwrap_or(&[])),
             Some(i) => (layout.indexes[i].prefix, &layout.indexes[i].parts[..]),
         };
-        let eval = |value: &KeyValue| value.expr.eval(NO_COLUMNS, params, env);
+        let eval = |value: &KeyValue| value.expr.eval(&NoRow, params, env);
         let mut start = Vec::with_capacity(32);
         start.extend_from_slice(&prefix_bytes);
         for (value, part) in self.prefix.iter().zip(parts) {
@@ -507,7 +517,7 @@ impl AccessPath {
             match bound {
                 None => Ok(None),
                 Some(b) => {
-                    Ok(Some((convert(b.value.expr.eval(NO_COLUMNS, params, env)?, part.ty), b.inclusive)))
+                    Ok(Some((convert(b.value.expr.eval(&NoRow, params, env)?, part.ty), b.inclusive)))
                 }
             }
         };
@@ -555,5 +565,4 @@ fn span_of_prefix(bytes: Vec<u8>) -> KeySpan {
     KeySpan::Range(bytes, end)
 }
 
-const NO_COLUMNS: &[Datum] = &[];
 

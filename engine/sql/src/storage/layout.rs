@@ -196,7 +196,7 @@ impl IndexLayout {
     /// What the index's expressions raise.
     pub fn entry(&self, row: &[Datum], row_key: &[u8], env: &EvalEnv) -> PgResult<Option<IndexEntry>> {
         if let Some(predicate) = &self.predicate
-            && predicate.eval(row, &[], env)? != Datum::Bool(true)
+            && predicate.eval(&row, &[], env)? != Datum::Bool(true)
         {
             return Ok(None);
         }
@@ -208,7 +208,7 @@ impl IndexLayout {
             let value = match &part.source {
                 KeySource::Column(position) => &row[*position],
                 KeySource::Expression(expr) => {
-                    computed = expr.eval(row, &[], env)?;
+                    computed = expr.eval(&row, &[], env)?;
                     &computed
                 }
             };

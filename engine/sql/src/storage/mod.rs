@@ -15,14 +15,16 @@
 //! * [`TableWriter`]: inserts, updates and deletes rows with their index entries, and enforces constraints.
 
 mod access;
+mod check;
 mod layout;
 mod scan;
 mod write;
 
 pub use access::{AccessPath, Bound, KeyValue, choose, comparison_strategy, order_of};
+pub use check::key_text;
 pub use layout::{IndexLayout, KeyPart, StoredRow, TableLayout};
 pub use scan::{ScanRow, TableScan, entry_value};
-pub use write::{InsertOutcome, TableWriter, key_text};
+pub use write::{InsertOutcome, TableWriter};
 
 use crate::catalog::StorageId;
 

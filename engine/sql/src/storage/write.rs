@@ -8,11 +8,11 @@ use bytes::Bytes;
 use shardforge_kv::{LockOutcome, LockStrength, Transaction, WaitPolicy};
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
-use super::layout::{IndexLayout, KeySource, TableLayout};
+use super::check::{key_text, schema_name};
+use super::layout::{IndexLayout, TableLayout};
 use super::scan::entry_value;
 use crate::catalog::IndexDesc;
 use crate::exec::env::EvalEnv;
-use crate::func;
 use crate::session::error::from_kv;
 
 /// Writes rows of one table.
@@ -54,8 +54,7 @@ impl TableWriter<'_> {
         row: &mut [Datum],
         arbiter: &(dyn Fn(usize) -> bool + Send + Sync),
     ) -> PgResult<InsertOutcome> {
-        self.compute_generated(row)?;
-        self.check(row)?;
+        self.layout.check_row(row, self.env)?;
         let row_key = self.layout.row_key(row, self.next_row_id);
         if self.layout.key.is_some() {
             let found = self.lock(&row_key).await?;
@@ -94,8 +93,7 @@ impl TableWriter<'_> {
     /// # Errors
     /// As [`Self::insert`].
     pub async fn update(&self, row_key: &Bytes, old: &[Datum], new: &mut [Datum]) -> PgResult<Bytes> {
-        self.compute_generated(new)?;
-        self.check(new)?;
+        self.layout.check_row(new, self.env)?;
         let new_key = match &self.layout.key {
             Some(_) => self.layout.row_key(new, || 0),
             None => row_key.clone(),
@@ -162,113 +160,14 @@ impl TableWriter<'_> {
         Ok(())
     }
 
-    fn compute_generated(&self, row: &mut [Datum]) -> PgResult<()> {
-        for (position, expr) in &self.layout.generated {
-            row[*position] = expr.eval(&*row, &[], self.env)?;
-        }
-        Ok(())
-    }
-
-    /// NOT NULL and CHECK.
-    fn check(&self, row: &[Datum]) -> PgResult<()> {
-        let table = &self.layout.table;
-        for (attnum, column) in table.live_columns() {
-            if column.not_null.is_some() && row[attnum as usize - 1].is_null() {
-                return Err(PgError::new(
-                    SqlState::NOT_NULL_VIOLATION,
-                    format!(
-                        "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
-                        column.name, table.name
-                    ),
-                )
-                .detail(format!("Failing row contains {}.", self.row_text(row)))
-                .schema(self.schema_name())
-                .table(&*table.name)
-                .column(&*column.name));
-            }
-        }
-        for (name, condition) in &self.layout.checks {
-            if condition.eval(row, &[], self.env)? == Datum::Bool(false) {
-                return Err(PgError::new(
-                    SqlState::CHECK_VIOLATION,
-                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", table.name),
-                )
-                .detail(format!("Failing row contains {}.", self.row_text(row)))
-                .schema(self.schema_name())
-                .table(&*table.name)
-                .constraint(&**name));
-            }
-        }
-        Ok(())
-    }
-
-    /// 23505 for an index.
-    pub fn duplicate(&self, index: &IndexDesc, row: &[Datum]) -> PgError {
-        let table = &self.layout.table;
-        let parts = match self.layout.indexes.iter().find(|i| table.indexes[i.position].oid == index.oid) {
-            Some(layout) => Some(&layout.parts),
-            None => self.layout.key.as_ref(),
-        };
-        let mut names = Vec::new();
-        let mut values = Vec::new();
-        for (part, column) in parts.into_iter().flatten().zip(&index.columns) {
-            match (&part.source, &column.key) {
-                (KeySource::Column(position), _) => {
-                    names.push(table.columns[*position].name.clone());
-                    values.push(self.value_text(part.ty, &row[*position]));
-                }
-                (KeySource::Expression(expr), crate::catalog::IndexKey::Expression(sql)) => {
-                    names.push(sql.clone());
-                    let value = expr.eval(row, &[], self.env).unwrap_or(Datum::Null);
-                    values.push(self.value_text(part.ty, &value));
-                }
-                (KeySource::Expression(_), crate::catalog::IndexKey::Column(_)) => {}
-            }
-        }
+    fn duplicate(&self, index: &IndexDesc, row: &[Datum]) -> PgError {
         PgError::new(
             SqlState::UNIQUE_VIOLATION,
             format!("duplicate key value violates unique constraint \"{}\"", index.name),
         )
-        .detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
-        .schema(self.schema_name())
-        .table(&*table.name)
+        .detail(format!("Key {} already exists.", key_text(self.layout, index, row, self.env)))
+        .schema(schema_name(self.layout, self.env))
+        .table(&*self.layout.table.name)
         .constraint(&*index.name)
     }
-
-    fn schema_name(&self) -> String {
-        self.env.catalog.schemas.get(&self.layout.table.schema).map_or_else(String::new, |s| s.name.clone())
-    }
-
-    /// A row as PostgreSQL shows it in DETAIL: long values are cut at 64 bytes.
-    fn row_text(&self, row: &[Datum]) -> String {
-        let mut text = String::from("(");
-        for (i, (attnum, column)) in self.layout.table.live_columns().enumerate() {
-            if i > 0 {
-                text.push_str(", ");
-            }
-            let value = self.value_text(column.ty, &row[attnum as usize - 1]);
-            if value.len() <= ROW_VALUE_BYTES_MAX {
-                text.push_str(&value);
-            } else {
-                text.push_str(&value[..value.floor_char_boundary(ROW_VALUE_BYTES_MAX)]);
-                text.push_str("...");
-            }
-        }
-        text.push(')');
-        text
-    }
-
-    fn value_text(&self, ty: shardforge_types::Oid, value: &Datum) -> String {
-        if value.is_null() {
-            return "null".to_owned();
-        }
-        let mut out = Vec::new();
-        match func::output(ty, value, self.env, &mut out) {
-            Ok(()) => String::from_utf8_lossy(&out).into_owned(),
-            Err(_) => "?".to_owned(),
-        }
-    }
 }
-
-/// Longest value shown in DETAIL.
-const ROW_VALUE_BYTES_MAX: usize = 64;

@@ -92,6 +92,16 @@ pub fn is_lossless(ty: Oid) -> bool {
     }
 }
 
+/// The range `[start, end)` of the keys that begin with `prefix` and go on with a value that is not NULL.
+pub fn value_range(prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let with = |marker: u8| {
+        let mut key = prefix.to_vec();
+        key.push(marker);
+        key
+    };
+    (with(VALUE), with(VALUE + 1))
+}
+
 /// The smallest key that is greater than every key with this prefix; `None` when there is none (all bytes `FF`).
 pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let keep = prefix.iter().rposition(|b| *b != 0xFF)?;

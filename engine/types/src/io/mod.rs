@@ -204,7 +204,7 @@ fn unsupported(ty: Oid) -> PgError {
 }
 
 /// Whether `ty` is a four-byte object number: `oid`, `xid`, `cid` and the reg* types.
-pub(crate) fn is_oid_like(ty: Oid) -> bool {
+pub fn is_oid_like(ty: Oid) -> bool {
     matches!(
         ty,
         oid::OID

@@ -26,6 +26,24 @@ pub fn referenced_columns(table: &TableDesc, sql: &str) -> Vec<i16> {
     found
 }
 
+/// The expression with a column of the table renamed.
+pub fn rename_column(sql: &str, old: &str, new: &str) -> String {
+    let tokens = tokens(sql);
+    let mut out = String::with_capacity(sql.len());
+    let mut copied = 0;
+    for (i, token) in tokens.iter().enumerate() {
+        let is_call = tokens.get(i + 1).is_some_and(|next| next.kind == Kind::Open);
+        let is_type = i > 0 && tokens[i - 1].kind == Kind::Cast;
+        if !is_call && !is_type && name(sql, token).is_some_and(|name| name == old) {
+            out.push_str(&sql[copied..token.start]);
+            out.push_str(&crate::func::ident::quote_identifier(new));
+            copied = token.end;
+        }
+    }
+    out.push_str(&sql[copied..]);
+    out
+}
+
 /// The name that a token stands for, if it is one.
 fn name(sql: &str, token: &Token) -> Option<String> {
     let text = token.of(sql);

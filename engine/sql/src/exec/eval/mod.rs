@@ -41,6 +41,12 @@ impl RowSource for [Datum] {
     }
 }
 
+impl RowSource for &[Datum] {
+    fn column(&self, index: usize) -> PgResult<Datum> {
+        (**self).column(index)
+    }
+}
+
 impl RowSource for Vec<Datum> {
     fn column(&self, index: usize) -> PgResult<Datum> {
         self.as_slice().column(index)

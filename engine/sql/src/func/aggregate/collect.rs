@@ -96,7 +96,7 @@ impl Accumulator for Arrays {
 }
 
 /// What string_agg joins: text or bytea.
-trait Piece: Default + Send {
+trait Piece: Default + Send + Sync {
     fn append(&mut self, value: &Datum);
     fn datum(&self) -> Datum;
     fn capacity(&self) -> usize;

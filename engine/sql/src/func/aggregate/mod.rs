@@ -48,7 +48,7 @@ impl AggregateInfo {
 ///
 /// Each update gets the values of all arguments (for an ordered-set aggregate the direct ones, then the aggregated
 /// ones, in the order of WITHIN GROUP). NULLs are passed on; the accumulator leaves out what it has to.
-pub trait Accumulator: Send {
+pub trait Accumulator: Send + Sync {
     /// Takes one row.
     fn update(&mut self, args: &[Datum], env: &EvalEnv) -> PgResult<()>;
 

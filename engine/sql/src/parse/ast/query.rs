@@ -698,3 +698,49 @@ pub enum MergeAction {
         values: Vec<Expr>,
     },
 }
+
+impl RangeVar {
+    /// A relation by its dotted name: `table`, `schema.table` or `database.schema.table`.
+    ///
+    /// # Errors
+    /// 42601 for more parts than that.
+    pub fn from_names(names: &[Name], pos: u32) -> shardforge_types::PgResult<RangeVar> {
+        let (catalog, schema, name) = match names {
+            [name] => (None, None, name),
+            [schema, name] => (None, Some(schema), name),
+            [catalog, schema, name] => (Some(catalog), Some(schema), name),
+            _ => {
+                return Err(shardforge_types::PgError::new(
+                    shardforge_types::SqlState::SYNTAX_ERROR,
+                    format!("improper relation name (too many dotted names): {}", names.join(".")),
+                ));
+            }
+        };
+        Ok(RangeVar {
+            catalog: catalog.cloned(),
+            schema: schema.cloned(),
+            name: name.clone(),
+            inherit: true,
+            persistence: Persistence::default(),
+            alias: None,
+            pos,
+        })
+    }
+}
+
+impl SelectStmt {
+    /// `SELECT columns FROM table`; all columns if none are named.
+    pub fn of_table(relation: &RangeVar, columns: &[Name]) -> SelectStmt {
+        let column = |names: Names, star: bool| ResTarget {
+            name: None,
+            value: Expr::ColumnRef(super::ColumnRef { names, star, pos: 0 }),
+            pos: 0,
+        };
+        let targets = if columns.is_empty() {
+            vec![column(Names::new(), true)]
+        } else {
+            columns.iter().map(|name| column(Names::from_elem(name.clone(), 1), false)).collect()
+        };
+        SelectStmt { targets, from: vec![TableRef::Table(relation.clone())], ..SelectStmt::default() }
+    }
+}

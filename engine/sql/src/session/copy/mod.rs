@@ -22,7 +22,6 @@ use crate::bind;
 use crate::catalog::TableDesc;
 use crate::exec::eval::CompiledExpr;
 use crate::func;
-use crate::ir::Ty;
 use crate::parse::ast::{CopyStmt, CopyTarget, RangeVar, SelectStmt, Statement};
 use crate::storage::TableWriter;
 use options::{CopyFormat, CopyOptions};
@@ -136,14 +135,17 @@ impl PgSession {
                     done = true;
                 }
             }
-            while let Some(fields) = reader.next_row().map_err(|error| target.located(error, &reader, &table))? {
-                if reader.is_header(options) {
-                    reader.check_header(options, &fields, &target.names)?;
-                    continue;
-                }
-                let mut row = target
-                    .row(&fields, options, &cx.env)
-                    .map_err(|error| target.located(error, &reader, &table))?;
+            loop {
+                let row = match reader.next_row() {
+                    Ok(None) => break,
+                    Ok(Some(fields)) if fields.is_header(options) => {
+                        fields.check_header(options, &target.names)?;
+                        continue;
+                    }
+                    Ok(Some(fields)) => target.row(&fields.list, options, &cx.env),
+                    Err(error) => Err(error),
+                };
+                let mut row = row.map_err(|error| target.located(error, &reader, &table))?;
                 if let Some(filter) = &target.filter
                     && filter.eval(&row, &[], &cx.env)? != Datum::Bool(true)
                 {
@@ -209,8 +211,7 @@ impl PgSession {
             if columns.contains(&position) || column.generated {
                 continue;
             }
-            let ty = Ty { oid: column.ty, typmod: column.typmod, collation: column.collation };
-            let scalar = self.with_bind_context(|cx| bind::column_default(table, attnum, ty, cx))?;
+            let scalar = self.with_bind_context(|cx| bind::column_default(table, attnum, cx))?;
             if let Some(scalar) = scalar {
                 defaults.push((position, CompiledExpr::compile(&scalar, &|_| None)?));
             }

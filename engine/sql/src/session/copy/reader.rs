@@ -28,6 +28,49 @@ pub enum FieldText<'a> {
     Binary(Option<&'a [u8]>),
 }
 
+/// The fields of a row.
+pub struct RowFields<'a> {
+    /// In order.
+    pub list: Vec<FieldText<'a>>,
+    /// The line (or, in binary, the row), from 1.
+    line: u64,
+}
+
+impl RowFields<'_> {
+    /// True if this is the header line.
+    pub fn is_header(&self, options: &CopyOptions) -> bool {
+        options.header != Header::None && self.line == 1
+    }
+
+    /// Checks a header line that must match.
+    ///
+    /// # Errors
+    /// 22P04.
+    pub fn check_header(&self, options: &CopyOptions, names: &[String]) -> PgResult<()> {
+        if options.header != Header::Match {
+            return Ok(());
+        }
+        let bad = |message: String| Err(PgError::new(SqlState::BAD_COPY_FILE_FORMAT, message));
+        if self.list.len() != names.len() {
+            return bad(format!(
+                "wrong number of fields in header line: got {}, expected {}",
+                self.list.len(),
+                names.len()
+            ));
+        }
+        for (i, (field, name)) in self.list.iter().zip(names).enumerate() {
+            let FieldText::Text { text, .. } = field else { continue };
+            if **text != **name {
+                return bad(format!(
+                    "column name mismatch in header line field {}: got \"{text}\", expected \"{name}\"",
+                    i + 1
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Cuts data into rows.
 pub struct CopyReader {
     format: CopyFormat,
@@ -100,44 +143,11 @@ impl CopyReader {
         Some(String::from_utf8_lossy(self.data.get(self.row.0..self.row.1)?).into_owned())
     }
 
-    /// True if the row read last is the header line.
-    pub fn is_header(&self, options: &CopyOptions) -> bool {
-        options.header != Header::None && self.line == 1
-    }
-
-    /// Checks a header line that must match.
-    ///
-    /// # Errors
-    /// 22P04.
-    pub fn check_header(&self, options: &CopyOptions, fields: &[FieldText<'_>], names: &[String]) -> PgResult<()> {
-        if options.header != Header::Match {
-            return Ok(());
-        }
-        let bad = |message: String| Err(PgError::new(SqlState::BAD_COPY_FILE_FORMAT, message));
-        if fields.len() != names.len() {
-            return bad(format!(
-                "wrong number of fields in header line: got {}, expected {}",
-                fields.len(),
-                names.len()
-            ));
-        }
-        for (i, (field, name)) in fields.iter().zip(names).enumerate() {
-            let FieldText::Text { text, .. } = field else { continue };
-            if **text != **name {
-                return bad(format!(
-                    "column name mismatch in header line field {}: got \"{text}\", expected \"{name}\"",
-                    i + 1
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// The next row, if it is there whole.
     ///
     /// # Errors
     /// 22P04 and 22021 for damaged data, 54000 for a row that is too long.
-    pub fn next_row(&mut self) -> PgResult<Option<Vec<FieldText<'_>>>> {
+    pub fn next_row(&mut self) -> PgResult<Option<RowFields<'_>>> {
         if self.finished {
             return Ok(None);
         }
@@ -162,9 +172,9 @@ impl CopyReader {
         };
         // A table without columns has empty lines.
         if self.columns == 0 && line.is_empty() {
-            return Ok(Some(Vec::new()));
+            return Ok(Some(RowFields { list: Vec::new(), line: self.line }));
         }
-        Ok(Some(fields))
+        Ok(Some(RowFields { list: fields, line: self.line }))
     }
 
     /// Start and end of the next line, and where the one after begins.
@@ -297,7 +307,7 @@ impl CopyReader {
         }
     }
 
-    fn next_binary(&mut self) -> PgResult<Option<Vec<FieldText<'_>>>> {
+    fn next_binary(&mut self) -> PgResult<Option<RowFields<'_>>> {
         let bad = |message: &str| PgError::new(SqlState::BAD_COPY_FILE_FORMAT, message);
         if !self.signature_read {
             let header = SIGNATURE.len() + 8;
@@ -353,11 +363,12 @@ impl CopyReader {
         self.at = at;
         self.scanned = at;
         let data = &self.data;
-        Ok(Some(ranges.into_iter().map(|range| FieldText::Binary(range.map(|range| &data[range]))).collect()))
+        let list = ranges.into_iter().map(|range| FieldText::Binary(range.map(|range| &data[range]))).collect();
+        Ok(Some(RowFields { list, line: self.line }))
     }
 
     /// A row that is not there whole: more data may bring it.
-    fn incomplete(&mut self, error: PgError) -> PgResult<Option<Vec<FieldText<'_>>>> {
+    fn incomplete(&mut self, error: PgError) -> PgResult<Option<RowFields<'_>>> {
         if self.ended {
             return Err(error);
         }

@@ -102,12 +102,12 @@ impl RowSink for CopyWriter<'_> {
                         return Ok(());
                     }
                     Field::Stored(bytes) if binary => value.extend_from_slice(bytes),
-                    Field::Value(datum) if binary => shardforge_types::send(*ty, datum, value)?,
+                    Field::Value(datum) if binary => shardforge_types::send(*ty, datum, value),
                     Field::Stored(bytes) if !func::text_needs_catalog(*ty) => {
                         stored::text_of_value(bytes, *ty, &env.io, value)?;
                     }
-                    Field::Stored(bytes) => func::output(*ty, &stored::get_value(*ty, bytes)?, env, value)?,
-                    Field::Value(datum) => func::output(*ty, datum, env, value)?,
+                    Field::Stored(bytes) => func::output(*ty, &stored::get_value(*ty, bytes)?, env, value),
+                    Field::Value(datum) => func::output(*ty, datum, env, value),
                 }
                 match options.format {
                     CopyFormat::Binary => {

@@ -1,0 +1,142 @@
+//! The command line. What a flag means is said in its help text; how flags, environment and file come
+//! together is in [`crate::config`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A distributed SQL database that speaks PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "shardforge", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a cluster: its data directory and its configuration file.
+    Init(Init),
+    /// Run a node in the foreground, until SIGTERM or SIGINT.
+    Start(Start),
+    /// Run SQL: a shell, or the statements of -c, a file, or standard input.
+    Sql(Sql),
+    /// Show or check the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the version.
+    Version,
+}
+
+/// `shardforge init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The cluster has this one node.
+    #[arg(long)]
+    pub single_node: bool,
+    #[command(flatten)]
+    pub settings: SettingFlags,
+}
+
+/// `shardforge start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    #[command(flatten)]
+    pub settings: SettingFlags,
+}
+
+/// `shardforge sql`.
+#[derive(Debug, Args)]
+pub struct Sql {
+    /// Where to connect [default: postgresql://postgres@127.0.0.1:5432/postgres, or $SHARDFORGE_DSN].
+    pub dsn: Option<String>,
+    /// Run this and exit; may be given several times.
+    #[arg(short, long = "command", value_name = "SQL")]
+    pub commands: Vec<String>,
+    /// Run this file and exit; may be given several times, `-` is standard input.
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print rows without header, alignment and row count.
+    #[arg(short = 't', long)]
+    pub tuples_only: bool,
+}
+
+/// `shardforge config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every setting with its value and where it comes from.
+    Show(ConfigArgs),
+    /// Check the configuration and say what is wrong with it.
+    Check(ConfigArgs),
+}
+
+/// `shardforge config show` and `check`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(flatten)]
+    pub settings: SettingFlags,
+}
+
+/// The flags that set something, the same for all commands that read the configuration.
+#[derive(Debug, Default, Clone, Args)]
+pub struct SettingFlags {
+    /// Configuration file [default: shardforge.toml in the working directory, if it is there].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the data is.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Address of the SQL port; port 0 picks a free one.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Address of the admin port (HTTP); port 0 picks a free one, `off` opens none.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin_listen: Option<String>,
+    /// Serve other addresses than loopback without TLS, and trust roles without a password from anywhere.
+    #[arg(long)]
+    pub insecure: bool,
+    /// Where data is stored: `rocksdb`, or `memory`, which forgets it at the end.
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// Connections at once.
+    #[arg(long, value_name = "COUNT")]
+    pub max_connections: Option<String>,
+    /// Memory for sorts, joins and groupings of all queries together.
+    #[arg(long, value_name = "SIZE")]
+    pub query_memory: Option<String>,
+    /// Memory for cached blocks of data.
+    #[arg(long, value_name = "SIZE")]
+    pub block_cache: Option<String>,
+    /// How long running statements may go on after SIGTERM.
+    #[arg(long, value_name = "TIME")]
+    pub shutdown_grace: Option<String>,
+    /// What is logged: a level, or a filter such as `info,shardforge_sql=debug`.
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+impl SettingFlags {
+    /// The settings that were given, by key.
+    pub fn given(&self) -> Vec<(&'static str, String)> {
+        let mut given: Vec<(&'static str, String)> = [
+            ("data_dir", &self.data_dir),
+            ("listen", &self.listen),
+            ("admin_listen", &self.admin_listen),
+            ("engine", &self.engine),
+            ("max_connections", &self.max_connections),
+            ("query_memory", &self.query_memory),
+            ("block_cache", &self.block_cache),
+            ("shutdown_grace", &self.shutdown_grace),
+            ("log", &self.log),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value.clone()?)))
+        .collect();
+        if self.insecure {
+            given.push(("insecure", "true".to_owned()));
+        }
+        given
+    }
+}

@@ -1,0 +1,179 @@
+//! `shardforge start`: runs a node in the foreground.
+//!
+//! ```text
+//!   configuration -> ports -> database -> "ready: postgresql://..." -> serve
+//!   SIGTERM, SIGINT -> accept no more -> sessions end -> flush -> exit 0
+//! ```
+//!
+//! The ports are taken before the data is opened, so that a second server on them fails at once. When the
+//! storage fails the process ends with 1: what was acknowledged is on the disk.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use shardforge_pgwire::{Frontend, FrontendOptions};
+use tokio::net::{TcpListener, lookup_host};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{CommandError, load};
+use crate::admin::Admin;
+use crate::cli::Start;
+use crate::config::Config;
+use crate::metrics;
+use crate::telemetry;
+use shardforge_sql::session::SqlBackend as Backend;
+
+use crate::wiring::Database;
+
+pub fn run(args: &Start) -> Result<ExitCode, CommandError> {
+    let (settings, config) = load(&args.settings)?;
+    telemetry::start(&config.log)?;
+    for name in &settings.unknown_variables {
+        tracing::warn!("the variable {name} sets nothing");
+    }
+    tokio_runtime(&config)?.block_on(serve(&config))
+}
+
+/// The threads that run statements.
+pub fn tokio_runtime(config: &Config) -> Result<tokio::runtime::Runtime, CommandError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.worker_threads)
+        .thread_name("shardforge")
+        .enable_all()
+        .build()
+        .map_err(CommandError::System)
+}
+
+async fn serve(config: &Config) -> Result<ExitCode, CommandError> {
+    let started = Instant::now();
+    let mut signals = Signals::listen()?;
+    let listener = listen(&config.listen, config.insecure).await?;
+    let admin = Admin::default();
+    let admin_address = match &config.admin_listen {
+        Some(address) => {
+            let listener = listen(address, config.insecure).await?;
+            let address = listener.local_addr().map_err(CommandError::System)?;
+            tokio::spawn(admin.clone().serve(listener));
+            Some(address)
+        }
+        None => None,
+    };
+
+    let database = tokio::select! {
+        biased;
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped while starting");
+            return Ok(ExitCode::SUCCESS);
+        }
+        database = Database::open(config) => database?,
+    };
+    let options = FrontendOptions {
+        max_connections: config.max_connections,
+        superuser_reserved_connections: config.superuser_reserved_connections,
+        authentication_timeout: config.authentication_timeout,
+    };
+    let frontend = Frontend::new(database.backend(), options);
+    collect_metrics(&admin, &frontend, &database, started);
+    let address = listener.local_addr().map_err(CommandError::System)?;
+    let serving = frontend.clone();
+    let serving = tokio::spawn(async move { serving.serve(listener).await });
+    admin.set_ready(true);
+    announce(config, address, admin_address, started);
+
+    let failed = tokio::select! {
+        biased;
+        reason = database.failed() => Some(reason),
+        signal = signals.next() => {
+            tracing::info!(signal, grace = ?config.shutdown_grace, "shutting down");
+            None
+        }
+    };
+    admin.set_ready(false);
+    if let Some(reason) = failed {
+        tracing::error!(%reason, "the storage has failed; restart the node when the cause is removed");
+        return Ok(ExitCode::FAILURE);
+    }
+    tokio::select! {
+        biased;
+        () = frontend.shutdown(config.shutdown_grace) => {}
+        signal = signals.next() => tracing::warn!(signal, "not waiting for running statements"),
+    }
+    serving.abort();
+    database.close().await?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells people on stderr and programs on stdout that SQL is served.
+fn announce(config: &Config, address: SocketAddr, admin_address: Option<SocketAddr>, started: Instant) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %config.data_dir.display(),
+        %address,
+        admin = admin_address.map(|address| format!("http://{address}")),
+        started_in = ?started.elapsed(),
+        "serving"
+    );
+    // Whoever started the server may not read its output, which is no reason not to serve.
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "ready: postgresql://postgres@{}/postgres", reachable(address));
+    let _ = stdout.flush();
+}
+
+/// An address that a client on this machine can use.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, v6.port()).into(),
+        other => other,
+    }
+}
+
+async fn listen(address: &str, insecure: bool) -> Result<TcpListener, CommandError> {
+    let failed = |error| CommandError::Listen { address: address.to_owned(), error };
+    let resolved: Vec<SocketAddr> = lookup_host(address).await.map_err(failed)?.collect();
+    if let Some(exposed) = resolved.iter().find(|address| !address.ip().is_loopback())
+        && !insecure
+    {
+        return Err(CommandError::Exposed(exposed.to_string()));
+    }
+    let first = resolved.first().copied();
+    let first = first.ok_or_else(|| failed(std::io::ErrorKind::AddrNotAvailable.into()))?;
+    Frontend::<Backend>::bind(first).map_err(failed)
+}
+
+fn collect_metrics(admin: &Admin, frontend: &Frontend<Backend>, database: &Database, started: Instant) {
+    let frontend = frontend.clone();
+    let database = database.observer();
+    admin.set_metrics(move || {
+        let mut samples = metrics::of_process(started);
+        samples.extend(metrics::of_frontend(frontend.metrics(), frontend.registry()));
+        samples.extend(database.samples());
+        samples
+    });
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, CommandError> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate()).map_err(CommandError::System)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(CommandError::System)?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The binary as a user has it: processes, ports, files, signals.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn shardforge(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shardforge"));
+    command.current_dir(folder).stdin(Stdio::null());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SHARDFORGE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    shardforge(folder).args(arguments).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is UTF-8")
+}
+
+/// A running server; killed when it goes out of scope.
+struct Server {
+    process: Child,
+    dsn: String,
+}
+
+impl Server {
+    fn start(folder: &Path, arguments: &[&str]) -> Server {
+        let mut process = shardforge(folder)
+            .args(["start", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("its output");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let dsn = line.trim().strip_prefix("ready: ").expect("the line says that it is ready").to_owned();
+        Server { process, dsn }
+    }
+
+    fn sql(&self, folder: &Path, sql: &str) -> Output {
+        run(folder, &["sql", &self.dsn, "-t", "-c", sql])
+    }
+
+    fn answer(&self, folder: &Path, sql: &str) -> String {
+        let output = self.sql(folder, sql);
+        assert!(output.status.success(), "{sql}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    fn address(&self) -> &str {
+        self.dsn.split(['@', '/']).nth(3).expect("a DSN has an address")
+    }
+
+    fn signal(&self, signal: i32) {
+        let process_id = i32::try_from(self.process.id()).expect("a process id");
+        // SAFETY: `kill` reads no memory; the process is a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(process_id, signal) }, 0);
+    }
+
+    /// Waits for the end and gives the exit code.
+    fn wait(mut self) -> Option<i32> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().expect("a child can be waited for") {
+                return status.code();
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "the server does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stop(self) {
+        self.signal(libc::SIGTERM);
+        assert_eq!(self.wait(), Some(0));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails if it has ended, which is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the admin port answers");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (status, answer.split_once("\r\n\r\n").expect("a body").1.to_owned())
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port()
+}
+
+#[test]
+fn init_then_start_then_start_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let output = run(folder, &["init"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("--single-node"));
+
+    let admin = format!("127.0.0.1:{}", free_port());
+    let output = run(folder, &["init", "--single-node", "--data-dir", "./data", "--admin-listen", &admin]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(folder.join("shardforge.toml").exists() && folder.join("data").exists());
+    let output = run(folder, &["init", "--single-node"]);
+    assert!(text(&output.stderr).contains("shardforge.toml exists already"), "{}", text(&output.stderr));
+
+    let output = run(folder, &["config", "show"]);
+    let shown = text(&output.stdout);
+    let line = shown.lines().find(|line| line.starts_with("admin_listen")).expect("the setting");
+    assert!(line.contains(&admin) && line.ends_with("file shardforge.toml"), "{line}");
+
+    let server = Server::start(folder, &["--config", "shardforge.toml"]);
+    assert_eq!(get(&admin, "/health").0, 200);
+    assert_eq!(get(&admin, "/ready"), (200, "ready\n".to_owned()));
+    server.answer(folder, "create table t (id int primary key, name text)");
+    server.answer(folder, "insert into t values (1, 'Ada'), (2, null)");
+    let (status, metrics) = get(&admin, "/metrics");
+    assert_eq!(status, 200);
+    for name in ["connections_total 2", "simple_queries_total 2", "commits_total", "log_syncs_total"] {
+        assert!(metrics.contains(&format!("shardforge_{name}")), "{metrics}");
+    }
+    server.stop();
+
+    let server = Server::start(folder, &["--config", "shardforge.toml"]);
+    assert_eq!(server.answer(folder, "select * from t order by id"), "1|Ada\n2|\n");
+    // The log alone must be enough.
+    server.answer(folder, "delete from t where id = 2");
+    server.signal(libc::SIGKILL);
+    server.wait();
+    let server = Server::start(folder, &["--config", "shardforge.toml"]);
+    assert_eq!(server.answer(folder, "select * from t order by id"), "1|Ada\n");
+    server.stop();
+}
+
+#[test]
+fn what_is_in_use_is_said_clearly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let server = Server::start(folder, &["--data-dir", "new/data", "--admin-listen", "off"]);
+    assert!(folder.join("new/data").exists());
+
+    let elsewhere = ["start", "--engine", "memory", "--admin-listen", "off", "--listen", server.address()];
+    let output = run(folder, &elsewhere);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("Address already in use"), "{}", text(&output.stderr));
+
+    let here = ["start", "--data-dir", "new/data", "--listen", "127.0.0.1:0", "--admin-listen", "off"];
+    let output = run(folder, &here);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("new/data"), "{}", text(&output.stderr));
+    server.stop();
+}
+
+#[test]
+fn the_world_is_not_served_by_accident() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = run(folder.path(), &["start", "--engine", "memory", "--listen", "0.0.0.0:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("--insecure"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_directory_with_other_data_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("photos")).expect("a folder");
+    std::fs::write(folder.join("photos/cat.jpg"), b"meow").expect("a file");
+    for command in [vec!["init", "--single-node"], vec!["start", "--listen", "127.0.0.1:0"]] {
+        let output =
+            run(folder, &[&command[..], &["--data-dir", "photos", "--admin-listen", "off"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+        assert!(text(&output.stderr).contains("photos"), "{}", text(&output.stderr));
+    }
+    assert_eq!(std::fs::read_dir(folder.join("photos")).expect("a folder").count(), 1);
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    std::fs::write(folder.join("shardforge.toml"), "listne = 'x'").expect("a file");
+    let output = run(folder, &["config", "check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("unknown setting \"listne\"") && said.contains("\"listen\""), "{said}");
+    std::fs::write(folder.join("shardforge.toml"), "max_connections = 0").expect("a file");
+    let output = run(folder, &["start"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("max_connections"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn passwords_and_limits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let arguments = ["--engine", "memory", "--admin-listen", "off", "--max-connections", "4"];
+    let server = Server::start(folder, &arguments);
+    server.answer(folder, "create role ada login password 'lovelace'");
+    let dsn = |user: &str| format!("postgresql://{user}@{}/postgres", server.address());
+    let select = |dsn: &str| run(folder, &["sql", dsn, "-t", "-c", "select 1"]);
+    assert_eq!(text(&select(&dsn("ada:lovelace")).stdout), "1\n");
+    let wrong = select(&dsn("ada:byron"));
+    let expected = "password authentication failed for user \"ada\"";
+    assert!(text(&wrong.stderr).contains(expected), "{}", text(&wrong.stderr));
+    assert!(text(&select(&dsn("ada")).stderr).contains("password"));
+
+    // Garbage on the port disturbs nobody.
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 64], &[0xff; 64]] {
+        let mut stream = TcpStream::connect(server.address()).expect("a connection");
+        stream.write_all(garbage).expect("garbage is taken");
+        let mut answer = vec![];
+        // A reset is an answer as well.
+        let _ = stream.read_to_end(&mut answer);
+    }
+    assert_eq!(server.answer(folder, "select 2"), "2\n");
+    server.stop();
+}
+
+#[test]
+fn a_running_statement_may_end_within_the_grace_period() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let arguments = ["--engine", "memory", "--admin-listen", "off", "--shutdown-grace", "20s"];
+    let server = Server::start(folder, &arguments);
+    let mut sleeping = shardforge(folder)
+        .args(["sql", &server.dsn, "-t", "-c", "select pg_sleep(1)", "-c", "select 'not reached'"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a client");
+    std::thread::sleep(Duration::from_millis(300));
+    server.stop();
+    let mut said = String::new();
+    sleeping.stderr.take().expect("stderr").read_to_string(&mut said).expect("text");
+    let output = sleeping.wait_with_output().expect("the client ends");
+    assert_eq!(text(&output.stdout).trim(), "");
+    assert!(said.contains("terminating connection due to administrator command"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+}
