@@ -57,3 +57,6 @@ pub const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The answer to a raft request is awaited this long.
 pub const RPC_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The tasks of a shard that is being stopped have this long to end.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);

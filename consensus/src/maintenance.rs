@@ -44,11 +44,12 @@ impl Maintenance {
             self.runtime.sleep(DISK_CHECK_INTERVAL).await;
             self.check_disk();
             let written = self.writer.stats().bytes;
-            if written - flushed_at >= LOG_SIZE_TO_FLUSH_BYTES {
+            let due = written - flushed_at >= LOG_SIZE_TO_FLUSH_BYTES;
+            if due && !self.disk_full.load(Ordering::Acquire) {
                 match flush_and_purge(&self.runtime, &self.kv, &self.shards).await {
                     Ok(()) => flushed_at = written,
-                    // The log still has everything. With a full disk this is tried again until there is room;
-                    // what the engine cannot recover from, the next write reports.
+                    // The log still has everything, and this is tried again; what the engine cannot recover
+                    // from, the next write reports.
                     Err(error) => tracing::warn!("could not flush kvdb: {error}"),
                 }
             }

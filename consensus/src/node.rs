@@ -56,7 +56,7 @@ pub struct NodeOptions {
     /// one of the same length (8, 9, 10, 12 or 16 bytes). The engine then builds bloom filters on what precedes
     /// it, and [`crate::ReadView::seek_first`] uses them: its bounds have to belong to one key's versions then.
     pub version_suffix_bytes: Option<usize>,
-    /// Memory for cached blocks of both engines.
+    /// Memory for cached blocks of both engines; taken as they are read, not at the start.
     pub block_cache_bytes: usize,
     /// Memory for writes to `kvdb` that are not in files yet.
     pub memtable_bytes: usize,
@@ -76,7 +76,7 @@ impl NodeOptions {
             network: None,
             compaction_filter: None,
             version_suffix_bytes: None,
-            block_cache_bytes: 64 << 20,
+            block_cache_bytes: 256 << 20,
             memtable_bytes: 32 << 20,
             on_fatal: Arc::new(|_reason| {}),
         }
@@ -291,21 +291,39 @@ impl Node {
     /// # Errors
     /// When the engine cannot write. The node has stopped nevertheless, and nothing is lost.
     pub async fn shutdown(&self) -> Result<()> {
+        self.stop_maintenance().await;
+        let purged = if self.failure.has_failed() { Ok(()) } else { self.flush().await };
+        self.halt().await;
+        let engine = Arc::clone(&self.kv);
+        let flushed = self.runtime.spawn_blocking("flush kvdb", move || engine.flush()).await;
+        purged?;
+        flushed.map_err(|error| ConsensusError::Storage(error.to_string()))?
+    }
+
+    /// Stops the node where it is: nothing is flushed, and the next open replays the log, as after a crash.
+    pub async fn halt(&self) {
+        self.stop_maintenance().await;
+        for shard in &self.shards {
+            shard.stop().await;
+        }
+        self.router.clear();
+        self.writer.stop(&self.runtime).await;
+    }
+
+    async fn stop_maintenance(&self) {
         let maintenance = self.maintenance.lock().take();
         if let Some(maintenance) = maintenance {
             maintenance.abort();
             // Aborted or done, either way it holds nothing any more.
             let _ended = maintenance.await;
         }
-        let purged = if self.failure.has_failed() { Ok(()) } else { self.flush().await };
-        for shard in &self.shards {
-            shard.stop().await;
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(maintenance) = self.maintenance.lock().take() {
+            maintenance.abort();
         }
-        self.router.clear();
-        let engine = Arc::clone(&self.kv);
-        let flushed = self.runtime.spawn_blocking("flush kvdb", move || engine.flush()).await;
-        self.writer.stop(&self.runtime).await;
-        purged?;
-        flushed.map_err(|error| ConsensusError::Storage(error.to_string()))?
     }
 }

@@ -1,8 +1,9 @@
 //! A shard: a key range and this node's replica in the raft group that replicates it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
@@ -16,6 +17,7 @@ use crate::error::{ConsensusError, Result};
 use crate::failure::Failure;
 use crate::limits::{
     ELECTION_TIMEOUT_MAX, ELECTION_TIMEOUT_MIN, HEARTBEAT_INTERVAL, KEY_SIZE_MAX_BYTES, OPEN_TIMEOUT,
+    STOP_TIMEOUT,
 };
 use crate::proposer::{Proposer, Submitted};
 use crate::raft::log_store::{GroupLog, LogStore};
@@ -49,6 +51,9 @@ pub struct Shard {
     leadership: Arc<Leadership>,
     watcher: Mutex<Option<TaskHandle<()>>>,
     sole_voter: bool,
+    /// What raft's tasks hold of the storage; gone when they have ended.
+    in_use: (Weak<GroupLog>, Weak<()>),
+    runtime: Runtime,
     failure: Arc<Failure>,
     disk_full: Arc<AtomicBool>,
 }
@@ -70,7 +75,7 @@ impl std::fmt::Debug for Shard {
 }
 
 fn raft_config() -> Config {
-    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Config {
         cluster_name: "shardforge".to_owned(),
         heartbeat_interval: millis(HEARTBEAT_INTERVAL),
@@ -113,6 +118,7 @@ impl Shard {
             Arc::clone(&progress),
             Arc::clone(&context.failure),
         )?;
+        let in_use = (Arc::downgrade(&log), state_machine.in_use());
         let config = raft_config().validate().map_err(|error| failed(&error))?;
         let peers = Peers {
             shard: id,
@@ -139,6 +145,8 @@ impl Shard {
             leadership,
             watcher: Mutex::new(Some(watcher)),
             sole_voter: voters == [node],
+            in_use,
+            runtime: context.runtime.clone(),
             failure: Arc::clone(&context.failure),
             disk_full: Arc::clone(&context.disk_full),
         });
@@ -340,6 +348,15 @@ impl Shard {
         let watcher = self.watcher.lock().take();
         if let Some(watcher) = watcher {
             watcher.abort();
+        }
+        // Raft does not wait for its worker; whoever opens the storage again has to.
+        let deadline = self.runtime.now() + STOP_TIMEOUT;
+        while self.in_use.0.strong_count() + self.in_use.1.strong_count() > 0 {
+            if self.runtime.now() > deadline {
+                tracing::warn!("the raft tasks of shard {} have not ended after {STOP_TIMEOUT:?}", self.id);
+                return;
+            }
+            self.runtime.sleep(Duration::from_millis(1)).await;
         }
     }
 }

@@ -86,7 +86,8 @@ fn database_options(options: &RocksOptions) -> Result<Options> {
     table.set_bloom_filter(10.0, false);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    table.set_block_size(16 << 10);
+    // Small enough that a point read which misses the cache does not decompress much for one row.
+    table.set_block_size(8 << 10);
     table.set_format_version(6);
 
     let mut database = Options::default();
@@ -105,17 +106,6 @@ fn database_options(options: &RocksOptions) -> Result<Options> {
     database.set_skip_stats_update_on_db_open(true);
     database.set_compression_type(DBCompressionType::Lz4);
     if options.without_wal {
-        database.set_bottommost_compression_type(DBCompressionType::Zstd);
-        // The newest levels are rewritten soon and read the most.
-        database.set_compression_per_level(&[
-            DBCompressionType::None,
-            DBCompressionType::Lz4,
-            DBCompressionType::Lz4,
-            DBCompressionType::Lz4,
-            DBCompressionType::Lz4,
-            DBCompressionType::Lz4,
-            DBCompressionType::Zstd,
-        ]);
         database.set_memtable_whole_key_filtering(true);
         database.set_memtable_prefix_bloom_ratio(0.05);
     } else {

@@ -10,8 +10,8 @@
 //! whatever point a crash goes back to is one that an entry's id names exactly, and raft replays from there.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
@@ -62,6 +62,8 @@ pub(crate) struct StateMachine {
     /// What was applied when `kvdb` was last flushed for all shards together, if a snapshot is to be made of it.
     flushed: Option<SnapshotMeta>,
     taken: Arc<Mutex<Option<SnapshotMeta>>>,
+    /// Lives as long as this does.
+    alive: Arc<()>,
 }
 
 impl StateMachine {
@@ -92,7 +94,13 @@ impl StateMachine {
             failure,
             flushed: None,
             taken: Arc::default(),
+            alive: Arc::default(),
         })
+    }
+
+    /// Cannot be upgraded once the state machine is gone.
+    pub(crate) fn in_use(&self) -> Weak<()> {
+        Arc::downgrade(&self.alive)
     }
 
     /// What has been applied, as a snapshot's mark.

@@ -42,9 +42,7 @@ impl Cluster {
     async fn crash(&mut self, number: usize) {
         self.network.remove(Self::id(number));
         let node = self.nodes[number].take().unwrap();
-        for shard in node.shards() {
-            shard.stop().await;
-        }
+        node.halt().await;
         drop(node);
         self.storage[number].crash();
     }

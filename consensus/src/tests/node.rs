@@ -18,9 +18,7 @@ async fn open(storage: &MemoryStorage, runtime: &Runtime) -> Arc<Node> {
 
 /// Ends a node the way a crash does: its tasks are gone, and its memory is at the last sync.
 async fn crash(node: Arc<Node>, storage: &MemoryStorage) {
-    for shard in node.shards() {
-        shard.stop().await;
-    }
+    node.halt().await;
     drop(node);
     storage.crash();
 }
