@@ -194,7 +194,10 @@ impl Store {
     /// Clears a range of keys that nobody will read or write any more, in the background, once no snapshot is left
     /// that might. What a crash leaves behind takes room and nothing else.
     pub fn clear_range(&self, start: &[u8], end: &[u8]) {
-        let range = (Bytes::copy_from_slice(&encoding::row_bound(start)), Bytes::copy_from_slice(&encoding::row_bound(end)));
+        let range = (
+            Bytes::copy_from_slice(&encoding::row_bound(start)),
+            Bytes::copy_from_slice(&encoding::row_bound(end)),
+        );
         let (weak, runtime) = (Arc::downgrade(&self.shared), self.shared.runtime.clone());
         let unused_since = self.shared.clock.now();
         self.shared.runtime.spawn("clear a range", async move {

@@ -129,7 +129,11 @@ impl Engine {
     ///
     /// # Errors
     /// If an expression of the descriptor no longer compiles.
-    pub fn layout(self: &Arc<Self>, table: &Arc<TableDesc>, catalog: &Arc<CatalogSnapshot>) -> PgResult<Arc<TableLayout>> {
+    pub fn layout(
+        self: &Arc<Self>,
+        table: &Arc<TableDesc>,
+        catalog: &Arc<CatalogSnapshot>,
+    ) -> PgResult<Arc<TableLayout>> {
         if let Some(layout) = self.layouts.lock().get(&table.oid)
             && Arc::ptr_eq(&layout.table, table)
         {
@@ -147,7 +151,11 @@ impl Engine {
 }
 
 /// Compiles an expression that the catalog keeps as text, over a table's columns by position.
-fn compile_expression(sql: &str, table: &TableDesc, catalog: &Arc<CatalogSnapshot>) -> PgResult<CompiledExpr> {
+fn compile_expression(
+    sql: &str,
+    table: &TableDesc,
+    catalog: &Arc<CatalogSnapshot>,
+) -> PgResult<CompiledExpr> {
     let expr = parse::parse_expression(sql)?;
     let env = EvalEnv::detached();
     let cx = BindContext::for_catalog_text(catalog, &env.io);

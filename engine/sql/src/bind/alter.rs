@@ -23,7 +23,8 @@ pub fn bind_column_conversion(
 ) -> PgResult<(Scalar, Vec<(Col, i16)>)> {
     let column = table.column(attnum);
     let name: ast::Name = column.name.as_str().into();
-    let own = ast::Expr::ColumnRef(ast::ColumnRef { names: std::iter::once(name).collect(), star: false, pos: 0 });
+    let own =
+        ast::Expr::ColumnRef(ast::ColumnRef { names: std::iter::once(name).collect(), star: false, pos: 0 });
     let (value, cols) = bind_table_expression(using.unwrap_or(&own), table, cx.clone())?;
     let mut binder = Binder::new(&cx);
     let target = super::format_type(&cx, ty.oid, -1);
@@ -31,7 +32,10 @@ pub fn bind_column_conversion(
         if using.is_some() {
             PgError::new(
                 SqlState::DATATYPE_MISMATCH,
-                format!("result of USING clause for column \"{}\" cannot be cast automatically to type {target}", column.name),
+                format!(
+                    "result of USING clause for column \"{}\" cannot be cast automatically to type {target}",
+                    column.name
+                ),
             )
             .hint("You might need to add an explicit cast.")
         } else {

@@ -10,7 +10,9 @@ use shardforge_types::{Datum, PgError, PgResult, SqlState};
 use super::columns::{
     add_check, add_key, check_column_name, check_supported, column_type, default_desc, set_not_null,
 };
-use super::create_table::{add_column_properties, add_sequence, cluster_by_primary_key, described_column, option_text};
+use super::create_table::{
+    add_column_properties, add_sequence, cluster_by_primary_key, described_column, option_text,
+};
 use super::drop::{drop_storage, fresh_storage, owned_sequences};
 use super::sequence::SequenceOptions;
 use super::{fill, names, role, unsupported};
@@ -88,13 +90,14 @@ fn change_owner(session: &mut PgSession, relation: &Relation, spec: &RoleSpec) -
         Relation::Table(table) | Relation::Index(table, _) => {
             session.record_table(TableDesc { owner, ..TableDesc::clone(table) })
         }
-        Relation::View(view) => {
-            session.record(Change::PutRelation(RelationDesc::View(ViewDesc { owner, ..ViewDesc::clone(view) })))
+        Relation::View(view) => session
+            .record(Change::PutRelation(RelationDesc::View(ViewDesc { owner, ..ViewDesc::clone(view) }))),
+        Relation::Sequence(sequence) => {
+            session.record(Change::PutRelation(RelationDesc::Sequence(SequenceDesc {
+                owner,
+                ..SequenceDesc::clone(sequence)
+            })))
         }
-        Relation::Sequence(sequence) => session.record(Change::PutRelation(RelationDesc::Sequence(SequenceDesc {
-            owner,
-            ..SequenceDesc::clone(sequence)
-        }))),
     }
 }
 
@@ -126,13 +129,19 @@ impl Work {
                 if column.identity.is_some() {
                     return Err(PgError::new(
                         SqlState::SYNTAX_ERROR,
-                        format!("column \"{name}\" of relation \"{}\" is an identity column", self.table.name),
+                        format!(
+                            "column \"{name}\" of relation \"{}\" is an identity column",
+                            self.table.name
+                        ),
                     ));
                 }
                 if column.generated {
                     return Err(PgError::new(
                         SqlState::SYNTAX_ERROR,
-                        format!("column \"{name}\" of relation \"{}\" is a generated column", self.table.name),
+                        format!(
+                            "column \"{name}\" of relation \"{}\" is a generated column",
+                            self.table.name
+                        ),
                     ));
                 }
                 let default = match expr {
@@ -165,7 +174,10 @@ impl Work {
                 if self.table.column(attnum).identity.is_some() {
                     return Err(PgError::new(
                         SqlState::SYNTAX_ERROR,
-                        format!("column \"{name}\" of relation \"{}\" is an identity column", self.table.name),
+                        format!(
+                            "column \"{name}\" of relation \"{}\" is an identity column",
+                            self.table.name
+                        ),
                     ));
                 }
                 self.table.columns[attnum as usize - 1].not_null = None;
@@ -177,12 +189,13 @@ impl Work {
             }
             AlterTableKind::ValidateConstraint(name) => {
                 let table = self.table.name.clone();
-                let check = self.table.checks.iter_mut().find(|check| check.name == **name).ok_or_else(|| {
-                    PgError::new(
-                        SqlState::UNDEFINED_OBJECT,
-                        format!("constraint \"{name}\" of relation \"{table}\" does not exist"),
-                    )
-                })?;
+                let check =
+                    self.table.checks.iter_mut().find(|check| check.name == **name).ok_or_else(|| {
+                        PgError::new(
+                            SqlState::UNDEFINED_OBJECT,
+                            format!("constraint \"{name}\" of relation \"{table}\" does not exist"),
+                        )
+                    })?;
                 check.validated = true;
                 self.checks.push(name.to_string());
                 Ok(())
@@ -242,7 +255,10 @@ impl Work {
                     None if *if_exists => Ok(()),
                     None => Err(PgError::new(
                         SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                        format!("column \"{name}\" of relation \"{}\" is not an identity column", self.table.name),
+                        format!(
+                            "column \"{name}\" of relation \"{}\" is not an identity column",
+                            self.table.name
+                        ),
                     )),
                 }
             }
@@ -258,7 +274,10 @@ impl Work {
                 } else {
                     Err(PgError::new(
                         SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                        format!("column \"{name}\" of relation \"{}\" is not a generated column", self.table.name),
+                        format!(
+                            "column \"{name}\" of relation \"{}\" is not a generated column",
+                            self.table.name
+                        ),
                     ))
                 }
             }
@@ -266,7 +285,12 @@ impl Work {
         }
     }
 
-    async fn add_column(&mut self, session: &mut PgSession, def: &ColumnDef, if_not_exists: bool) -> PgResult<()> {
+    async fn add_column(
+        &mut self,
+        session: &mut PgSession,
+        def: &ColumnDef,
+        if_not_exists: bool,
+    ) -> PgResult<()> {
         check_supported(def)?;
         check_column_name(&def.name)?;
         if self.table.column_by_name(&def.name).is_some() {
@@ -321,7 +345,12 @@ impl Work {
 
     /// The value that a new column has in existing rows: kept aside if it is one constant for all, else the rows
     /// are rewritten.
-    fn fill_column(&mut self, session: &mut PgSession, position: usize, next: Option<String>) -> PgResult<()> {
+    fn fill_column(
+        &mut self,
+        session: &mut PgSession,
+        position: usize,
+        next: Option<String>,
+    ) -> PgResult<()> {
         let column = &self.table.columns[position];
         let Some(sql) = next.or_else(|| column.default.as_ref().map(|default| default.sql.clone())) else {
             return Ok(());
@@ -349,7 +378,13 @@ impl Work {
         Ok(())
     }
 
-    fn drop_column(&mut self, session: &mut PgSession, name: &str, if_exists: bool, cascade: bool) -> PgResult<()> {
+    fn drop_column(
+        &mut self,
+        session: &mut PgSession,
+        name: &str,
+        if_exists: bool,
+        cascade: bool,
+    ) -> PgResult<()> {
         let Some((attnum, _)) = self.table.column_by_name(name) else {
             if if_exists {
                 session.notice(format!(
@@ -370,7 +405,10 @@ impl Work {
         if let (Some(view), false) = (views.first(), cascade) {
             return Err(PgError::new(
                 SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-                format!("cannot drop column {name} of table {} because other objects depend on it", self.table.name),
+                format!(
+                    "cannot drop column {name} of table {} because other objects depend on it",
+                    self.table.name
+                ),
             )
             .detail(format!("view {} depends on column {name} of table {}", view.name(), self.table.name))
             .hint("Use DROP ... CASCADE to drop the dependent objects too."));
@@ -416,7 +454,13 @@ impl Work {
         Ok(())
     }
 
-    async fn change_type(&mut self, session: &mut PgSession, name: &str, ty: Ty, using: Option<&Expr>) -> PgResult<()> {
+    async fn change_type(
+        &mut self,
+        session: &mut PgSession,
+        name: &str,
+        ty: Ty,
+        using: Option<&Expr>,
+    ) -> PgResult<()> {
         let attnum = self.find(name)?;
         let position = attnum as usize - 1;
         let catalog = session.catalog();
@@ -429,7 +473,8 @@ impl Work {
                 .detail(format!("rule _RETURN on view {} depends on column \"{name}\"", view.name())));
         }
         let table = &self.table;
-        let (scalar, cols) = session.with_bind_context(|cx| bind::bind_column_conversion(using, table, attnum, ty, cx))?;
+        let (scalar, cols) =
+            session.with_bind_context(|cx| bind::bind_column_conversion(using, table, attnum, ty, cx))?;
         let compiled = CompiledExpr::compile(&scalar, &|id| {
             cols.iter().find(|(col, _)| col.id == id).map(|(_, attnum)| *attnum as usize - 1)
         })?;
@@ -480,7 +525,8 @@ impl Work {
             }
             ConstraintKind::PrimaryKey(index) => {
                 let before: Vec<bool> = self.table.columns.iter().map(|c| c.not_null.is_some()).collect();
-                add_key(session, &mut self.table, constraint, index, &index.columns.clone(), (true, false)).await?;
+                add_key(session, &mut self.table, constraint, index, &index.columns.clone(), (true, false))
+                    .await?;
                 for (position, column) in self.table.columns.iter().enumerate() {
                     if column.not_null.is_some() && !before.get(position).copied().unwrap_or(false) {
                         self.not_null.push(position);
@@ -492,7 +538,8 @@ impl Work {
             }
             ConstraintKind::Unique { nulls_not_distinct, index } => {
                 let columns = index.columns.clone();
-                add_key(session, &mut self.table, constraint, index, &columns, (false, *nulls_not_distinct)).await?;
+                add_key(session, &mut self.table, constraint, index, &columns, (false, *nulls_not_distinct))
+                    .await?;
                 if let Some(index) = self.table.indexes.last() {
                     self.new_indexes.push(index.name.clone());
                 }
@@ -509,7 +556,12 @@ impl Work {
         }
     }
 
-    async fn drop_constraint(&mut self, session: &mut PgSession, name: &str, if_exists: bool) -> PgResult<()> {
+    async fn drop_constraint(
+        &mut self,
+        session: &mut PgSession,
+        name: &str,
+        if_exists: bool,
+    ) -> PgResult<()> {
         let table = &mut self.table;
         if let Some(position) = table.checks.iter().position(|check| check.name == name) {
             table.checks.remove(position);
@@ -551,7 +603,8 @@ impl Work {
         }
         session.record_table(table)?;
         let catalog = session.catalog();
-        let new = catalog.table(old.oid).cloned().ok_or_else(|| PgError::internal("the altered table is gone"))?;
+        let new =
+            catalog.table(old.oid).cloned().ok_or_else(|| PgError::internal("the altered table is gone"))?;
         if rewrite {
             let env = session.eval_env();
             let change = |values: &mut Vec<Datum>| -> PgResult<()> {
@@ -593,7 +646,9 @@ fn new_type(
 fn on_column(constraint: &Constraint, column: &crate::parse::ast::Name) -> Constraint {
     let mut constraint = constraint.clone();
     match &mut constraint.kind {
-        ConstraintKind::PrimaryKey(index) | ConstraintKind::Unique { index, .. } if index.columns.is_empty() => {
+        ConstraintKind::PrimaryKey(index) | ConstraintKind::Unique { index, .. }
+            if index.columns.is_empty() =>
+        {
             index.columns.push(column.clone());
         }
         _ => {}
@@ -602,7 +657,12 @@ fn on_column(constraint: &Constraint, column: &crate::parse::ast::Name) -> Const
 }
 
 /// Checks that the rows satisfy new NOT NULL and CHECK constraints.
-async fn verify(session: &mut PgSession, table: &Arc<TableDesc>, not_null: &[usize], checks: &[String]) -> PgResult<()> {
+async fn verify(
+    session: &mut PgSession,
+    table: &Arc<TableDesc>,
+    not_null: &[usize],
+    checks: &[String],
+) -> PgResult<()> {
     if not_null.is_empty() && checks.is_empty() {
         return Ok(());
     }
@@ -625,7 +685,10 @@ async fn verify(session: &mut PgSession, table: &Arc<TableDesc>, not_null: &[usi
             if checks.contains(name) && condition.eval(&row, &[], &env)? == Datum::Bool(false) {
                 return Err(PgError::new(
                     SqlState::CHECK_VIOLATION,
-                    format!("check constraint \"{name}\" of relation \"{}\" is violated by some row", table.name),
+                    format!(
+                        "check constraint \"{name}\" of relation \"{}\" is violated by some row",
+                        table.name
+                    ),
                 )
                 .table(&*table.name)
                 .constraint(&**name));

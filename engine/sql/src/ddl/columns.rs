@@ -85,7 +85,11 @@ pub fn check_column_name(name: &str) -> PgResult<()> {
 ///
 /// # Errors
 /// What binding raises: 42804 for a type that cannot be assigned, 0A000 for column references, ...
-pub async fn default_desc(session: &mut PgSession, column: &ColumnDesc, expr: &Expr) -> PgResult<DefaultDesc> {
+pub async fn default_desc(
+    session: &mut PgSession,
+    column: &ColumnDesc,
+    expr: &Expr,
+) -> PgResult<DefaultDesc> {
     let ty = Ty { oid: column.ty, typmod: column.typmod, collation: column.collation };
     let scalar = session.with_bind_context(|cx| bind::bind_default(expr, &column.name, ty, cx))?;
     let sql = session.with_bind_context(|cx| Ok(bind::deparse(&scalar, &|_| None, cx.catalog)))?;
@@ -96,7 +100,12 @@ pub async fn default_desc(session: &mut PgSession, column: &ColumnDesc, expr: &E
 ///
 /// # Errors
 /// What binding raises.
-pub fn table_expression(session: &mut PgSession, table: &TableDesc, expr: &Expr, boolean: bool) -> PgResult<(String, Ty, Vec<i16>)> {
+pub fn table_expression(
+    session: &mut PgSession,
+    table: &TableDesc,
+    expr: &Expr,
+    boolean: bool,
+) -> PgResult<(String, Ty, Vec<i16>)> {
     session.with_bind_context(|cx| {
         let catalog = cx.catalog;
         let (scalar, cols) = bind::bind_table_expression(expr, table, cx)?;
@@ -239,7 +248,12 @@ pub async fn add_key(
         }
         check_indexable(column.ty)?;
         names.push(column.name.clone());
-        key.push(IndexColumn { key: IndexKey::Column(attnum), ty: column.ty, desc: false, nulls_first: false });
+        key.push(IndexColumn {
+            key: IndexKey::Column(attnum),
+            ty: column.ty,
+            desc: false,
+            nulls_first: false,
+        });
     }
     let include = index
         .including
@@ -254,12 +268,16 @@ pub async fn add_key(
         }
     }
     let catalog = session.catalog();
-    let taken: Vec<String> = table.indexes.iter().map(|i| i.name.clone()).chain([table.name.clone()]).collect();
+    let taken: Vec<String> =
+        table.indexes.iter().map(|i| i.name.clone()).chain([table.name.clone()]).collect();
     let name = match &constraint.name {
         Some(name) => {
             check_constraint_free(table, name)?;
             if taken.iter().any(|t| **t == **name) {
-                return Err(PgError::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
+                return Err(PgError::new(
+                    SqlState::DUPLICATE_TABLE,
+                    format!("relation \"{name}\" already exists"),
+                ));
             }
             super::check_free(&catalog, table.schema, name)?;
             name.to_string()
@@ -269,7 +287,14 @@ pub async fn add_key(
         }
         None => {
             let joined = super::names::joined_columns(&names);
-            super::names::choose_relation_name(&catalog, table.schema, &taken, &table.name, Some(&joined), "key")
+            super::names::choose_relation_name(
+                &catalog,
+                table.schema,
+                &taken,
+                &table.name,
+                Some(&joined),
+                "key",
+            )
         }
     };
     session.lock_name(table.schema, &name).await?;
@@ -322,7 +347,9 @@ pub fn check_supported(column: &ColumnDef) -> PgResult<()> {
             ConstraintKind::ForeignKey(_) => return Err(unsupported("FOREIGN KEY").at(constraint.pos)),
             ConstraintKind::Exclusion(_) => return Err(unsupported("EXCLUDE").at(constraint.pos)),
             ConstraintKind::Generated { stored: false, .. } => {
-                return Err(unsupported("a virtual generated column").hint("Write STORED after the expression.").at(constraint.pos));
+                return Err(unsupported("a virtual generated column")
+                    .hint("Write STORED after the expression.")
+                    .at(constraint.pos));
             }
             _ if constraint.attrs.enforced == Some(false) => {
                 return Err(unsupported("NOT ENFORCED").at(constraint.pos));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use shardforge_types::{PgError, PgResult, SqlState, oid};
 
 use super::columns::{
-    WrittenType, add_check, add_key, check_column_name, check_supported, column_type, default_desc, plain_column,
-    set_not_null, table_expression,
+    WrittenType, add_check, add_key, check_column_name, check_supported, column_type, default_desc,
+    plain_column, set_not_null, table_expression,
 };
 use super::sequence::{self, SequenceOptions};
 use super::{check_free, names, unsupported};
@@ -71,7 +71,11 @@ pub async fn create(session: &mut PgSession, stmt: &CreateStmt) -> PgResult<()> 
 }
 
 /// A table without columns.
-pub async fn empty_table(session: &mut PgSession, schema: shardforge_types::Oid, name: String) -> PgResult<TableDesc> {
+pub async fn empty_table(
+    session: &mut PgSession,
+    schema: shardforge_types::Oid,
+    name: String,
+) -> PgResult<TableDesc> {
     Ok(TableDesc {
         oid: session.engine.next_oid().await?,
         row_type: session.engine.next_oid().await?,
@@ -173,7 +177,11 @@ impl Builder {
         }
         let (column, serial) = described_column(session, def)?;
         if serial {
-            self.serials.push((self.table.columns.len() as i16 + 1, None, SequenceOptions::of_type(column.ty)));
+            self.serials.push((
+                self.table.columns.len() as i16 + 1,
+                None,
+                SequenceOptions::of_type(column.ty),
+            ));
         }
         Ok(column)
     }
@@ -184,7 +192,11 @@ impl Builder {
             return Err(super::not_a_table(&relation));
         };
         let wants = |option: LikeOption| {
-            like.options.iter().rev().find(|(_, o)| *o == option || *o == LikeOption::All).is_some_and(|(on, _)| *on)
+            like.options
+                .iter()
+                .rev()
+                .find(|(_, o)| *o == option || *o == LikeOption::All)
+                .is_some_and(|(on, _)| *on)
         };
         for (_, column) in source.live_columns() {
             let mut copy = plain_column(
@@ -197,9 +209,11 @@ impl Builder {
                     format!("column \"{}\" specified more than once", copy.name),
                 ));
             }
-            let keep_default = if column.generated { wants(LikeOption::Generated) } else { wants(LikeOption::Defaults) };
+            let keep_default =
+                if column.generated { wants(LikeOption::Generated) } else { wants(LikeOption::Defaults) };
             if keep_default && let Some(default) = &column.default {
-                copy.default = Some(DefaultDesc { oid: session.engine.next_oid().await?, sql: default.sql.clone() });
+                copy.default =
+                    Some(DefaultDesc { oid: session.engine.next_oid().await?, sql: default.sql.clone() });
                 copy.generated = column.generated;
             }
             self.table.columns.push(copy);
@@ -284,7 +298,8 @@ impl Builder {
         let table = &mut self.table;
         match (&constraint.kind, pass) {
             (ConstraintKind::NotNull(named), Pass::Nulls) => {
-                let name = named.as_ref().or(column).ok_or_else(|| PgError::internal("NOT NULL of no column"))?;
+                let name =
+                    named.as_ref().or(column).ok_or_else(|| PgError::internal("NOT NULL of no column"))?;
                 let (attnum, _) = table.column_by_name(name).ok_or_else(|| {
                     PgError::new(
                         SqlState::UNDEFINED_COLUMN,
@@ -431,7 +446,11 @@ fn key_columns(index: &IndexConstraint, column: Option<&Arc<str>>) -> Vec<Arc<st
 ///
 /// # Errors
 /// Whatever the query raises.
-pub async fn create_as(session: &mut PgSession, stmt: &CreateTableAsStmt, sql: &Arc<str>) -> PgResult<String> {
+pub async fn create_as(
+    session: &mut PgSession,
+    stmt: &CreateTableAsStmt,
+    sql: &Arc<str>,
+) -> PgResult<String> {
     let into = &stmt.into;
     let schema = names::creation_schema(session, &into.relation)?;
     let name = into.relation.name.to_string();

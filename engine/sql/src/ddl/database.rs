@@ -33,12 +33,18 @@ pub async fn create(session: &mut PgSession, stmt: &CreatedbStmt) -> PgResult<()
                         format!("template database \"{text}\" does not exist"),
                     )
                 })?;
-                let empty = session.engine.catalog.snapshot(template.oid).is_none_or(|s| s.relations.is_empty());
+                let empty =
+                    session.engine.catalog.snapshot(template.oid).is_none_or(|s| s.relations.is_empty());
                 if !empty {
                     return Err(unsupported("CREATE DATABASE from a template that has objects"));
                 }
             }
-            "encoding" if !matches!(text.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode" | "6" | "-1" | "default") => {
+            "encoding"
+                if !matches!(
+                    text.to_ascii_lowercase().as_str(),
+                    "utf8" | "utf-8" | "unicode" | "6" | "-1" | "default"
+                ) =>
+            {
                 return Err(unsupported(&format!("encoding \"{text}\"")).hint("Use UTF8."));
             }
             "allow_connections" => desc_flags.0 = text != "false",
@@ -49,7 +55,10 @@ pub async fn create(session: &mut PgSession, stmt: &CreatedbStmt) -> PgResult<()
     let name = stmt.name.to_string();
     session.lock_name(PG_DATABASE, &name).await?;
     if session.catalog().cluster.database_by_name(&name).is_some() {
-        return Err(PgError::new(SqlState::DUPLICATE_DATABASE, format!("database \"{name}\" already exists")));
+        return Err(PgError::new(
+            SqlState::DUPLICATE_DATABASE,
+            format!("database \"{name}\" already exists"),
+        ));
     }
     let oid = session.engine.next_oid().await?;
     let txn = session.ensure_txn().txn.clone();

@@ -46,7 +46,9 @@ fn describe(catalog: &CatalogSnapshot, relation: &Relation) -> String {
     };
     let schema = catalog.schemas.get(&relation.schema());
     match schema {
-        Some(schema) if schema.oid != well_known::PUBLIC => format!("{kind} {}.{}", schema.name, relation.name()),
+        Some(schema) if schema.oid != well_known::PUBLIC => {
+            format!("{kind} {}.{}", schema.name, relation.name())
+        }
         _ => format!("{kind} {}", relation.name()),
     }
 }
@@ -268,10 +270,7 @@ async fn drop_schema(session: &mut PgSession, object: &ObjectName, stmt: &DropSt
             session.notice(format!("schema \"{name}\" does not exist, skipping"));
             return Ok(());
         }
-        return Err(PgError::new(
-            SqlState::INVALID_SCHEMA_NAME,
-            format!("schema \"{name}\" does not exist"),
-        ));
+        return Err(PgError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")));
     };
     if schema.oid == well_known::PG_CATALOG || schema.oid == well_known::INFORMATION_SCHEMA {
         return Err(PgError::new(

@@ -127,7 +127,11 @@ pub async fn rewrite(
 ///
 /// # Errors
 /// What the query or the table's constraints raise.
-pub async fn insert_all(session: &mut PgSession, table: Arc<TableDesc>, mut execution: Execution) -> PgResult<u64> {
+pub async fn insert_all(
+    session: &mut PgSession,
+    table: Arc<TableDesc>,
+    mut execution: Execution,
+) -> PgResult<u64> {
     let Some((mut cursor, cx)) = execution.cursor.take() else { return Ok(0) };
     let catalog = session.catalog();
     let layout = session.engine.layout(&table, &catalog)?;

@@ -93,9 +93,10 @@ fn check_method(method: Option<&str>) -> PgResult<()> {
 }
 
 fn find_column(table: &TableDesc, name: &str) -> PgResult<i16> {
-    table.column_by_name(name).map(|(attnum, _)| attnum).ok_or_else(|| {
-        PgError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
-    })
+    table
+        .column_by_name(name)
+        .map(|(attnum, _)| attnum)
+        .ok_or_else(|| PgError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist")))
 }
 
 /// A key column, and the name that an automatic index name has for it.

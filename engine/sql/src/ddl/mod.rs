@@ -161,7 +161,11 @@ impl PgSession {
 
     /// Raises a notice.
     pub(crate) fn notice(&self, message: impl Into<String>) {
-        self.services.notice(PgError::with_severity(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, message));
+        self.services.notice(PgError::with_severity(
+            Severity::Notice,
+            SqlState::SUCCESSFUL_COMPLETION,
+            message,
+        ));
     }
 }
 

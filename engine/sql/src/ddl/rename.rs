@@ -9,7 +9,8 @@ use crate::catalog::{
     Change, IndexKey, Relation, RelationDesc, RoleDesc, SchemaDesc, SequenceDesc, TableDesc, ViewDesc,
 };
 use crate::parse::ast::{
-    AlterObjectSchemaStmt, AlterTableObject, ObjectName, ObjectType, RangeVar, RenameStmt, RenameTarget, RoleSpec,
+    AlterObjectSchemaStmt, AlterTableObject, ObjectName, ObjectType, RangeVar, RenameStmt, RenameTarget,
+    RoleSpec,
 };
 use crate::session::PgSession;
 
@@ -138,7 +139,12 @@ fn rename_column(session: &mut PgSession, relation: &Relation, old: &str, new: S
     session.record_table(changed)
 }
 
-async fn rename_constraint(session: &mut PgSession, table: &TableDesc, old: &str, new: String) -> PgResult<()> {
+async fn rename_constraint(
+    session: &mut PgSession,
+    table: &TableDesc,
+    old: &str,
+    new: String,
+) -> PgResult<()> {
     check_constraint_free(table, &new)?;
     let mut changed = TableDesc::clone(table);
     if let Some(check) = changed.checks.iter_mut().find(|check| check.name == old) {
@@ -170,7 +176,10 @@ async fn rename_object(session: &mut PgSession, object: &ObjectName, new: String
             let schema = names::schema_by_name(&catalog, &old)?;
             session.lock_name(Oid(2615), &new).await?;
             if session.catalog().schema_by_name(&new).is_some() {
-                return Err(PgError::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{new}\" already exists")));
+                return Err(PgError::new(
+                    SqlState::DUPLICATE_SCHEMA,
+                    format!("schema \"{new}\" already exists"),
+                ));
             }
             let owner = catalog.schemas.get(&schema).map_or(session.user, |schema| schema.owner);
             session.record(Change::PutSchema(SchemaDesc { oid: schema, name: new, owner }))
@@ -179,7 +188,10 @@ async fn rename_object(session: &mut PgSession, object: &ObjectName, new: String
             let role = role::find(session, &RoleSpec::Name(old.as_str().into()))?;
             session.lock_name(Oid(1260), &new).await?;
             if session.catalog().cluster.role_by_name(&new).is_some() {
-                return Err(PgError::new(SqlState::DUPLICATE_OBJECT, format!("role \"{new}\" already exists")));
+                return Err(PgError::new(
+                    SqlState::DUPLICATE_OBJECT,
+                    format!("role \"{new}\" already exists"),
+                ));
             }
             session.record(Change::PutRole(RoleDesc { name: new, ..RoleDesc::clone(&role) }))
         }

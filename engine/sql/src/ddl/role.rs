@@ -31,9 +31,7 @@ pub fn find(session: &mut PgSession, role: &RoleSpec) -> PgResult<Arc<RoleDesc>>
         }),
         RoleSpec::CurrentRole | RoleSpec::CurrentUser => by_oid(session.user),
         RoleSpec::SessionUser => by_oid(session.session_user),
-        RoleSpec::Public => {
-            Err(PgError::new(SqlState::UNDEFINED_OBJECT, "role \"public\" does not exist"))
-        }
+        RoleSpec::Public => Err(PgError::new(SqlState::UNDEFINED_OBJECT, "role \"public\" does not exist")),
     }
 }
 
@@ -223,7 +221,11 @@ pub async fn drop(session: &mut PgSession, stmt: &DropRoleStmt) -> PgResult<()> 
             .map(|database| format!("owner of database {}", database.name))
             .collect();
         owned.extend(
-            catalog.schemas.values().filter(|s| s.owner == role.oid).map(|s| format!("owner of schema {}", s.name)),
+            catalog
+                .schemas
+                .values()
+                .filter(|s| s.owner == role.oid)
+                .map(|s| format!("owner of schema {}", s.name)),
         );
         owned.extend(
             catalog

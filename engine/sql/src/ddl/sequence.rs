@@ -55,7 +55,9 @@ impl SequenceOptions {
         let mut seen: Vec<&str> = Vec::new();
         for option in options {
             if seen.contains(&&*option.name) {
-                return Err(PgError::new(SqlState::SYNTAX_ERROR, "conflicting or redundant options").at(option.pos));
+                return Err(
+                    PgError::new(SqlState::SYNTAX_ERROR, "conflicting or redundant options").at(option.pos)
+                );
             }
             seen.push(&option.name);
             let number = || number_of(option);
@@ -106,7 +108,9 @@ fn number_of(option: &DefElem) -> PgResult<Option<i64>> {
                 format!("value \"{text}\" is out of range for type bigint"),
             )
         }),
-        Some(_) => Err(PgError::new(SqlState::SYNTAX_ERROR, format!("{} requires a numeric value", option.name))),
+        Some(_) => {
+            Err(PgError::new(SqlState::SYNTAX_ERROR, format!("{} requires a numeric value", option.name)))
+        }
     }
 }
 
@@ -169,10 +173,16 @@ fn fill_in(desc: &mut SequenceDesc, options: &SequenceOptions, is_new: bool) -> 
         None => {}
     }
     if desc.start < desc.min {
-        return Err(invalid(format!("START value ({}) cannot be less than MINVALUE ({})", desc.start, desc.min)));
+        return Err(invalid(format!(
+            "START value ({}) cannot be less than MINVALUE ({})",
+            desc.start, desc.min
+        )));
     }
     if desc.start > desc.max {
-        return Err(invalid(format!("START value ({}) cannot be greater than MAXVALUE ({})", desc.start, desc.max)));
+        return Err(invalid(format!(
+            "START value ({}) cannot be greater than MAXVALUE ({})",
+            desc.start, desc.max
+        )));
     }
     if let Some(cache) = options.cache {
         if cache <= 0 {
@@ -292,7 +302,11 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterSeqStmt) -> PgResult<()>
 ///
 /// # Errors
 /// 22023.
-pub async fn change(session: &mut PgSession, mut desc: SequenceDesc, options: &SequenceOptions) -> PgResult<()> {
+pub async fn change(
+    session: &mut PgSession,
+    mut desc: SequenceDesc,
+    options: &SequenceOptions,
+) -> PgResult<()> {
     let wait = session.lock_wait();
     session.lock_table(desc.oid, ObjectLockMode::ShareRowExclusive, wait).await?;
     fill_in(&mut desc, options, false)?;

@@ -16,9 +16,7 @@ use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::function::AccumulatorArgs;
-use datafusion::logical_expr::{
-    Accumulator as DfAccumulator, AggregateUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{Accumulator as DfAccumulator, AggregateUDFImpl, Signature, Volatility};
 use hashbrown::HashSet;
 use shardforge_types::codec::key::{self, KeyOrder};
 use shardforge_types::{Datum, Oid};
@@ -243,7 +241,10 @@ impl DfAccumulator for GroupState {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.seen_bytes + self.pending_bytes + self.inner.as_ref().map_or(0, |inner| inner.size())
+        size_of::<Self>()
+            + self.seen_bytes
+            + self.pending_bytes
+            + self.inner.as_ref().map_or(0, |inner| inner.size())
     }
 
     fn state(&mut self) -> DfResult<Vec<ScalarValue>> {

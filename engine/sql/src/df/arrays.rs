@@ -12,12 +12,12 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryViewBuilder, BooleanBuilder, Date32Builder, Float32Builder, Float64Builder,
-    Int16Builder, Int32Builder, Int64Builder, StringViewBuilder, UInt32Builder,
+    Array, ArrayRef, AsArray, BinaryViewBuilder, BooleanBuilder, Date32Builder, Float32Builder,
+    Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringViewBuilder, UInt32Builder,
 };
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, Schema, SchemaRef,
-    UInt32Type,
+    DataType, Date32Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, Schema,
+    SchemaRef, UInt32Type,
 };
 use shardforge_types::codec::row;
 use shardforge_types::{Datum, Oid, PgError, PgResult, oid};
@@ -114,7 +114,10 @@ impl ColumnBuilder {
             (ColumnBuilder::Bool(b), Datum::Bool(v)) => b.append_value(*v),
             (ColumnBuilder::Int2(b), Datum::Int2(v)) => b.append_value(*v),
             (ColumnBuilder::Int4(b), Datum::Int4(v)) => b.append_value(*v),
-            (ColumnBuilder::Int8(b), Datum::Int8(v) | Datum::Timestamp(v) | Datum::Timestamptz(v) | Datum::Time(v)) => {
+            (
+                ColumnBuilder::Int8(b),
+                Datum::Int8(v) | Datum::Timestamp(v) | Datum::Timestamptz(v) | Datum::Time(v),
+            ) => {
                 b.append_value(*v);
             }
             (ColumnBuilder::Float4(b), Datum::Float4(v)) => b.append_value(*v),

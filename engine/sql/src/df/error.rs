@@ -17,9 +17,11 @@ pub fn from_df(error: DataFusionError) -> PgError {
         return ours.clone();
     }
     match root {
-        DataFusionError::ResourcesExhausted(message) => PgError::new(SqlState::OUT_OF_MEMORY, "out of memory")
-            .detail(format!("The memory for queries is used up: {message}"))
-            .hint("Raise query_memory, or make the query touch fewer rows."),
+        DataFusionError::ResourcesExhausted(message) => {
+            PgError::new(SqlState::OUT_OF_MEMORY, "out of memory")
+                .detail(format!("The memory for queries is used up: {message}"))
+                .hint("Raise query_memory, or make the query touch fewer rows.")
+        }
         other => PgError::internal(format!("query engine: {other}")),
     }
 }

@@ -51,7 +51,8 @@ impl ExprLowering<'_> {
             }
             ScalarKind::And(parts) | ScalarKind::Or(parts) if !parts.is_empty() => {
                 let op = if matches!(scalar.kind, ScalarKind::And(_)) { Operator::And } else { Operator::Or };
-                let mut lowered = parts.iter().map(|part| self.lower(part)).collect::<PgResult<Vec<_>>>()?.into_iter();
+                let mut lowered =
+                    parts.iter().map(|part| self.lower(part)).collect::<PgResult<Vec<_>>>()?.into_iter();
                 if let Some(first) = lowered.next() {
                     return Ok(lowered.fold(first, |left, right| Arc::new(BinaryExpr::new(left, op, right))));
                 }
@@ -59,7 +60,11 @@ impl ExprLowering<'_> {
             ScalarKind::Not(arg) => return Ok(Arc::new(NotExpr::new(self.lower(arg)?))),
             ScalarKind::IsNull { arg, negated } if arg.ty.oid != oid::RECORD && !is_composite(arg.ty.oid) => {
                 let arg = self.lower(arg)?;
-                return Ok(if *negated { Arc::new(IsNotNullExpr::new(arg)) } else { Arc::new(IsNullExpr::new(arg)) });
+                return Ok(if *negated {
+                    Arc::new(IsNotNullExpr::new(arg))
+                } else {
+                    Arc::new(IsNullExpr::new(arg))
+                });
             }
             ScalarKind::Relabel(arg) if arrow_type(arg.ty.oid) == arrow_type(scalar.ty.oid) => {
                 return self.lower(arg);
@@ -232,7 +237,10 @@ impl PhysicalExpr for RowExpr {
         Vec::new()
     }
 
-    fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn PhysicalExpr>>) -> DfResult<Arc<dyn PhysicalExpr>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> DfResult<Arc<dyn PhysicalExpr>> {
         Ok(self)
     }
 

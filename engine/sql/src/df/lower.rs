@@ -7,20 +7,20 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::compute::SortOptions;
 use datafusion::common::{JoinSide, JoinType, NullEquality};
 use datafusion::logical_expr::AggregateUDF;
-use datafusion::arrow::compute::SortOptions;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::utils::{ColumnIndex, JoinFilter};
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::union::UnionExec;
 use hashbrown::HashMap;
 use shardforge_types::codec::key::KeyOrder;
@@ -33,8 +33,9 @@ use super::error::from_df;
 use super::expr::{ExprLowering, comparison};
 use super::operator::{Operator, OperatorExec};
 use super::operators::{
-    Correlated, CteRows, CteScanOp, DistinctOp, FunctionScanOp, LateralOp, LimitOp, ProjectSetOp, RecursiveOp,
-    ScanOp, SetOp, SubqueryAnswer, SubqueryOp, SystemScanOp, TableCall, ValuesOp, WorkTable, WorkTableOp,
+    Correlated, CteRows, CteScanOp, DistinctOp, FunctionScanOp, LateralOp, LimitOp, ProjectSetOp,
+    RecursiveOp, ScanOp, SetOp, SubqueryAnswer, SubqueryOp, SystemScanOp, TableCall, ValuesOp, WorkTable,
+    WorkTableOp,
 };
 use super::rewrite::push_down;
 use super::slots::Slots;
@@ -109,7 +110,12 @@ impl<'a> Lowering<'a> {
         Col { id: ColId(self.next_col), ty }
     }
 
-    fn operator(&self, operator: impl Operator, cols: Vec<Col>, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Lowered {
+    fn operator(
+        &self,
+        operator: impl Operator,
+        cols: Vec<Col>,
+        inputs: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Lowered {
         let plan = OperatorExec::new(Arc::new(operator), schema_of(&cols), inputs);
         Lowered { plan, cols }
     }
@@ -212,8 +218,9 @@ impl<'a> Lowering<'a> {
     /// A scan; conditions that its access path enforces are taken out of `conjuncts`.
     fn scan(&mut self, scan: &Scan, conjuncts: &mut Vec<Scalar>) -> PgResult<Lowered> {
         let layout = self.planner.layout(&scan.table)?;
-        let column_of =
-            |id: ColId| scan.cols.iter().find(|(col, _)| col.id == id).map(|(_, attnum)| *attnum as usize - 1);
+        let column_of = |id: ColId| {
+            scan.cols.iter().find(|(col, _)| col.id == id).map(|(_, attnum)| *attnum as usize - 1)
+        };
         let (path, enforced) = choose(&layout, conjuncts, &column_of, &[])?;
         let mut position = 0;
         conjuncts.retain(|_| {
@@ -288,7 +295,13 @@ impl<'a> Lowering<'a> {
                     ret,
                     variadic: false,
                 };
-                Ok(TableCall { func: function.func, info, args, width: function.cols.len(), retset: function.retset })
+                Ok(TableCall {
+                    func: function.func,
+                    info,
+                    args,
+                    width: function.cols.len(),
+                    retset: function.retset,
+                })
             })
             .collect::<PgResult<Vec<_>>>()?;
         Ok(Arc::new(calls))
@@ -297,17 +310,20 @@ impl<'a> Lowering<'a> {
     fn function_scan(&mut self, functions: &[TableFunction], ordinality: Option<Col>) -> PgResult<Lowered> {
         let mut functions = functions.to_vec();
         let input = self.rel(&Rel::Unit)?;
-        let mut scalars: Vec<&mut Scalar> = functions.iter_mut().flat_map(|function| &mut function.args).collect();
+        let mut scalars: Vec<&mut Scalar> =
+            functions.iter_mut().flat_map(|function| &mut function.args).collect();
         if scalars.iter().any(|scalar| scalar.has_subquery()) {
             let input = self.with_subqueries(input, &mut scalars)?;
             if ordinality.is_some() {
                 return Err(PgError::not_supported("WITH ORDINALITY over a subquery is not supported yet"));
             }
-            let cols: Vec<Col> = functions.iter().flat_map(|function| function.cols.iter().copied()).collect();
+            let cols: Vec<Col> =
+                functions.iter().flat_map(|function| function.cols.iter().copied()).collect();
             let expanded = self.expand(input, &functions)?;
             return self.select(expanded, &cols);
         }
-        let mut cols: Vec<Col> = functions.iter().flat_map(|function| function.cols.iter().copied()).collect();
+        let mut cols: Vec<Col> =
+            functions.iter().flat_map(|function| function.cols.iter().copied()).collect();
         cols.extend(ordinality);
         let names: Vec<&str> = functions.iter().map(|function| &*function.name).collect();
         let operator = FunctionScanOp {
@@ -324,7 +340,8 @@ impl<'a> Lowering<'a> {
     fn project_set(&mut self, input: &Rel, functions: &[TableFunction]) -> PgResult<Lowered> {
         let lowered = self.rel(input)?;
         let mut functions = functions.to_vec();
-        let mut scalars: Vec<&mut Scalar> = functions.iter_mut().flat_map(|function| &mut function.args).collect();
+        let mut scalars: Vec<&mut Scalar> =
+            functions.iter_mut().flat_map(|function| &mut function.args).collect();
         let lowered = self.with_subqueries(lowered, &mut scalars)?;
         self.expand(lowered, &functions)
     }
@@ -419,7 +436,9 @@ impl<'a> Lowering<'a> {
         };
         let Some((inner, correlated)) = decorrelate(&sub.rel) else { return Ok(Err(input)) };
         on.extend(correlated);
-        if on.iter().any(Scalar::has_subquery) || (on.is_empty() && !negated && matches!(sub.kind, SubqueryKind::Exists)) {
+        if on.iter().any(Scalar::has_subquery)
+            || (on.is_empty() && !negated && matches!(sub.kind, SubqueryKind::Exists))
+        {
             return Ok(Err(input));
         }
         let inner = push_down(inner);
@@ -428,7 +447,14 @@ impl<'a> Lowering<'a> {
         Ok(Ok(self.join_plans(kind, input, inner, on)?))
     }
 
-    fn join(&mut self, kind: JoinKind, left: &Rel, right: &Rel, on: &Scalar, lateral: bool) -> PgResult<Lowered> {
+    fn join(
+        &mut self,
+        kind: JoinKind,
+        left: &Rel,
+        right: &Rel,
+        on: &Scalar,
+        lateral: bool,
+    ) -> PgResult<Lowered> {
         let left = self.rel(left)?;
         if lateral {
             return self.lateral(kind, left, right, on);
@@ -438,8 +464,10 @@ impl<'a> Lowering<'a> {
             return self.join_plans(kind, left, right, on.clone().conjuncts());
         }
         if kind != JoinKind::Inner {
-            return Err(PgError::not_supported("a subquery in the condition of an outer join is not supported yet")
-                .hint("Move the condition into a subquery of its own."));
+            return Err(PgError::not_supported(
+                "a subquery in the condition of an outer join is not supported yet",
+            )
+            .hint("Move the condition into a subquery of its own."));
         }
         let joined = self.join_plans(kind, left, right, Vec::new())?;
         let cols = joined.cols.clone();
@@ -449,7 +477,13 @@ impl<'a> Lowering<'a> {
         self.select(filtered, &cols)
     }
 
-    fn join_plans(&mut self, kind: JoinKind, left: Lowered, right: Lowered, on: Vec<Scalar>) -> PgResult<Lowered> {
+    fn join_plans(
+        &mut self,
+        kind: JoinKind,
+        left: Lowered,
+        right: Lowered,
+        on: Vec<Scalar>,
+    ) -> PgResult<Lowered> {
         let has = |cols: &[Col], scalar: &Scalar| {
             let used = scalar.used_columns();
             !used.is_empty() && used.iter().all(|u| cols.iter().any(|col| col.id == u.id))
@@ -491,7 +525,8 @@ impl<'a> Lowering<'a> {
         }
         if keys.is_empty() {
             let filter = self.join_filter(&left.cols, &right.cols, rest)?;
-            let plan = NestedLoopJoinExec::try_new(left.plan, right.plan, filter, &join_type, None).map_err(from_df)?;
+            let plan = NestedLoopJoinExec::try_new(left.plan, right.plan, filter, &join_type, None)
+                .map_err(from_df)?;
             return Ok(Lowered { plan: Arc::new(plan), cols });
         }
         // Keys are columns of their own, whose bytes are equal when the values are.
@@ -551,7 +586,12 @@ impl<'a> Lowering<'a> {
         Ok((Lowered { plan: Arc::new(plan), cols }, positions))
     }
 
-    fn join_filter(&self, left: &[Col], right: &[Col], conditions: Vec<Scalar>) -> PgResult<Option<JoinFilter>> {
+    fn join_filter(
+        &self,
+        left: &[Col],
+        right: &[Col],
+        conditions: Vec<Scalar>,
+    ) -> PgResult<Option<JoinFilter>> {
         if conditions.is_empty() {
             return Ok(None);
         }
@@ -726,7 +766,13 @@ impl<'a> Lowering<'a> {
         self.select(Lowered { plan: Arc::new(plan), cols: input.cols }, &output)
     }
 
-    fn limit(&mut self, input: &Rel, limit: Option<&Scalar>, offset: Option<&Scalar>, with_ties: bool) -> PgResult<Lowered> {
+    fn limit(
+        &mut self,
+        input: &Rel,
+        limit: Option<&Scalar>,
+        offset: Option<&Scalar>,
+        with_ties: bool,
+    ) -> PgResult<Lowered> {
         let mut limit = limit.cloned();
         let mut offset = offset.cloned();
         let subqueries: Vec<&mut Scalar> = limit.iter_mut().chain(&mut offset).collect();
@@ -866,7 +912,11 @@ impl<'a> Lowering<'a> {
     }
 
     fn cte_scan(&mut self, cte: CteId, cols: &[Col]) -> PgResult<Lowered> {
-        let source = self.ctes.get(&cte).cloned().ok_or_else(|| PgError::internal("unknown common table expression"))?;
+        let source = self
+            .ctes
+            .get(&cte)
+            .cloned()
+            .ok_or_else(|| PgError::internal("unknown common table expression"))?;
         Ok(match source {
             CteSource::Working(table) => {
                 self.operator(WorkTableOp { schema: schema_of(cols), table }, cols.to_vec(), Vec::new())
@@ -978,8 +1028,15 @@ impl<'a> Lowering<'a> {
         } else {
             let group_by = PhysicalGroupBy::new_single(group_exprs);
             Arc::new(
-                AggregateExec::try_new(AggregateMode::Single, group_by, calls, filters, input.plan, input_schema)
-                    .map_err(from_df)?,
+                AggregateExec::try_new(
+                    AggregateMode::Single,
+                    group_by,
+                    calls,
+                    filters,
+                    input.plan,
+                    input_schema,
+                )
+                .map_err(from_df)?,
             )
         };
         let grouped = Lowered { plan, cols: all_cols };
@@ -999,14 +1056,19 @@ impl<'a> Lowering<'a> {
         self.project(grouped, &items)
     }
 
-    fn aggregate_call(&self, aggregate: &Aggregate, exprs: &ExprLowering<'_>) -> PgResult<(LibraryAggregate, Vec<Expr>)> {
+    fn aggregate_call(
+        &self,
+        aggregate: &Aggregate,
+        exprs: &ExprLowering<'_>,
+    ) -> PgResult<(LibraryAggregate, Vec<Expr>)> {
         let factory = func::aggregate(aggregate.func).ok_or_else(|| func::not_supported(aggregate.func))?;
         let desc = builtin().aggregate(aggregate.func);
         let ordered_set = desc.is_some_and(|desc| desc.kind != AggregateKind::Normal);
         let name = builtin().proc_by_oid(aggregate.func).map_or("aggregate", |proc| proc.name);
         let mut arg_types: SmallVec<[Ty; 4]> = aggregate.args.iter().map(|arg| arg.ty).collect();
         let direct_args = aggregate.args.len();
-        let mut args: Vec<Expr> = aggregate.args.iter().map(|arg| exprs.lower(arg)).collect::<PgResult<_>>()?;
+        let mut args: Vec<Expr> =
+            aggregate.args.iter().map(|arg| exprs.lower(arg)).collect::<PgResult<_>>()?;
         let orders: SmallVec<[(bool, bool); 2]> =
             aggregate.order_by.iter().map(|key| (key.desc, key.nulls_first)).collect();
         let mut sort = Vec::new();

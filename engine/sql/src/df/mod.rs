@@ -60,7 +60,8 @@ impl DfRuntime {
             .build_arc()
             .map_err(from_df)?;
         let config = SessionConfig::new().with_target_partitions(1).with_batch_size(operators::BATCH_ROWS);
-        let state = SessionStateBuilder::new().with_config(config).with_runtime_env(environment.clone()).build();
+        let state =
+            SessionStateBuilder::new().with_config(config).with_runtime_env(environment.clone()).build();
         Ok(DfRuntime { context: state.task_ctx(), environment })
     }
 
@@ -120,7 +121,12 @@ impl DfPlan {
 
     /// The physical plan as text, one line a node.
     pub fn explain(&self, _verbose: bool) -> Vec<String> {
-        displayable(self.template.plan.as_ref()).indent(false).to_string().lines().map(str::to_owned).collect()
+        displayable(self.template.plan.as_ref())
+            .indent(false)
+            .to_string()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     fn take(&self) -> PgResult<Instance> {
@@ -159,14 +165,25 @@ impl DfCursor {
         let instance = plan.take()?;
         instance.slots.set(Arc::new(cx.clone()));
         let stream = instance.plan.execute(0, cx.engine.df.context.clone()).map_err(from_df)?;
-        Ok(DfCursor { plan: plan.clone(), types: plan.types(), instance: Some(instance), stream: Mutex::new(stream), batch: None })
+        Ok(DfCursor {
+            plan: plan.clone(),
+            types: plan.types(),
+            instance: Some(instance),
+            stream: Mutex::new(stream),
+            batch: None,
+        })
     }
 
     /// Sends up to `max` rows: at most those of one batch.
     ///
     /// # Errors
     /// What the query raises.
-    pub async fn fetch(&mut self, _cx: &ExecContext, max: usize, sink: &mut dyn RowSink) -> PgResult<Progress> {
+    pub async fn fetch(
+        &mut self,
+        _cx: &ExecContext,
+        max: usize,
+        sink: &mut dyn RowSink,
+    ) -> PgResult<Progress> {
         loop {
             if let Some((batch, at)) = &mut self.batch {
                 let count = max.min(batch.num_rows() - *at);

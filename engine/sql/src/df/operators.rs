@@ -74,7 +74,11 @@ pub fn row_values(batch: &RecordBatch, types: &[Oid], row: usize) -> PgResult<Ve
 }
 
 /// Batches made of chunks of rows.
-fn batches_of_rows(schema: SchemaRef, types: Arc<[Oid]>, rows: impl Iterator<Item = PgResult<Vec<Datum>>> + Send + 'static) -> Batches {
+fn batches_of_rows(
+    schema: SchemaRef,
+    types: Arc<[Oid]>,
+    rows: impl Iterator<Item = PgResult<Vec<Datum>>> + Send + 'static,
+) -> Batches {
     let mut rows = rows;
     stream::iter(std::iter::from_fn(move || {
         let mut chunk = Vec::new();
@@ -332,7 +336,11 @@ impl Operator for ProjectSetOp {
         "ProjectSet".to_owned()
     }
 
-    fn start(self: Arc<Self>, mut inputs: Vec<SendableRecordBatchStream>, _: Arc<TaskContext>) -> PgResult<Batches> {
+    fn start(
+        self: Arc<Self>,
+        mut inputs: Vec<SendableRecordBatchStream>,
+        _: Arc<TaskContext>,
+    ) -> PgResult<Batches> {
         let cx = self.slots.get()?;
         let input = inputs.remove(0);
         Ok(input
@@ -393,11 +401,24 @@ impl Operator for LimitOp {
         "Limit".to_owned()
     }
 
-    fn start(self: Arc<Self>, mut inputs: Vec<SendableRecordBatchStream>, _: Arc<TaskContext>) -> PgResult<Batches> {
+    fn start(
+        self: Arc<Self>,
+        mut inputs: Vec<SendableRecordBatchStream>,
+        _: Arc<TaskContext>,
+    ) -> PgResult<Batches> {
         let cx = self.slots.get()?;
-        let offset =
-            crate::plan::fast::count(self.offset.as_ref(), &cx, SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE, "OFFSET")?;
-        let limit = crate::plan::fast::count(self.limit.as_ref(), &cx, SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT")?;
+        let offset = crate::plan::fast::count(
+            self.offset.as_ref(),
+            &cx,
+            SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE,
+            "OFFSET",
+        )?;
+        let limit = crate::plan::fast::count(
+            self.limit.as_ref(),
+            &cx,
+            SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE,
+            "LIMIT",
+        )?;
         let (skip, left) = (offset.unwrap_or(0), limit.unwrap_or(u64::MAX));
         let state = (self, inputs.remove(0), skip, left, None::<Vec<u8>>);
         Ok(stream::try_unfold(state, |(op, mut input, mut skip, mut left, mut last)| async move {
@@ -461,8 +482,13 @@ impl Operator for DistinctOp {
         "Unique".to_owned()
     }
 
-    fn start(self: Arc<Self>, mut inputs: Vec<SendableRecordBatchStream>, context: Arc<TaskContext>) -> PgResult<Batches> {
-        let reservation = datafusion::execution::memory_pool::MemoryConsumer::new("distinct").register(context.memory_pool());
+    fn start(
+        self: Arc<Self>,
+        mut inputs: Vec<SendableRecordBatchStream>,
+        context: Arc<TaskContext>,
+    ) -> PgResult<Batches> {
+        let reservation = datafusion::execution::memory_pool::MemoryConsumer::new("distinct")
+            .register(context.memory_pool());
         let state = (self, inputs.remove(0), HashSet::<Vec<u8>>::new(), reservation);
         Ok(stream::try_unfold(state, |(op, mut input, mut seen, reservation)| async move {
             let Some(batch) = input.next().await else { return Ok(None) };
@@ -501,9 +527,14 @@ impl Operator for SetOp {
         format!("{}{}", if self.except { "Except" } else { "Intersect" }, if self.all { " All" } else { "" })
     }
 
-    fn start(self: Arc<Self>, mut inputs: Vec<SendableRecordBatchStream>, context: Arc<TaskContext>) -> PgResult<Batches> {
+    fn start(
+        self: Arc<Self>,
+        mut inputs: Vec<SendableRecordBatchStream>,
+        context: Arc<TaskContext>,
+    ) -> PgResult<Batches> {
         let (right, left) = (inputs.remove(1), inputs.remove(0));
-        let reservation = datafusion::execution::memory_pool::MemoryConsumer::new("set operation").register(context.memory_pool());
+        let reservation = datafusion::execution::memory_pool::MemoryConsumer::new("set operation")
+            .register(context.memory_pool());
         let state = (self, left, Some(right), HashMap::<Vec<u8>, u64>::new(), reservation);
         Ok(stream::try_unfold(state, |(op, mut left, mut right, mut counts, reservation)| async move {
             let mut key = Vec::new();
@@ -524,9 +555,8 @@ impl Operator for SetOp {
                 row_key(&batch, &op.types, row, &mut key)?;
                 mask.push(op.keeps(&mut counts, &key));
             }
-            let batch = RecordBatch::try_new(op.schema.clone(), batch.columns().to_vec()).or_else(|_| {
-                make_batch(&op.schema, batch.columns().to_vec(), batch.num_rows())
-            })?;
+            let batch = RecordBatch::try_new(op.schema.clone(), batch.columns().to_vec())
+                .or_else(|_| make_batch(&op.schema, batch.columns().to_vec(), batch.num_rows()))?;
             Ok(Some((filtered(&batch, mask)?, (op, left, right, counts, reservation))))
         })
         .boxed())
@@ -592,7 +622,11 @@ impl Correlated {
     }
 
     /// Runs the plan for an outer row. One run at a time.
-    async fn run(&self, cx: Arc<ExecContext>, context: &Arc<TaskContext>) -> PgResult<SendableRecordBatchStream> {
+    async fn run(
+        &self,
+        cx: Arc<ExecContext>,
+        context: &Arc<TaskContext>,
+    ) -> PgResult<SendableRecordBatchStream> {
         self.slots.set(cx);
         let plan = reset_plan_states(self.plan.clone()).map_err(from_df)?;
         plan.execute(0, context.clone()).map_err(from_df)
@@ -630,7 +664,11 @@ impl Operator for SubqueryOp {
         format!("Subqueries: {} ({correlated} correlated)", self.subqueries.len())
     }
 
-    fn start(self: Arc<Self>, mut inputs: Vec<SendableRecordBatchStream>, context: Arc<TaskContext>) -> PgResult<Batches> {
+    fn start(
+        self: Arc<Self>,
+        mut inputs: Vec<SendableRecordBatchStream>,
+        context: Arc<TaskContext>,
+    ) -> PgResult<Batches> {
         let cx = self.slots.get()?;
         let caches = (0..self.subqueries.len()).map(|_| HashMap::<Vec<u8>, Datum>::new()).collect::<Vec<_>>();
         let state = (self, inputs.remove(0), cx, context, caches);
@@ -678,7 +716,12 @@ impl RowSource for RowAt<'_> {
 }
 
 impl SubqueryAnswer {
-    async fn compute(&self, sub: &Correlated, cx: Arc<ExecContext>, context: &Arc<TaskContext>) -> PgResult<Datum> {
+    async fn compute(
+        &self,
+        sub: &Correlated,
+        cx: Arc<ExecContext>,
+        context: &Arc<TaskContext>,
+    ) -> PgResult<Datum> {
         let mut rows = sub.run(cx.clone(), context).await?;
         let mut found: Option<Datum> = None;
         let mut elements = Vec::new();
@@ -738,7 +781,11 @@ impl Operator for LateralOp {
         format!("Lateral {}Join", if self.outer_join { "Left " } else { "" })
     }
 
-    fn start(self: Arc<Self>, mut inputs: Vec<SendableRecordBatchStream>, context: Arc<TaskContext>) -> PgResult<Batches> {
+    fn start(
+        self: Arc<Self>,
+        mut inputs: Vec<SendableRecordBatchStream>,
+        context: Arc<TaskContext>,
+    ) -> PgResult<Batches> {
         let cx = self.slots.get()?;
         let state = (self, inputs.remove(0), cx, context);
         Ok(stream::try_unfold(state, |(op, mut input, cx, context)| async move {
@@ -752,7 +799,12 @@ impl Operator for LateralOp {
 }
 
 impl LateralOp {
-    async fn join(&self, batch: &RecordBatch, cx: &ExecContext, context: &Arc<TaskContext>) -> PgResult<RecordBatch> {
+    async fn join(
+        &self,
+        batch: &RecordBatch,
+        cx: &ExecContext,
+        context: &Arc<TaskContext>,
+    ) -> PgResult<RecordBatch> {
         let right_types = &self.right.types;
         let types: Vec<Oid> = self.left_types.iter().chain(right_types.iter()).copied().collect();
         let mut builders: Vec<ColumnBuilder> = types.iter().map(|ty| ColumnBuilder::new(*ty)).collect();
@@ -812,7 +864,11 @@ impl Operator for CteScanOp {
         format!("CTE Scan on {}", self.name)
     }
 
-    fn start(self: Arc<Self>, _: Vec<SendableRecordBatchStream>, context: Arc<TaskContext>) -> PgResult<Batches> {
+    fn start(
+        self: Arc<Self>,
+        _: Vec<SendableRecordBatchStream>,
+        context: Arc<TaskContext>,
+    ) -> PgResult<Batches> {
         let run = self.slots.generation();
         let schema = self.schema.clone();
         let load = async move {
@@ -891,7 +947,11 @@ impl Operator for RecursiveOp {
         "Recursive Union".to_owned()
     }
 
-    fn start(self: Arc<Self>, _: Vec<SendableRecordBatchStream>, context: Arc<TaskContext>) -> PgResult<Batches> {
+    fn start(
+        self: Arc<Self>,
+        _: Vec<SendableRecordBatchStream>,
+        context: Arc<TaskContext>,
+    ) -> PgResult<Batches> {
         let cx = self.slots.get()?;
         let state = (self, cx, context, 0usize, HashSet::<Vec<u8>>::new());
         Ok(stream::try_unfold(state, |(op, cx, context, round, mut seen)| async move {

@@ -41,9 +41,10 @@ fn push(rel: Rel, mut conditions: Vec<Scalar>) -> Rel {
                 !is_volatile(condition)
                     && !condition.has_subquery()
                     && condition.used_columns().iter().all(|used| {
-                        items.iter().find(|(col, _)| col.id == used.id).is_none_or(|(_, scalar)| {
-                            matches!(scalar.kind, crate::ir::ScalarKind::Column(_))
-                        })
+                        items
+                            .iter()
+                            .find(|(col, _)| col.id == used.id)
+                            .is_none_or(|(_, scalar)| matches!(scalar.kind, crate::ir::ScalarKind::Column(_)))
                     })
             };
             let (down, up): (Vec<_>, Vec<_>) = conditions.into_iter().partition(movable);

@@ -33,7 +33,8 @@ pub fn input(ty: Oid, typmod: i32, text: &str, env: &EvalEnv) -> PgResult<Datum>
 /// Whether the text form of a type shows names of the catalog, so that it cannot be made from the stored bytes alone.
 pub fn text_needs_catalog(ty: Oid) -> bool {
     use shardforge_types::oid;
-    let named = |ty: Oid| shardforge_types::io::is_oid_like(ty) && !matches!(ty, oid::OID | oid::XID | oid::CID);
+    let named =
+        |ty: Oid| shardforge_types::io::is_oid_like(ty) && !matches!(ty, oid::OID | oid::XID | oid::CID);
     named(ty)
         || matches!(ty, oid::RECORD)
         || shardforge_types::element_type(ty).is_some_and(|elem| named(elem) || elem == oid::RECORD)

@@ -155,7 +155,9 @@ impl Rel {
             | Rel::Modify(_)
             | Rel::Distinct { on: None, .. } => {}
             Rel::Values { rows, .. } => rows.iter_mut().flatten().for_each(f),
-            Rel::FunctionScan { functions: list, .. } | Rel::ProjectSet { functions: list, .. } => functions(list, f),
+            Rel::FunctionScan { functions: list, .. } | Rel::ProjectSet { functions: list, .. } => {
+                functions(list, f)
+            }
             Rel::Filter { predicate, .. } => f(predicate),
             Rel::Project { items, .. } => items.iter_mut().for_each(|(_, scalar)| f(scalar)),
             Rel::Join { on, .. } => f(on),
@@ -169,7 +171,11 @@ impl Rel {
             }
             Rel::Window { functions, .. } => {
                 for (_, call) in functions {
-                    call.args.iter_mut().chain(&mut call.filter).chain(&mut call.partition_by).for_each(&mut *f);
+                    call.args
+                        .iter_mut()
+                        .chain(&mut call.filter)
+                        .chain(&mut call.partition_by)
+                        .for_each(&mut *f);
                     keys(&mut call.order_by, f);
                     for bound in [&mut call.frame.start, &mut call.frame.end] {
                         if let FrameBound::Preceding(offset) | FrameBound::Following(offset) = bound {

@@ -161,7 +161,9 @@ impl FastSelect {
         let pad = " ".repeat(indent.len() + 2);
         match &self.source {
             FastSource::Unit => lines.push(format!("{indent}Result (fast path)")),
-            FastSource::Values(rows) => lines.push(format!("{indent}Values Scan (fast path, {} rows)", rows.len())),
+            FastSource::Values(rows) => {
+                lines.push(format!("{indent}Values Scan (fast path, {} rows)", rows.len()))
+            }
             FastSource::Table { layout, path, reverse } => {
                 let table = &layout.table.name;
                 let index = match path.index {
@@ -174,7 +176,9 @@ impl FastSelect {
                     (Some(index), true) if path.alternatives.is_empty() => {
                         format!("{indent}Point Get using {} on {table} (fast path)", index.name)
                     }
-                    (Some(index), true) => format!("{indent}Batch Get using {} on {table} (fast path)", index.name),
+                    (Some(index), true) => {
+                        format!("{indent}Batch Get using {} on {table} (fast path)", index.name)
+                    }
                     (Some(index), false) => {
                         format!("{indent}Index Scan{back} using {} on {table} (fast path)", index.name)
                     }
@@ -266,7 +270,8 @@ impl FastCursor {
             }
             FastSource::Unit | FastSource::Values(_) => None,
         };
-        let skip = count(plan.offset.as_ref(), cx, SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE, "OFFSET")?;
+        let skip =
+            count(plan.offset.as_ref(), cx, SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE, "OFFSET")?;
         let left = count(plan.limit.as_ref(), cx, SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT")?;
         let (skip, left) = (skip.unwrap_or(0), left.unwrap_or(u64::MAX));
         Ok(FastCursor { plan, scan, page: VecDeque::new(), next_value: 0, skip, left })
@@ -292,8 +297,10 @@ impl FastCursor {
                 while sent < max && self.left > 0 {
                     let Some(row) = rows.get(self.next_value) else { return done(sent) };
                     self.next_value += 1;
-                    let values =
-                        row.iter().map(|e| e.eval(&NoRow, &cx.params, &cx.env)).collect::<PgResult<Vec<_>>>()?;
+                    let values = row
+                        .iter()
+                        .map(|e| e.eval(&NoRow, &cx.params, &cx.env))
+                        .collect::<PgResult<Vec<_>>>()?;
                     if plan.passes(&values, cx)? && self.count_in() {
                         sink.row(&FastRow { plan: &plan, row: &values, stored: None, cx })?;
                         sent += 1;
@@ -461,4 +468,3 @@ const PAGE_ROWS: usize = 1024;
 /// A fetch that has sent this many rows returns rather than read another page, so that the connection
 /// can drain.
 const PAGE_SENT_MIN: usize = 256;
-

@@ -108,7 +108,9 @@ impl ModifyPlan {
         let (source, source_cols) = plan_source(source_rel)?;
         let n = layout.types.len();
         let excluded: &[(Col, i16)] = match &modify.op {
-            ModifyOp::Insert { on_conflict: Some(OnConflict { update: Some(update), .. }), .. } => &update.excluded,
+            ModifyOp::Insert { on_conflict: Some(OnConflict { update: Some(update), .. }), .. } => {
+                &update.excluded
+            }
             _ => &[],
         };
         let position_in = |cols: &[(Col, i16)], id: ColId| {
@@ -166,8 +168,7 @@ impl ModifyPlan {
     /// The plan as EXPLAIN shows it.
     pub fn explain(&self, word: &str, verbose: bool) -> Vec<String> {
         let mut chars = word.chars();
-        let title: String =
-            chars.next().into_iter().chain(chars.flat_map(char::to_lowercase)).collect();
+        let title: String = chars.next().into_iter().chain(chars.flat_map(char::to_lowercase)).collect();
         let mut lines = vec![format!("{title} on {}", self.layout.table.name)];
         for (i, line) in self.source.explain(verbose).into_iter().enumerate() {
             lines.push(if i == 0 { format!("  ->  {line}") } else { format!("      {line}") });
@@ -188,8 +189,14 @@ impl ModifyPlan {
             wait: cx.wait,
             next_row_id: &next_row_id,
         };
-        let mut run =
-            Run { plan: self, cx, writer, result: ModifyResult::default(), seen: HashSet::new(), old: Vec::new() };
+        let mut run = Run {
+            plan: self,
+            cx,
+            writer,
+            result: ModifyResult::default(),
+            seen: HashSet::new(),
+            old: Vec::new(),
+        };
         if let Some(key) = self.single_key(cx)? {
             let source = vec![Datum::Null; self.source_width];
             run.change(key, source, true).await?;
@@ -201,7 +208,9 @@ impl ModifyPlan {
             let progress = cursor.fetch(cx, SOURCE_ROWS, &mut batch).await?;
             for row in batch.rows {
                 match &self.op {
-                    ModifyKind::Insert { values, conflict } => run.insert(row, values, conflict.as_ref()).await?,
+                    ModifyKind::Insert { values, conflict } => {
+                        run.insert(row, values, conflict.as_ref()).await?
+                    }
                     ModifyKind::Update { row_key, .. } | ModifyKind::Delete { row_key, .. } => {
                         if let Datum::Bytea(key) = &row[*row_key] {
                             let key = Bytes::copy_from_slice(key);
@@ -270,7 +279,8 @@ impl Run<'_> {
             InsertOutcome::Conflict { row_key } => match conflict.and_then(|c| c.update.as_ref()) {
                 None => Ok(()),
                 Some((assignments, filter)) => {
-                    self.update_conflicting(row_key, new, row.split_off(2 * n), assignments, filter.as_ref()).await
+                    self.update_conflicting(row_key, new, row.split_off(2 * n), assignments, filter.as_ref())
+                        .await
                 }
             },
         }
@@ -294,7 +304,10 @@ impl Run<'_> {
             ));
         }
         let Some(current) = self.writer.lock(&row_key).await?.current else {
-            return Err(PgError::new(SqlState::T_R_SERIALIZATION_FAILURE, "could not serialize access due to concurrent update"));
+            return Err(PgError::new(
+                SqlState::T_R_SERIALIZATION_FAILURE,
+                "could not serialize access due to concurrent update",
+            ));
         };
         let old = self.plan.layout.decode(&current)?;
         let n = old.len();

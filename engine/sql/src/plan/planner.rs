@@ -60,8 +60,10 @@ impl Planner<'_> {
             }
             StatementKind::Modify(modify) => {
                 if !modify.ctes.is_empty() {
-                    return Err(PgError::not_supported("WITH in front of a data-modifying statement is not supported yet")
-                        .hint("Move the common table expression into the statement's query."));
+                    return Err(PgError::not_supported(
+                        "WITH in front of a data-modifying statement is not supported yet",
+                    )
+                    .hint("Move the common table expression into the statement's query."));
                 }
                 let layout = self.layout(&modify.table)?;
                 let mut plan_source = |rel: &Rel| {

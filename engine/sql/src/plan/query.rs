@@ -70,7 +70,12 @@ impl QueryCursor {
     ///
     /// # Errors
     /// What the query raises.
-    pub async fn fetch(&mut self, cx: &ExecContext, max: usize, sink: &mut dyn RowSink) -> PgResult<Progress> {
+    pub async fn fetch(
+        &mut self,
+        cx: &ExecContext,
+        max: usize,
+        sink: &mut dyn RowSink,
+    ) -> PgResult<Progress> {
         match self {
             QueryCursor::Fast(cursor) => cursor.fetch(cx, max, sink).await,
             QueryCursor::DataFusion(cursor) => cursor.fetch(cx, max, sink).await,

@@ -113,7 +113,10 @@ impl Session for PgSession {
         if result_formats.len() > 1 && result_formats.len() != columns {
             return Err(PgError::new(
                 SqlState::PROTOCOL_VIOLATION,
-                format!("bind message has {} result formats but query has {columns} columns", result_formats.len()),
+                format!(
+                    "bind message has {} result formats but query has {columns} columns",
+                    result_formats.len()
+                ),
             ));
         }
         if !portal.is_empty() && self.portals.contains_key(portal) {
@@ -132,7 +135,11 @@ impl Session for PgSession {
                 .enumerate()
                 .map(|(i, (raw, ty))| {
                     parameter(raw, *ty, &env).map_err(|error| {
-                        let place = if portal.is_empty() { "unnamed portal".to_owned() } else { format!("portal \"{portal}\"") };
+                        let place = if portal.is_empty() {
+                            "unnamed portal".to_owned()
+                        } else {
+                            format!("portal \"{portal}\"")
+                        };
                         error.context(format!("{place} parameter ${}", i + 1))
                     })
                 })
@@ -245,7 +252,12 @@ impl PgSession {
         self.run_all(statements, sql, out).await.map_err(|error| Self::at_edge(error, sql))
     }
 
-    async fn run_all(&mut self, statements: Vec<RawStatement>, sql: &str, out: &mut Responder) -> PgResult<()> {
+    async fn run_all(
+        &mut self,
+        statements: Vec<RawStatement>,
+        sql: &str,
+        out: &mut Responder,
+    ) -> PgResult<()> {
         if statements.is_empty() {
             out.empty_query();
             return self.end_implicit().await;
@@ -322,7 +334,12 @@ impl PgSession {
         self.portals.get(name).ok_or_else(|| no_portal(name))
     }
 
-    async fn execute_portal(&mut self, portal: &mut Portal, max: Option<usize>, out: &mut Responder) -> PgResult<()> {
+    async fn execute_portal(
+        &mut self,
+        portal: &mut Portal,
+        max: Option<usize>,
+        out: &mut Responder,
+    ) -> PgResult<()> {
         if portal.is_empty_statement() {
             out.empty_query();
             return Ok(());

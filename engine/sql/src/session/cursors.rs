@@ -146,7 +146,11 @@ impl PgSession {
     }
 
     /// DECLARE CURSOR.
-    pub(super) async fn declare_cursor(&mut self, stmt: &DeclareCursorStmt, sql: &Arc<str>) -> PgResult<Execution> {
+    pub(super) async fn declare_cursor(
+        &mut self,
+        stmt: &DeclareCursorStmt,
+        sql: &Arc<str>,
+    ) -> PgResult<Execution> {
         let in_block = self.txn.as_ref().is_some_and(|txn| txn.explicit);
         if !in_block && !stmt.hold {
             return Err(PgError::new(
@@ -271,7 +275,9 @@ impl SqlCursor {
 
     async fn fetch(&mut self, direction: FetchDirection, count: i64) -> PgResult<Vec<Vec<Datum>>> {
         match direction {
-            FetchDirection::Forward if count > 0 => self.forward(usize::try_from(count).unwrap_or(usize::MAX)).await,
+            FetchDirection::Forward if count > 0 => {
+                self.forward(usize::try_from(count).unwrap_or(usize::MAX)).await
+            }
             FetchDirection::Forward if count == 0 => self.absolute(self.position).await,
             FetchDirection::Forward => self.backward(count.unsigned_abs()),
             FetchDirection::Backward if count > 0 => self.backward(count.unsigned_abs()),

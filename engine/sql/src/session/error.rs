@@ -26,10 +26,9 @@ pub fn from_kv(error: KvError) -> PgError {
         }
         KvError::DiskFull => PgError::new(SqlState::DISK_FULL, "could not write: no space left on device")
             .hint("Check free disk space."),
-        KvError::ShuttingDown => PgError::new(
-            SqlState::ADMIN_SHUTDOWN,
-            "terminating connection due to administrator command",
-        ),
+        KvError::ShuttingDown => {
+            PgError::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+        }
         KvError::Corrupt(_) => PgError::corrupted(message),
         KvError::InvalidState(_) => PgError::internal(message),
         KvError::Storage(_) => PgError::new(SqlState::IO_ERROR, message),

@@ -57,8 +57,12 @@ impl PgSession {
         let (isolation, read_only) =
             self.settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only));
         self.txn.get_or_insert_with(|| {
-            let options =
-                TxnOptions { isolation, read_only, session: self.env.backend_pid as u64, ..TxnOptions::default() };
+            let options = TxnOptions {
+                isolation,
+                read_only,
+                session: self.env.backend_pid as u64,
+                ..TxnOptions::default()
+            };
             let txn = Arc::new(self.engine.store.begin(options));
             SessionTxn::new(txn, isolation, read_only, false, self.engine.clock_micros())
         })
@@ -81,7 +85,12 @@ impl PgSession {
     }
 
     /// Locks a table for the rest of the transaction.
-    pub(crate) async fn lock_table(&mut self, table: Oid, mode: ObjectLockMode, wait: WaitPolicy) -> PgResult<()> {
+    pub(crate) async fn lock_table(
+        &mut self,
+        table: Oid,
+        mode: ObjectLockMode,
+        wait: WaitPolicy,
+    ) -> PgResult<()> {
         let object = ObjectId { class: self.database.0, id: u64::from(table.0) };
         let txn = self.ensure_txn().txn.clone();
         txn.lock_object(object, mode, wait).await.map_err(from_kv)

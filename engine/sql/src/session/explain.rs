@@ -52,15 +52,19 @@ impl Options {
                 "format" => {
                     let text = match &option.arg {
                         Some(DefArg::String(text)) => text.to_string(),
-                        Some(DefArg::Type(ty)) => ty.names.last().map(ToString::to_string).unwrap_or_default(),
+                        Some(DefArg::Type(ty)) => {
+                            ty.names.last().map(ToString::to_string).unwrap_or_default()
+                        }
                         _ => String::new(),
                     };
                     options.format = match text.as_str() {
                         "text" => Format::Text,
                         "json" => Format::Json,
                         "xml" | "yaml" => {
-                            return Err(PgError::not_supported(format!("EXPLAIN format \"{text}\" is not supported yet"))
-                                .hint("Use text or json."));
+                            return Err(PgError::not_supported(format!(
+                                "EXPLAIN format \"{text}\" is not supported yet"
+                            ))
+                            .hint("Use text or json."));
                         }
                         _ => {
                             return Err(PgError::new(
@@ -119,9 +123,10 @@ impl PgSession {
                 let query = Arc::new(Statement::Select(declare.query.clone()));
                 (Arc::new(self.prepare(sql.clone(), Some(query), &[], true).await?), params.clone())
             }
-            query => {
-                (Arc::new(self.prepare(sql.clone(), Some(Arc::new(query.clone())), &[], true).await?), params.clone())
-            }
+            query => (
+                Arc::new(self.prepare(sql.clone(), Some(Arc::new(query.clone())), &[], true).await?),
+                params.clone(),
+            ),
         };
         if !prepared.stmt.as_deref().is_some_and(super::statement::is_planned) {
             return Err(PgError::not_supported("EXPLAIN of this statement is not supported"));
@@ -141,7 +146,8 @@ impl PgSession {
             let elapsed = (self.engine.clock_micros() - began) as f64 / 1000.0;
             execution_ms = Some(elapsed);
             if let Some(first) = lines.first_mut() {
-                let time = if options.timing { format!("actual time={elapsed:.3} ") } else { "actual ".to_owned() };
+                let time =
+                    if options.timing { format!("actual time={elapsed:.3} ") } else { "actual ".to_owned() };
                 first.push_str(&format!(" ({time}rows={rows} loops=1)"));
             }
         }

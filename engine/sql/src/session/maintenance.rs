@@ -50,7 +50,10 @@ impl PgSession {
                     self.services.notice(PgError::with_severity(
                         Severity::Warning,
                         SqlState::WARNING,
-                        format!("skipping \"{}\" --- cannot {word} non-tables or special system tables", other.name()),
+                        format!(
+                            "skipping \"{}\" --- cannot {word} non-tables or special system tables",
+                            other.name()
+                        ),
                     ));
                 }
             }
@@ -133,7 +136,7 @@ fn column_stats(
     let text = |value: &Datum| {
         let mut out = Vec::new();
         func::output(ty, value, env, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
+        String::from_utf8_lossy(&out).into_owned()
     };
     let total = values.len() as f64;
     let mut present: Vec<(usize, &Datum)> =
@@ -148,7 +151,9 @@ fn column_stats(
     let mut groups: Vec<(usize, usize)> = Vec::new();
     for (i, (_, value)) in present.iter().enumerate() {
         match groups.last_mut() {
-            Some((first, count)) if shardforge_types::compare::cmp(ty, present[*first].1, value).is_eq() => *count += 1,
+            Some((first, count)) if shardforge_types::compare::cmp(ty, present[*first].1, value).is_eq() => {
+                *count += 1
+            }
             _ => groups.push((i, 1)),
         }
     }
@@ -162,8 +167,10 @@ fn column_stats(
         common.retain(|(_, count)| *count as f64 > average * 1.25);
     }
     common.truncate(STATISTICS_TARGET);
-    stats.most_common =
-        common.iter().map(|(first, count)| (text(present[*first].1), (*count as f64 / total) as f32)).collect();
+    stats.most_common = common
+        .iter()
+        .map(|(first, count)| (text(present[*first].1), (*count as f64 / total) as f32))
+        .collect();
     let is_common = |first: &usize| common.iter().any(|(other, _)| other == first);
     let rest: Vec<&Datum> = groups
         .iter()
@@ -197,7 +204,8 @@ fn correlation(sorted: &[(usize, &Datum)]) -> f32 {
     if sorted.len() < 2 {
         return 1.0;
     }
-    let mut positions: Vec<(usize, usize)> = sorted.iter().enumerate().map(|(rank, (at, _))| (*at, rank)).collect();
+    let mut positions: Vec<(usize, usize)> =
+        sorted.iter().enumerate().map(|(rank, (at, _))| (*at, rank)).collect();
     positions.sort_unstable();
     let sum: f64 = positions.iter().enumerate().map(|(i, (_, rank))| i as f64 * *rank as f64).sum();
     let mean = (n - 1.0) / 2.0;

@@ -96,7 +96,8 @@ impl PgSession {
             ));
         }
         let published_version = engine.catalog.version();
-        let published = engine.catalog.snapshot(database.oid).ok_or_else(|| PgError::internal("no catalog"))?;
+        let published =
+            engine.catalog.snapshot(database.oid).ok_or_else(|| PgError::internal("no catalog"))?;
         let settings = Arc::new(SessionSettings::new(
             &[
                 ("session_authorization", role.name.clone()),
@@ -238,7 +239,10 @@ impl PgSession {
     }
 
     /// Calls a function of the binder with the session's context.
-    pub(crate) fn with_bind_context<T>(&mut self, f: impl FnOnce(BindContext<'_>) -> PgResult<T>) -> PgResult<T> {
+    pub(crate) fn with_bind_context<T>(
+        &mut self,
+        f: impl FnOnce(BindContext<'_>) -> PgResult<T>,
+    ) -> PgResult<T> {
         let catalog = self.catalog();
         let search_path = self.search_path(&catalog);
         let io = self.settings.parsed(|parsed| parsed.io.clone());
@@ -285,8 +289,11 @@ impl PgSession {
         } else {
             format!("There are {count} other sessions using the database.")
         };
-        Err(PgError::new(SqlState::OBJECT_IN_USE, format!("database \"{name}\" is being accessed by other users"))
-            .detail(detail))
+        Err(PgError::new(
+            SqlState::OBJECT_IN_USE,
+            format!("database \"{name}\" is being accessed by other users"),
+        )
+        .detail(detail))
     }
 
     /// Turns the byte position of an error into a character position in the statement's text.

@@ -113,7 +113,10 @@ impl SessionServices {
     /// Process ids of the other sessions that are connected to a database.
     pub fn connected_to(&self, database: &str) -> Vec<i32> {
         let others = self.registry.list().into_iter();
-        others.filter(|c| c.database == database && c.process_id != self.process_id).map(|c| c.process_id).collect()
+        others
+            .filter(|c| c.database == database && c.process_id != self.process_id)
+            .map(|c| c.process_id)
+            .collect()
     }
 
     /// Ends another session.
@@ -160,8 +163,12 @@ impl Sequences for SessionServices {
             }
         }
         let wanted = u64::try_from(desc.cache).unwrap_or(1).max(1);
-        let range = wait_for(self.engine.store.next_sequence_values(desc.counter(), &sequence_options(&desc), wanted))
-            .map_err(|error| sequence_error(error, &desc))?;
+        let range = wait_for(self.engine.store.next_sequence_values(
+            desc.counter(),
+            &sequence_options(&desc),
+            wanted,
+        ))
+        .map_err(|error| sequence_error(error, &desc))?;
         let mut state = self.state.lock();
         let cached = CachedSequence {
             last: Some(range.first),
@@ -211,10 +218,11 @@ impl Sequences for SessionServices {
         }
         wait_for(self.engine.store.set_sequence(desc.counter(), value, is_called)).map_err(from_kv)?;
         let mut state = self.state.lock();
-        let cached = state
-            .sequences
-            .entry((oid, desc.generation))
-            .or_insert(CachedSequence { last: None, next: 0, left: 0 });
+        let cached = state.sequences.entry((oid, desc.generation)).or_insert(CachedSequence {
+            last: None,
+            next: 0,
+            left: 0,
+        });
         cached.left = 0;
         if is_called {
             cached.last = Some(value);
@@ -224,7 +232,9 @@ impl Sequences for SessionServices {
 
     fn last_value(&self, oid: Oid) -> PgResult<Option<i64>> {
         let desc = self.sequence(oid)?;
-        Ok(wait_for(self.engine.store.sequence_state(desc.counter())).map_err(from_kv)?.map(|state| state.last))
+        Ok(wait_for(self.engine.store.sequence_state(desc.counter()))
+            .map_err(from_kv)?
+            .map(|state| state.last))
     }
 }
 
@@ -299,7 +309,10 @@ impl Host for SessionServices {
         let (txn, locks) = {
             let mut state = self.state.lock();
             if mode.transaction {
-                let txn = state.txn.clone().ok_or_else(|| PgError::internal("no transaction for an advisory lock"))?;
+                let txn = state
+                    .txn
+                    .clone()
+                    .ok_or_else(|| PgError::internal("no transaction for an advisory lock"))?;
                 (Some(txn), None)
             } else {
                 let make = || Arc::new(self.engine.store.session_locks(self.process_id as u64));

@@ -32,9 +32,14 @@ fn parse_bool(value: &str) -> Option<bool> {
     if lower.is_empty() {
         return None;
     }
-    for (word, shortest, meaning) in
-        [("true", 1, true), ("false", 1, false), ("yes", 1, true), ("no", 1, false), ("on", 2, true), ("off", 2, false)]
-    {
+    for (word, shortest, meaning) in [
+        ("true", 1, true),
+        ("false", 1, false),
+        ("yes", 1, true),
+        ("no", 1, false),
+        ("on", 2, true),
+        ("off", 2, false),
+    ] {
         if lower.len() >= shortest && word.starts_with(&*lower) {
             return Some(meaning);
         }
@@ -54,13 +59,8 @@ fn invalid(desc: &SettingDesc, value: &str) -> PgError {
 }
 
 /// Units with their size in the base unit (bytes, or microseconds).
-const MEMORY: &[(&str, f64)] = &[
-    ("TB", 1_099_511_627_776.0),
-    ("GB", 1_073_741_824.0),
-    ("MB", 1_048_576.0),
-    ("kB", 1_024.0),
-    ("B", 1.0),
-];
+const MEMORY: &[(&str, f64)] =
+    &[("TB", 1_099_511_627_776.0), ("GB", 1_073_741_824.0), ("MB", 1_048_576.0), ("kB", 1_024.0), ("B", 1.0)];
 const TIME: &[(&str, f64)] = &[
     ("d", 86_400_000_000.0),
     ("h", 3_600_000_000.0),
@@ -77,9 +77,9 @@ fn unit_family(unit: &str) -> Option<(&'static [(&'static str, f64)], f64)> {
         Some(at) => (unit[..at].parse().ok()?, &unit[at..]),
         None => return None,
     };
-    [MEMORY, TIME].into_iter().find_map(|family| {
-        family.iter().find(|(n, _)| *n == name).map(|(_, size)| (family, size * count))
-    })
+    [MEMORY, TIME]
+        .into_iter()
+        .find_map(|family| family.iter().find(|(n, _)| *n == name).map(|(_, size)| (family, size * count)))
 }
 
 /// A number with an optional unit, in the setting's own unit.

@@ -157,10 +157,9 @@ impl SessionSettings {
     pub fn force(&self, name: &str, value: &str) {
         let mut inner = self.inner.lock();
         let name: Arc<str> = canonical_name(name).into();
-        let old = inner.values.insert(
-            name.clone(),
-            Value { session: value.to_owned(), local: None, reset: value.to_owned() },
-        );
+        let old = inner
+            .values
+            .insert(name.clone(), Value { session: value.to_owned(), local: None, reset: value.to_owned() });
         if old.is_none_or(|old| old.session != value) {
             inner.mark_changed(&name);
         }
@@ -314,10 +313,12 @@ impl SessionSettings {
         let denied = |message: String| Err(PgError::new(SqlState::CANT_CHANGE_RUNTIME_PARAM, message));
         match desc.context {
             SettingContext::User => Ok(Some(desc)),
-            SettingContext::Superuser | SettingContext::SuperuserBackend if !self.superuser => Err(PgError::new(
-                SqlState::INSUFFICIENT_PRIVILEGE,
-                format!("permission denied to set parameter \"{name}\""),
-            )),
+            SettingContext::Superuser | SettingContext::SuperuserBackend if !self.superuser => {
+                Err(PgError::new(
+                    SqlState::INSUFFICIENT_PRIVILEGE,
+                    format!("permission denied to set parameter \"{name}\""),
+                ))
+            }
             SettingContext::Superuser => Ok(Some(desc)),
             SettingContext::Backend | SettingContext::SuperuserBackend if at_start => Ok(Some(desc)),
             SettingContext::Backend | SettingContext::SuperuserBackend => {

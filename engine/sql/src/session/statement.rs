@@ -91,7 +91,9 @@ impl PgSession {
     /// # Errors
     /// What planning raises; 0A000 if the result's columns would change.
     pub(crate) fn plan_of(&mut self, prepared: &Prepared) -> PgResult<Arc<Planned>> {
-        let Some(stmt) = &prepared.stmt else { return Err(PgError::internal("an empty statement has no plan")) };
+        let Some(stmt) = &prepared.stmt else {
+            return Err(PgError::internal("an empty statement has no plan"));
+        };
         let catalog = self.catalog();
         let search_path = self.search_path(&catalog);
         let own_changes = self.txn.as_ref().is_some_and(|txn| !txn.changes.is_empty());
@@ -114,7 +116,8 @@ impl PgSession {
         let same_columns = match &prepared.fields {
             Some(old) => {
                 let new = fields(&planned.output);
-                old.len() == new.len() && old.iter().zip(&new).all(|(a, b)| a.type_oid == b.type_oid && a.name == b.name)
+                old.len() == new.len()
+                    && old.iter().zip(&new).all(|(a, b)| a.type_oid == b.type_oid && a.name == b.name)
             }
             None => planned.output.is_empty(),
         };

@@ -49,7 +49,9 @@ impl PgSession {
                 self.search_path = None;
                 "ROLLBACK"
             }
-            TransactionKind::Prepare(_) | TransactionKind::CommitPrepared(_) | TransactionKind::RollbackPrepared(_) => {
+            TransactionKind::Prepare(_)
+            | TransactionKind::CommitPrepared(_)
+            | TransactionKind::RollbackPrepared(_) => {
                 return Err(PgError::not_supported("prepared transactions are not supported yet")
                     .hint("Commit with COMMIT."));
             }
@@ -60,10 +62,7 @@ impl PgSession {
     async fn begin(&mut self, modes: &TransactionModes) -> PgResult<()> {
         if let Some(txn) = &mut self.txn {
             if txn.explicit {
-                self.warn(
-                    SqlState::ACTIVE_SQL_TRANSACTION,
-                    "there is already a transaction in progress",
-                );
+                self.warn(SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
             }
             txn_mut(&mut self.txn)?.explicit = true;
             return self.set_transaction_modes(modes);
@@ -78,8 +77,12 @@ impl PgSession {
         });
         let isolation = modes.isolation.map_or(isolation, isolation_level);
         let read_only = modes.read_only.unwrap_or(read_only);
-        let options =
-            TxnOptions { isolation, read_only, session: self.env.backend_pid as u64, ..TxnOptions::default() };
+        let options = TxnOptions {
+            isolation,
+            read_only,
+            session: self.env.backend_pid as u64,
+            ..TxnOptions::default()
+        };
         let txn = Arc::new(self.engine.store.begin(options));
         self.txn = Some(SessionTxn::new(txn, isolation, read_only, true, self.engine.clock_micros()));
     }
@@ -259,7 +262,9 @@ fn no_savepoint(name: &str) -> PgError {
 /// PostgreSQL treats READ UNCOMMITTED as READ COMMITTED.
 pub(crate) fn isolation_level(level: ast::IsolationLevel) -> IsolationLevel {
     match level {
-        ast::IsolationLevel::ReadUncommitted | ast::IsolationLevel::ReadCommitted => IsolationLevel::ReadCommitted,
+        ast::IsolationLevel::ReadUncommitted | ast::IsolationLevel::ReadCommitted => {
+            IsolationLevel::ReadCommitted
+        }
         ast::IsolationLevel::RepeatableRead => IsolationLevel::RepeatableRead,
         ast::IsolationLevel::Serializable => IsolationLevel::Serializable,
     }

@@ -16,7 +16,8 @@ use crate::ddl;
 use crate::exec::eval::CompiledExpr;
 use crate::ir::{Col, ColId, OutputColumn, Ty};
 use crate::parse::ast::{
-    DiscardMode, ExecuteStmt, Expr, LockMode, LockStmt, PrepareStmt, Statement, VariableSetKind, VariableSetStmt,
+    DiscardMode, ExecuteStmt, Expr, LockMode, LockStmt, PrepareStmt, Statement, VariableSetKind,
+    VariableSetStmt,
 };
 use crate::plan::QueryCursor;
 
@@ -107,7 +108,8 @@ impl PgSession {
     fn set_variable(&mut self, set: &VariableSetStmt) -> PgResult<Execution> {
         match &set.kind {
             VariableSetKind::Value(name, values) => {
-                let value = values.iter().map(|v| setting_text(name, v)).collect::<PgResult<Vec<_>>>()?.join(", ");
+                let value =
+                    values.iter().map(|v| setting_text(name, v)).collect::<PgResult<Vec<_>>>()?.join(", ");
                 match &**name {
                     "role" => self.set_role(&value, set.local)?,
                     "session_authorization" => self.set_session_authorization(&value)?,
@@ -212,7 +214,8 @@ impl PgSession {
         let catalog = self.catalog();
         let role = catalog.cluster.role_by_name(name).ok_or_else(|| unknown_role(name))?;
         let session = catalog.cluster.roles.get(&self.session_user);
-        let allowed = session.is_some_and(|s| s.superuser || s.oid == role.oid || s.member_of.contains(&role.oid));
+        let allowed =
+            session.is_some_and(|s| s.superuser || s.oid == role.oid || s.member_of.contains(&role.oid));
         if !allowed {
             return Err(PgError::new(
                 SqlState::INSUFFICIENT_PRIVILEGE,
@@ -252,7 +255,8 @@ impl PgSession {
         let txn = self.txn.as_ref();
         match name {
             "transaction_isolation" => {
-                let level = txn.map_or_else(|| self.settings.parsed(|p| p.default_isolation), |txn| txn.isolation);
+                let level =
+                    txn.map_or_else(|| self.settings.parsed(|p| p.default_isolation), |txn| txn.isolation);
                 Some(
                     match level {
                         shardforge_kv::IsolationLevel::ReadCommitted => "read committed",
@@ -292,7 +296,12 @@ impl PgSession {
     }
 
     /// A result of text columns.
-    pub(crate) fn text_rows(&mut self, names: &[&str], rows: Vec<Vec<Datum>>, tag: &'static str) -> Execution {
+    pub(crate) fn text_rows(
+        &mut self,
+        names: &[&str],
+        rows: Vec<Vec<Datum>>,
+        tag: &'static str,
+    ) -> Execution {
         self.ensure_txn().txn.begin_statement();
         let cx = self.exec_context(Arc::new([]));
         Execution {
@@ -336,7 +345,11 @@ impl PgSession {
                 SqlState::SYNTAX_ERROR,
                 format!("wrong number of parameters for prepared statement \"{}\"", stmt.name),
             )
-            .detail(format!("Expected {} parameters but got {}.", prepared.params.len(), stmt.params.len())));
+            .detail(format!(
+                "Expected {} parameters but got {}.",
+                prepared.params.len(),
+                stmt.params.len()
+            )));
         }
         let params = self.execute_params(&stmt.params, &prepared.params)?;
         match &prepared.stmt {

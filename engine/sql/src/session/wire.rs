@@ -71,18 +71,14 @@ impl RowSink for WireSink<'_> {
                         Ok(())
                     })
                 }
-                (Field::Value(value), Format::Text) => {
-                    writer.value(|out| {
-                        func::output(column.ty, value, env, out);
-                        Ok(())
-                    })
-                }
-                (Field::Value(value), Format::Binary) => {
-                    writer.value(|out| {
-                        shardforge_types::send(column.ty, value, out);
-                        Ok(())
-                    })
-                }
+                (Field::Value(value), Format::Text) => writer.value(|out| {
+                    func::output(column.ty, value, env, out);
+                    Ok(())
+                }),
+                (Field::Value(value), Format::Binary) => writer.value(|out| {
+                    shardforge_types::send(column.ty, value, out);
+                    Ok(())
+                }),
             })?;
         }
         writer.finish()
@@ -127,7 +123,8 @@ pub fn parameter(raw: RawParam<'_>, ty: Ty, env: &EvalEnv) -> PgResult<Datum> {
     match raw.format {
         Format::Binary => shardforge_types::recv(ty.oid, -1, bytes),
         Format::Text => {
-            let text = std::str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error.valid_up_to()))?;
+            let text =
+                std::str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error.valid_up_to()))?;
             if text.contains('\0') {
                 return Err(invalid_utf8(b"\0", 0));
             }

@@ -91,7 +91,14 @@ pub fn choose(
     for (index, parts, unique) in primary.into_iter().chain(secondary) {
         let candidate = Candidate::new(layout, parts, unique, conjuncts, column_of);
         let ordered = !wanted_order.is_empty()
-            && order_matches(parts, candidate.prefix.len(), &layout_not_null(layout), wanted_order, column_of).is_some();
+            && order_matches(
+                parts,
+                candidate.prefix.len(),
+                &layout_not_null(layout),
+                wanted_order,
+                column_of,
+            )
+            .is_some();
         let score = candidate.score(index.is_none(), ordered);
         if score > 0 && best.as_ref().is_none_or(|(other, ..)| score > *other) {
             best = Some((score, index, candidate));
@@ -212,12 +219,20 @@ impl<'a> Candidate<'a> {
             enforced.push(conjunct);
             prefix.push(KeyValue::compile(value, false)?);
         }
-        let mut path =
-            AccessPath { index, prefix, alternatives: Vec::new(), lower: None, upper: None, point: self.point };
+        let mut path = AccessPath {
+            index,
+            prefix,
+            alternatives: Vec::new(),
+            lower: None,
+            upper: None,
+            point: self.point,
+        };
         if let Some((conjunct, values, is_array)) = self.next.list {
             enforced.push(conjunct);
-            path.alternatives =
-                values.into_iter().map(|value| KeyValue::compile(value, is_array)).collect::<PgResult<_>>()?;
+            path.alternatives = values
+                .into_iter()
+                .map(|value| KeyValue::compile(value, is_array))
+                .collect::<PgResult<_>>()?;
         } else {
             for (found, bound) in [(self.next.lower, &mut path.lower), (self.next.upper, &mut path.upper)] {
                 if let Some((conjunct, value, inclusive)) = found {
@@ -325,7 +340,8 @@ fn alternatives<'a>(
     let is_equality = |func: &Oid| matches!(STRATEGIES.get(func), Some(BtreeStrategy::Equal));
     match &scalar.kind {
         ScalarKind::InList { eq, left, list } if is_equality(eq) => {
-            let fits = |item: &Scalar| comparable(layout.types[column], item.ty.oid) && is_free_of_columns(item);
+            let fits =
+                |item: &Scalar| comparable(layout.types[column], item.ty.oid) && is_free_of_columns(item);
             (plain_column(left, column_of) == Some(column) && list.iter().all(fits))
                 .then(|| (list.iter().collect(), false))
         }
@@ -385,7 +401,8 @@ fn flipped(strategy: BtreeStrategy) -> BtreeStrategy {
 
 /// Function oid of each operator that a default btree operator family lists, with its strategy.
 static STRATEGIES: LazyLock<HashMap<Oid, BtreeStrategy>> = LazyLock::new(|| {
-    let ordered_by_default = |ty: Oid, family: Oid| builtin().ordering(ty).is_some_and(|o| o.family == family);
+    let ordered_by_default =
+        |ty: Oid, family: Oid| builtin().ordering(ty).is_some_and(|o| o.family == family);
     builtin()
         .operators()
         .iter()
@@ -516,9 +533,7 @@ impl AccessPath {
         let bound = |bound: &Option<Bound>| -> PgResult<Option<(Converted, bool)>> {
             match bound {
                 None => Ok(None),
-                Some(b) => {
-                    Ok(Some((convert(b.value.expr.eval(&NoRow, params, env)?, part.ty), b.inclusive)))
-                }
+                Some(b) => Ok(Some((convert(b.value.expr.eval(&NoRow, params, env)?, part.ty), b.inclusive))),
             }
         };
         let encoded = |datum: &Datum| {
@@ -564,5 +579,3 @@ fn span_of_prefix(bytes: Vec<u8>) -> KeySpan {
     let end = key::prefix_end(&bytes).unwrap_or_default();
     KeySpan::Range(bytes, end)
 }
-
-

@@ -224,7 +224,11 @@ impl IndexLayout {
 }
 
 impl KeyPart {
-    fn compile(column: &IndexColumn, table: &TableDesc, compile: ExpressionCompiler<'_>) -> PgResult<KeyPart> {
+    fn compile(
+        column: &IndexColumn,
+        table: &TableDesc,
+        compile: ExpressionCompiler<'_>,
+    ) -> PgResult<KeyPart> {
         let source = match &column.key {
             IndexKey::Column(attnum) => KeySource::Column(*attnum as usize - 1),
             IndexKey::Expression(sql) => KeySource::Expression(compile(sql, table)?),

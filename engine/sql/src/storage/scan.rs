@@ -135,13 +135,19 @@ impl TableScan {
     }
 
     /// As [`Self::fetch`], for keys that an index gave: a row that is missing means a damaged index.
-    async fn fetch_indexed(&self, txn: &Transaction, keys: Vec<Bytes>, out: &mut Vec<ScanRow>) -> PgResult<()> {
+    async fn fetch_indexed(
+        &self,
+        txn: &Transaction,
+        keys: Vec<Bytes>,
+        out: &mut Vec<ScanRow>,
+    ) -> PgResult<()> {
         let before = out.len();
         let expected = keys.len();
         self.fetch(txn, keys, out).await?;
         if out.len() - before != expected {
             let table = &self.layout.table;
-            let index = self.index.map_or("", |i| self.layout.index_desc(&self.layout.indexes[i]).name.as_str());
+            let index =
+                self.index.map_or("", |i| self.layout.index_desc(&self.layout.indexes[i]).name.as_str());
             return Err(PgError::corrupted(format!(
                 "index \"{index}\" points to a row that table \"{}\" does not have",
                 table.name

@@ -36,13 +36,20 @@ impl PgSession {
     ///
     /// # Errors
     /// Whatever it raises; errors in data carry the line in CONTEXT.
-    pub(super) async fn copy(&mut self, stmt: &CopyStmt, sql: &Arc<str>, out: &mut Responder) -> PgResult<Execution> {
+    pub(super) async fn copy(
+        &mut self,
+        stmt: &CopyStmt,
+        sql: &Arc<str>,
+        out: &mut Responder,
+    ) -> PgResult<Execution> {
         let options = CopyOptions::parse(&stmt.options, stmt.is_from)?;
         match &stmt.target {
             CopyTarget::Stdio => {}
             CopyTarget::File(_) | CopyTarget::Program(_) => {
-                return Err(PgError::not_supported("COPY with a file or program on the server is not supported yet")
-                    .hint("Use COPY ... FROM STDIN or TO STDOUT, or psql's \\copy."));
+                return Err(PgError::not_supported(
+                    "COPY with a file or program on the server is not supported yet",
+                )
+                .hint("Use COPY ... FROM STDIN or TO STDOUT, or psql's \\copy."));
             }
         }
         if stmt.is_from {
@@ -101,7 +108,12 @@ impl PgSession {
         Ok(Execution::done(format!("COPY {count}")))
     }
 
-    async fn copy_from(&mut self, stmt: &CopyStmt, options: &CopyOptions, out: &mut Responder) -> PgResult<Execution> {
+    async fn copy_from(
+        &mut self,
+        stmt: &CopyStmt,
+        options: &CopyOptions,
+        out: &mut Responder,
+    ) -> PgResult<Execution> {
         let Some(relation) = &stmt.relation else { return Err(PgError::internal("COPY FROM into nothing")) };
         if self.ensure_txn().read_only {
             return Err(PgError::new(
@@ -117,8 +129,13 @@ impl PgSession {
         let cx = self.exec_context(Arc::new([]));
         let layout = self.engine.layout(&table, &cx.env.catalog)?;
         let next_row_id = || cx.engine.next_row_id();
-        let writer =
-            TableWriter { txn: &cx.txn, layout: &layout, env: &cx.env, wait: cx.wait, next_row_id: &next_row_id };
+        let writer = TableWriter {
+            txn: &cx.txn,
+            layout: &layout,
+            env: &cx.env,
+            wait: cx.wait,
+            next_row_id: &next_row_id,
+        };
         let format = if options.format == CopyFormat::Binary { WireFormat::Binary } else { WireFormat::Text };
         out.copy_in(format, target.columns.len()).await?;
         let mut reader = CopyReader::new(options, target.columns.len());
@@ -177,7 +194,12 @@ impl PgSession {
         self.lock_table_by_name(relation, ObjectLockMode::RowExclusive).await
     }
 
-    fn copy_plan(&mut self, table: &Arc<TableDesc>, stmt: &CopyStmt, options: &CopyOptions) -> PgResult<CopyPlan> {
+    fn copy_plan(
+        &mut self,
+        table: &Arc<TableDesc>,
+        stmt: &CopyStmt,
+        options: &CopyOptions,
+    ) -> PgResult<CopyPlan> {
         let mut columns = Vec::new();
         if stmt.columns.is_empty() {
             columns.extend(table.live_columns().filter(|(_, c)| !c.generated).map(|(a, _)| a as usize - 1));
@@ -219,7 +241,8 @@ impl PgSession {
         let filter = match &stmt.where_clause {
             None => None,
             Some(expr) => {
-                let (scalar, cols) = self.with_bind_context(|cx| bind::bind_table_expression(expr, table, cx))?;
+                let (scalar, cols) =
+                    self.with_bind_context(|cx| bind::bind_table_expression(expr, table, cx))?;
                 Some(CompiledExpr::compile(&scalar, &|id| {
                     cols.iter().find(|(col, _)| col.id == id).map(|(_, attnum)| *attnum as usize - 1)
                 })?)
@@ -261,7 +284,10 @@ impl CopyPlan {
     ) -> PgResult<Vec<Datum>> {
         let mut row = vec![Datum::Null; self.width];
         if fields.len() > self.columns.len() {
-            return Err(PgError::new(SqlState::BAD_COPY_FILE_FORMAT, "extra data after last expected column"));
+            return Err(PgError::new(
+                SqlState::BAD_COPY_FILE_FORMAT,
+                "extra data after last expected column",
+            ));
         }
         for (i, position) in self.columns.iter().enumerate() {
             let Some(field) = fields.get(i) else {

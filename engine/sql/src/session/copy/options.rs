@@ -93,7 +93,9 @@ impl CopyOptions {
         let (mut force_quote, mut force_not_null, mut force_null) = (None, None, None);
         for option in list {
             if seen.contains(&&*option.name) {
-                return Err(PgError::new(SqlState::SYNTAX_ERROR, "conflicting or redundant options").at(option.pos));
+                return Err(
+                    PgError::new(SqlState::SYNTAX_ERROR, "conflicting or redundant options").at(option.pos)
+                );
             }
             seen.push(&option.name);
             match &*option.name {
@@ -103,7 +105,9 @@ impl CopyOptions {
                         "csv" => CopyFormat::Csv,
                         "binary" => CopyFormat::Binary,
                         other => {
-                            return Err(invalid(format!("COPY format \"{other}\" not recognized")).at(option.pos));
+                            return Err(
+                                invalid(format!("COPY format \"{other}\" not recognized")).at(option.pos)
+                            );
                         }
                     };
                 }
@@ -136,18 +140,29 @@ impl CopyOptions {
                 "freeze" => {}
                 "encoding" => {
                     let name = text(option)?;
-                    if !matches!(name.to_ascii_lowercase().replace(['-', '_'], "").as_str(), "utf8" | "unicode" | "sqlascii") {
-                        return Err(PgError::not_supported(format!("COPY encoding \"{name}\" is not supported yet"))
-                            .hint("Use UTF8."));
+                    if !matches!(
+                        name.to_ascii_lowercase().replace(['-', '_'], "").as_str(),
+                        "utf8" | "unicode" | "sqlascii"
+                    ) {
+                        return Err(PgError::not_supported(format!(
+                            "COPY encoding \"{name}\" is not supported yet"
+                        ))
+                        .hint("Use UTF8."));
                     }
                 }
                 "on_error" | "reject_limit" | "log_verbosity" | "default" => {
-                    return Err(PgError::not_supported(format!("COPY option \"{}\" is not supported yet", option.name))
-                        .hint("Leave it out."));
+                    return Err(PgError::not_supported(format!(
+                        "COPY option \"{}\" is not supported yet",
+                        option.name
+                    ))
+                    .hint("Leave it out."));
                 }
                 other => {
-                    return Err(PgError::new(SqlState::SYNTAX_ERROR, format!("option \"{other}\" not recognized"))
-                        .at(option.pos));
+                    return Err(PgError::new(
+                        SqlState::SYNTAX_ERROR,
+                        format!("option \"{other}\" not recognized"),
+                    )
+                    .at(option.pos));
                 }
             }
         }
@@ -180,16 +195,25 @@ impl CopyOptions {
         if force_quote.is_some() && is_from {
             return Err(PgError::not_supported("COPY FORCE_QUOTE cannot be used with COPY FROM"));
         }
-        for (given, what) in [(force_not_null.is_some(), "FORCE_NOT_NULL"), (force_null.is_some(), "FORCE_NULL")] {
+        for (given, what) in
+            [(force_not_null.is_some(), "FORCE_NOT_NULL"), (force_null.is_some(), "FORCE_NULL")]
+        {
             if given && !is_from {
                 return Err(PgError::not_supported(format!("COPY {what} cannot be used with COPY TO")));
             }
         }
-        let delimiter = single(delimiter, if csv { b',' } else { b'\t' }, "COPY delimiter must be a single one-byte character")?;
+        let delimiter = single(
+            delimiter,
+            if csv { b',' } else { b'\t' },
+            "COPY delimiter must be a single one-byte character",
+        )?;
         if matches!(delimiter, b'\n' | b'\r') {
             return Err(invalid("COPY delimiter cannot be newline or carriage return"));
         }
-        if !csv && format == CopyFormat::Text && b"\\.abcdefghijklmnopqrstuvwxyz0123456789".contains(&delimiter) {
+        if !csv
+            && format == CopyFormat::Text
+            && b"\\.abcdefghijklmnopqrstuvwxyz0123456789".contains(&delimiter)
+        {
             return Err(invalid(format!("COPY delimiter cannot be \"{}\"", delimiter as char)));
         }
         let null = null.unwrap_or_else(|| if csv { String::new() } else { "\\N".to_owned() });

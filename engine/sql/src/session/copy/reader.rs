@@ -235,7 +235,8 @@ impl CopyReader {
                     let stop = i.min(bytes.len());
                     let raw = &line[start..stop];
                     // A marker such as \N is compared before its backslash is resolved.
-                    let text = if escaped && raw != "\\N" { Cow::Owned(unescape(raw)?) } else { Cow::Borrowed(raw) };
+                    let text =
+                        if escaped && raw != "\\N" { Cow::Owned(unescape(raw)?) } else { Cow::Borrowed(raw) };
                     let quoted = escaped && raw != "\\N";
                     fields.push(FieldText::Text { text, quoted });
                     if end.is_none() {
@@ -264,7 +265,8 @@ impl CopyReader {
                     Some(byte) if in_quotes => {
                         let text = owned.get_or_insert_with(Vec::new);
                         let next = bytes.get(i + 1);
-                        if *byte == self.escape && next.is_some_and(|n| *n == self.quote || *n == self.escape) {
+                        if *byte == self.escape && next.is_some_and(|n| *n == self.quote || *n == self.escape)
+                        {
                             text.push(bytes[i + 1]);
                             i += 2;
                         } else if *byte == self.quote {
@@ -295,9 +297,9 @@ impl CopyReader {
             }
             let text = match owned {
                 None => Cow::Borrowed(&line[start..i]),
-                Some(bytes) => Cow::Owned(
-                    String::from_utf8(bytes).map_err(|error| invalid_utf8(error.as_bytes(), 0))?,
-                ),
+                Some(bytes) => {
+                    Cow::Owned(String::from_utf8(bytes).map_err(|error| invalid_utf8(error.as_bytes(), 0))?)
+                }
             };
             fields.push(FieldText::Text { text, quoted });
             if i >= bytes.len() {
@@ -320,14 +322,22 @@ impl CopyReader {
             }
             let extension = be_u32(&start[SIGNATURE.len() + 4..]) as usize;
             if start.len() < header + extension {
-                return if self.ended { Err(bad("invalid COPY file header (missing length)")) } else { Ok(None) };
+                return if self.ended {
+                    Err(bad("invalid COPY file header (missing length)"))
+                } else {
+                    Ok(None)
+                };
             }
             self.at += header + extension;
             self.signature_read = true;
         }
         let start = self.at;
         let Some(count) = self.data.get(start..start + 2) else {
-            return if self.ended && self.at < self.data.len() { Err(bad("unexpected EOF in COPY data")) } else { Ok(None) };
+            return if self.ended && self.at < self.data.len() {
+                Err(bad("unexpected EOF in COPY data"))
+            } else {
+                Ok(None)
+            };
         };
         let count = i16::from_be_bytes([count[0], count[1]]);
         if count == -1 {
@@ -363,7 +373,8 @@ impl CopyReader {
         self.at = at;
         self.scanned = at;
         let data = &self.data;
-        let list = ranges.into_iter().map(|range| FieldText::Binary(range.map(|range| &data[range]))).collect();
+        let list =
+            ranges.into_iter().map(|range| FieldText::Binary(range.map(|range| &data[range]))).collect();
         Ok(Some(RowFields { list, line: self.line }))
     }
 

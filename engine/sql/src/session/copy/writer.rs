@@ -148,9 +148,8 @@ fn put_text(value: &[u8], delimiter: u8, line: &mut Vec<u8>) {
 }
 
 fn put_csv(value: &[u8], options: &CopyOptions, force: bool, alone: bool, line: &mut Vec<u8>) {
-    let special = |byte: &u8| {
-        *byte == options.delimiter || *byte == options.quote || matches!(byte, b'\n' | b'\r')
-    };
+    let special =
+        |byte: &u8| *byte == options.delimiter || *byte == options.quote || matches!(byte, b'\n' | b'\r');
     let needs_quotes =
         force || value == options.null.as_bytes() || (alone && value == b"\\.") || value.iter().any(special);
     if !needs_quotes {
