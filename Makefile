@@ -1,0 +1,31 @@
+# ShardForge: `make start` builds and serves, `make test` builds and tests. The rest is for developers.
+SHELL := /bin/bash
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/shardforge/target
+BINARY := $(CARGO_TARGET_DIR)/release/shardforge
+# One profile and one feature set for everything: see docs/decisions/0001-one-build-profile.md.
+CARGO_FLAGS := --release --workspace --locked
+
+.PHONY: setup build start test bench lint fmt
+
+setup:
+	@tools/setup.sh
+
+build: setup
+	@cargo build $(CARGO_FLAGS)
+
+# Starts at once when the binary is newer than every source.
+start:
+	@if [[ ! -x $(BINARY) ]] || [[ -n "$$(find Cargo.lock consensus engine pgwire-frontend server -newer $(BINARY) \( -name '*.rs' -o -name '*.toml' -o -name '*.tsv' -o -name Cargo.lock \) -print -quit)" ]]; then $(MAKE) --no-print-directory build; fi
+	@exec $(BINARY) start --data-dir ./data --listen 127.0.0.1:5432
+
+test: setup
+	@cargo test $(CARGO_FLAGS)
+
+bench: build
+	@tools/bench.py --shardforge $(BINARY)
+
+lint: setup
+	@cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	@cargo fmt --all --check
+
+fmt:
