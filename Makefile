@@ -29,3 +29,4 @@ lint: setup
 	@cargo fmt --all --check
 
 fmt:
+	@cargo fmt --all
