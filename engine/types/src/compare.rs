@@ -149,7 +149,7 @@ pub fn interval_span_micros(interval: &Interval) -> i128 {
 impl TimeTz {
     /// The moment in UTC, in microseconds from midnight (below 0 or past 24:00 in zones far from Greenwich).
     pub fn utc_micros(&self) -> i64 {
-        self.micros + i64::from(self.zone_secs_west) * 1_000_000
+        self.micros.saturating_add(i64::from(self.zone_secs_west) * 1_000_000)
     }
 
     /// The inverse of [`TimeTz::utc_micros`].

@@ -34,5 +34,5 @@ pub use io::{input, output, recv, send};
 pub use numeric::Numeric;
 pub use oid::Oid;
 pub use sqlstate::SqlState;
-pub use typeinfo::{TypeInfo, array_type, element_type, type_name};
+pub use typeinfo::{TYPES, TypeInfo, array_type, element_type, type_name};
 pub use typmod::apply_typmod;

@@ -322,6 +322,12 @@ fn get_array(elem: Oid, reader: &mut Reader<'_>) -> PgResult<ArrayValue> {
     for dim in &mut dims {
         dim.lower_bound = reader.i32()?;
     }
+    // Whoever walks the dimensions trusts them to be those of the elements.
+    let count = dims.iter().try_fold(1usize, |n, dim| n.checked_mul(usize::try_from(dim.len).ok()?));
+    let expected = if dims.is_empty() { Some(0) } else { count };
+    if expected != Some(elements.len()) {
+        return Err(bad_key());
+    }
     Ok(ArrayValue { elem, dims, elements })
 }
 

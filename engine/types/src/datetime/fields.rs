@@ -41,15 +41,15 @@ pub(crate) fn split(text: &str) -> Option<Vec<Field>> {
         }
         let mut scan = Scan { bytes, at, text: String::new() };
         let kind = if byte.is_ascii_digit() {
-            scan.from_digit()
+            scan.after_digit()
         } else if byte == b'.' {
             scan.take();
             scan.take_digits();
             FieldKind::Number
         } else if byte.is_ascii_alphabetic() {
-            scan.from_letter()
+            scan.after_letter()
         } else if byte == b'+' || byte == b'-' {
-            scan.from_sign()?
+            scan.after_sign()?
         } else if byte.is_ascii_punctuation() {
             at += 1;
             continue;
@@ -95,7 +95,7 @@ impl Scan<'_> {
         self.take_while(|b| b.is_ascii_digit());
     }
 
-    fn from_digit(&mut self) -> FieldKind {
+    fn after_digit(&mut self) -> FieldKind {
         self.take_digits();
         let delimiter = self.peek();
         match delimiter {
@@ -124,7 +124,7 @@ impl Scan<'_> {
     }
 
     /// A word; with punctuation in it, a date with a month's name or the name of a zone.
-    fn from_letter(&mut self) -> FieldKind {
+    fn after_letter(&mut self) -> FieldKind {
         self.take_while(|b| b.is_ascii_alphabetic());
         let next = self.peek();
         let goes_on = matches!(next, b'-' | b'/' | b'.')
@@ -138,7 +138,7 @@ impl Scan<'_> {
         FieldKind::Date
     }
 
-    fn from_sign(&mut self) -> Option<FieldKind> {
+    fn after_sign(&mut self) -> Option<FieldKind> {
         self.take();
         while is_space(self.peek()) {
             self.at += 1;

@@ -127,7 +127,7 @@ impl Interval {
         }
         days += month_remainder_days as i64;
         let micros = (scale(self.micros as f64) + seconds * MICROS_PER_SEC as f64).round_ties_even();
-        if micros.is_nan() || micros >= 9_223_372_036_854_775_808.0 || micros < -9_223_372_036_854_775_808.0 {
+        if !(-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&micros) {
             return Err(interval_out_of_range());
         }
         finite(Some(months), i32::try_from(days).ok(), Some(micros as i64))

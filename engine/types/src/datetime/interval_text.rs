@@ -241,7 +241,8 @@ impl Reader {
             return Err(Fault::Format);
         }
         if force_negative {
-            (value, fraction) = (-value.abs(), -fraction.abs());
+            value = if value > 0 { -value } else { value };
+            fraction = -fraction.abs();
         }
         self.parts.add(unit, value, fraction)?;
         self.unit = Some(unit);
@@ -505,10 +506,11 @@ impl Shown {
     fn sql_standard(&self, out: &mut Vec<u8>) {
         let time = [self.hours, self.minutes, self.seconds, self.micros];
         let all = [self.years, self.months, self.days].into_iter().chain(time);
-        let (has_negative, has_positive) = (all.clone().any(|v| v < 0), all.clone().any(|v| v > 0));
+        let has_negative = all.clone().any(|v| v < 0);
+        let has_positive = { all }.any(|v| v > 0);
         let has_year_month = self.years != 0 || self.months != 0;
         let has_day_time = self.days != 0 || time.iter().any(|v| *v != 0);
-        let is_standard = !(has_negative && has_positive) && !(has_year_month && has_day_time);
+        let is_mixed = (has_negative && has_positive) || (has_year_month && has_day_time);
         let sign = |negative: bool| if negative { b'-' } else { b'+' };
         let hours = |out: &mut Vec<u8>| {
             int(self.hours.abs(), out);
@@ -523,7 +525,7 @@ impl Shown {
         if !has_negative && !has_positive {
             return out.push(b'0');
         }
-        if !is_standard {
+        if is_mixed {
             out.push(sign(self.years < 0 || self.months < 0));
             year_month(out);
             out.push(b' ');

@@ -62,7 +62,8 @@ fn add_days(micros: i64, days: i32) -> PgResult<i64> {
     if days == 0 {
         return Ok(micros);
     }
-    finite_timestamp(micros.checked_add(i64::from(days) * MICROS_PER_DAY))
+    let added = i64::from(days).checked_mul(MICROS_PER_DAY);
+    finite_timestamp(added.and_then(|added| micros.checked_add(added)))
 }
 
 /// `timestamp + interval`.
@@ -170,7 +171,7 @@ pub fn date_to_timestamp(date: i32) -> PgResult<i64> {
     match date {
         i32::MIN => Ok(i64::MIN),
         i32::MAX => Ok(i64::MAX),
-        _ => check_timestamp(i64::from(date) * MICROS_PER_DAY)
+        _ => finite_timestamp(i64::from(date).checked_mul(MICROS_PER_DAY))
             .map_err(|_| out_of_range("date out of range for timestamp")),
     }
 }
@@ -268,7 +269,9 @@ pub fn make_date(year: i32, month: i32, day: i32) -> PgResult<i32> {
 /// `make_time(hour, minute, seconds)`.
 pub fn make_time(hour: i32, minute: i32, seconds: f64) -> PgResult<i64> {
     let micros = (seconds * MICROS_PER_SEC as f64).round_ties_even();
-    let total = i64::from(hour) * MICROS_PER_HOUR + i64::from(minute) * MICROS_PER_MINUTE + micros as i64;
+    // The cast and the sum saturate; what does not fit a day is refused below.
+    let total = (i64::from(hour) * MICROS_PER_HOUR + i64::from(minute) * MICROS_PER_MINUTE)
+        .saturating_add(micros as i64);
     let fits = (0..=24).contains(&hour)
         && (0..=59).contains(&minute)
         && (0.0..=60.0 * MICROS_PER_SEC as f64).contains(&micros)
@@ -284,7 +287,8 @@ pub fn make_timestamp(date: (i32, i32, i32), hour: i32, minute: i32, seconds: f6
     let (year, month, day) = date;
     let days = make_date(year, month, day)?;
     let time = make_time(hour, minute, seconds)?;
-    check_timestamp(i64::from(days) * MICROS_PER_DAY + time).map_err(|_| {
+    let micros = i64::from(days).checked_mul(MICROS_PER_DAY).and_then(|days| days.checked_add(time));
+    finite_timestamp(micros).map_err(|_| {
         out_of_range(&format!(
             "timestamp out of range: {year}-{month:02}-{day:02} {hour}:{minute:02}:{seconds:02}"
         ))

@@ -32,7 +32,12 @@ pub fn timestamptz_out(micros: i64, env: &IoEnv, out: &mut Vec<u8>) {
         return;
     }
     let secs_east = env.time_zone.offset_at(micros);
-    datetime_out(micros + i64::from(secs_east) * 1_000_000, Some((micros, secs_east)), env, out);
+    datetime_out(
+        micros.saturating_add(i64::from(secs_east) * 1_000_000),
+        Some((micros, secs_east)),
+        env,
+        out,
+    );
 }
 
 /// Appends a `time`.

@@ -130,7 +130,7 @@ pub fn extract_timestamptz(name: &str, micros: i64, zone: &TimeZone) -> PgResult
     if part == Part::Epoch {
         return Ok(Some(epoch(micros)));
     }
-    let local = micros + i64::from(offset) * MICROS_PER_SEC;
+    let local = micros.saturating_add(i64::from(offset) * MICROS_PER_SEC);
     of_civil(part, local)?.map_or_else(|| Err(not_supported(name, oid::TIMESTAMPTZ)), |v| Ok(Some(v)))
 }
 
@@ -344,7 +344,7 @@ pub fn trunc_timestamptz(name: &str, micros: i64, zone: &TimeZone) -> PgResult<i
         return Ok(micros);
     }
     let offset = i64::from(zone.offset_at(micros)) * MICROS_PER_SEC;
-    let mut civil = Civil::of_timestamp(micros + offset);
+    let mut civil = Civil::of_timestamp(micros.saturating_add(offset));
     let is_date = truncate(&mut civil, unit);
     let local = civil.timestamp().ok_or_else(|| out_of_range("timestamp out of range"))?;
     // Within a day the offset stays what it was, so that an hour that occurs twice is told apart.

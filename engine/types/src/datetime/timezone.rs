@@ -80,8 +80,9 @@ impl TimeZone {
     /// The zone that a value of the `TimeZone` setting means: a name, or hours east of Greenwich as a number.
     pub fn from_setting(value: &str) -> Option<TimeZone> {
         match value.trim().parse::<f64>() {
-            Ok(hours) if hours.abs() < 168.0 => Some(TimeZone::fixed((hours * 3600.0) as i32)),
-            _ => TimeZone::by_name(value),
+            Ok(hours) if hours.abs() < 24.0 => Some(TimeZone::fixed((hours * 3600.0) as i32)),
+            Ok(_) => None,
+            Err(_) => TimeZone::by_name(value),
         }
     }
 
@@ -148,12 +149,12 @@ impl TimeZone {
 
     /// The local time at a moment.
     pub fn to_local(&self, utc: i64) -> i64 {
-        utc + i64::from(self.offset_at(utc)) * MICROS_PER_SEC
+        utc.saturating_add(i64::from(self.offset_at(utc)) * MICROS_PER_SEC)
     }
 
     /// The moment of a local time.
     pub fn to_utc(&self, local: i64) -> i64 {
-        local - i64::from(self.offset_of_local(local)) * MICROS_PER_SEC
+        local.saturating_sub(i64::from(self.offset_of_local(local)) * MICROS_PER_SEC)
     }
 }
 

@@ -93,8 +93,10 @@ fn number_len(text: &str) -> Option<usize> {
 fn hex_float(text: &str) -> Option<f64> {
     let (mantissa, exponent) = text.split_once(['p', 'P']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let mut exponent =
-        exponent.parse::<i32>().unwrap_or(if exponent.starts_with('-') { -9999 } else { 9999 });
+    // Far past the range of floats either way, and far from overflowing in what follows.
+    let limit = 1 << 28;
+    let beyond = if exponent.starts_with('-') { -limit } else { limit };
+    let mut exponent = exponent.parse::<i32>().unwrap_or(beyond).clamp(-limit, limit);
     let mut value = 0u64;
     for (place, digit) in whole.chars().chain(fraction.chars()).enumerate() {
         let in_fraction = place >= whole.len();
@@ -353,7 +355,7 @@ mod tests {
             (1e15, "1e+15"),
             (1e-4, "0.0001"),
             (1e-5, "1e-05"),
-            (1_234_567_890_123_456_80.0, "1.2345678901234568e+17"),
+            (123_456_789_012_345_680.0, "1.2345678901234568e+17"),
             (123456789012345.67, "123456789012345.67"),
             (1e300, "1e+300"),
             (1e23, "9.999999999999999e+22"),

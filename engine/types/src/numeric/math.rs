@@ -13,8 +13,7 @@ use crate::numeric::{DISPLAY_SCALE_MAX, Numeric, SIGNIFICANT_DIGITS_MIN, WEIGHT_
 use crate::sqlstate::SqlState;
 
 const LN_10: f64 = std::f64::consts::LN_10;
-/// log10(e), with the digits that PostgreSQL's estimates use.
-const LOG10_E: f64 = 0.434_294_481_903_252;
+const LOG10_E: f64 = std::f64::consts::LOG10_E;
 /// e to a power beyond this has no place in a numeric.
 const EXPONENT_MAX: f64 = 6_000.0;
 /// Digits computed to spare.

@@ -4,17 +4,11 @@ use crate::error::PgResult;
 use crate::numeric::{Numeric, pow10};
 
 /// A running sum. Small numbers add up in an `i128`; what does not fit there is carried as a [`Numeric`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NumericSum {
     units: i128,
     scale: u16,
     rest: Option<Numeric>,
-}
-
-impl Default for NumericSum {
-    fn default() -> NumericSum {
-        NumericSum { units: 0, scale: 0, rest: None }
-    }
 }
 
 impl NumericSum {

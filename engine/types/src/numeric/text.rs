@@ -88,10 +88,6 @@ fn output_big(big: &BigNumeric, out: &mut Vec<u8>) {
         out.push(b'.');
         let start = out.len();
         let mut at = big.weight + 1;
-        // The first digit after the point has the power -1; digits there may all be zeros.
-        if big.weight < 0 {
-            at = big.weight + 1;
-        }
         while out.len() - start < usize::from(big.scale) {
             out.extend_from_slice(&four(big.digit(at)));
             at += 1;
@@ -139,8 +135,10 @@ fn parse_radix(digits: &[u8], radix: u32) -> Option<BigNumeric> {
             byte => Some((*byte as char).to_digit(radix)?),
         };
         match digit {
+            // A number that is too long already need not grow further.
+            Some(_) if value.weight > WEIGHT_MAX => {}
             Some(digit) => {
-                value = value.mul(&radix_number).add(&BigNumeric::from_units(i128::from(digit), 0))
+                value = value.mul(&radix_number).add(&BigNumeric::from_units(i128::from(digit), 0));
             }
             None if after.first().is_some_and(u8::is_ascii_hexdigit) => {}
             None => return None,

@@ -22,13 +22,13 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 fn of_type() -> impl Strategy<Value = (Oid, Datum, Datum)> {
-    fn pair<T: std::fmt::Debug + Clone>(
+    fn pair<T>(
         ty: Oid,
         values: impl Strategy<Value = T> + Clone + 'static,
         make: impl Fn(T) -> Datum + Clone + 'static,
     ) -> BoxedStrategy<(Oid, Datum, Datum)>
     where
-        T: 'static,
+        T: std::fmt::Debug + Clone + 'static,
     {
         let make_b = make.clone();
         (values.clone(), values).prop_map(move |(a, b)| (ty, make(a), make_b(b))).no_shrink().boxed()

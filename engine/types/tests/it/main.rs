@@ -2,4 +2,5 @@
 //! (`tests/record.py` asks it anew); here the crate answers the same questions. And properties of the encodings.
 
 mod codecs;
+mod no_panic;
 mod recorded;
