@@ -17,8 +17,12 @@ pub fn check(filter: &str) -> Result<(), BadFilter> {
     parse(filter).map(drop)
 }
 
+/// openraft tells of every election and every vote as if it were news. What it has to say of failures reaches
+/// the log through `consensus`; `--log info,openraft=info` brings the rest back.
+const QUIET: &str = "openraft=error";
+
 fn parse(filter: &str) -> Result<EnvFilter, BadFilter> {
-    EnvFilter::try_new(filter)
+    EnvFilter::try_new(format!("{QUIET},{filter}"))
         .map_err(|error| BadFilter { filter: filter.to_owned(), problem: error.to_string() })
 }
 
