@@ -26,6 +26,7 @@ mod bytes;
 mod compare;
 mod datetime;
 mod float;
+mod format;
 pub mod ident;
 mod int;
 mod misc;

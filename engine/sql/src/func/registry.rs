@@ -11,7 +11,7 @@ use shardforge_types::Oid;
 
 use super::aggregate::{self, AggregateFactory};
 use super::{
-    Kernel, ScalarFunction, TableFunction, TableKernel, array, boolean, bytes, compare, datetime, float, int,
+    Kernel, ScalarFunction, TableFunction, TableKernel, array, boolean, bytes, compare, datetime, float, format, int,
     misc, numeric, pattern, regex, series, session, sysinfo, text,
 };
 use crate::catalog::builtin::{ProcDesc, ProcKind, builtin};
@@ -31,6 +31,7 @@ const SCALARS: &[KernelTable] = &[
     bytes::KERNELS,
     datetime::KERNELS,
     float::KERNELS,
+    format::KERNELS,
     int::KERNELS,
     misc::KERNELS,
     numeric::KERNELS,
