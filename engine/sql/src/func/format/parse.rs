@@ -67,12 +67,12 @@ fn field_name(field: Field) -> &'static str {
         Field::IsoYear(2) => "IY",
         Field::IsoYear(_) => "I",
         Field::Century => "CC",
-        Field::MonthName(_) => "MONTH",
-        Field::MonthShort(_) => "MON",
+        Field::MonthName => "MONTH",
+        Field::MonthShort => "MON",
         Field::Month => "MM",
-        Field::MonthRoman { .. } => "RM",
-        Field::DayName(_) => "DAY",
-        Field::DayShort(_) => "DY",
+        Field::MonthRoman => "RM",
+        Field::DayName => "DAY",
+        Field::DayShort => "DY",
         Field::DayOfYear => "DDD",
         Field::Day => "DD",
         Field::DayOfWeek => "D",
@@ -86,9 +86,9 @@ fn field_name(field: Field) -> &'static str {
         Field::ZoneHours => "TZH",
         Field::ZoneMinutes => "TZM",
         Field::ZoneOffset => "OF",
-        Field::ZoneName { .. } => "TZ",
-        Field::Meridiem { .. } => "AM",
-        Field::Era { .. } => "AD",
+        Field::ZoneName => "TZ",
+        Field::Meridiem => "AM",
+        Field::Era => "AD",
         Field::Fixed => "FX",
     }
 }
@@ -206,7 +206,7 @@ fn read(text: &str, template: &str) -> PgResult<Fields> {
                 let next_is_number =
                     matches!(items.get(at + 1), Some(Item::Field { numeric: true, .. })) && *numeric && !fill;
                 read_field(&mut reader, *field, next_is_number, &mut fields)?;
-                if ordinal_suffix.is_some() {
+                if *ordinal_suffix {
                     reader.rest = reader.rest.get(2..).unwrap_or("");
                 }
             }
@@ -233,12 +233,12 @@ fn read_field(reader: &mut Reader<'_>, field: Field, adjacent: bool, fields: &mu
             let scaled = value * 10i64.pow((width as usize).saturating_sub(digits) as u32);
             fields.micros += if field == Field::Millisecond { scaled * 1000 } else { scaled };
         }
-        Field::Meridiem { .. } => {
+        Field::Meridiem => {
             fields.hour_is_12 = true;
             let at = reader.word(&["a.m.", "p.m.", "am", "pm"], field)?;
             fields.afternoon = Some(at % 2 == 1);
         }
-        Field::Era { .. } => {
+        Field::Era => {
             let at = reader.word(&["a.d.", "b.c.", "ad", "bc"], field)?;
             fields.before_christ = at % 2 == 1;
         }
@@ -250,14 +250,14 @@ fn read_field(reader: &mut Reader<'_>, field: Field, adjacent: bool, fields: &mu
         }
         Field::IsoYear(digits) => fields.iso_year = Some(short_year(reader, field, digits, adjacent)?),
         Field::Century => fields.century = Some(reader.number(field, adjacent)?),
-        Field::MonthName(_) => fields.month = Some(reader.word(&MONTHS, field)? as i64 + 1),
-        Field::MonthShort(_) => fields.month = Some(reader.word(&MONTHS_SHORT, field)? as i64 + 1),
-        Field::MonthRoman { .. } => fields.month = Some(ROMAN_VALUES[reader.word(&ROMAN, field)?]),
+        Field::MonthName => fields.month = Some(reader.word(&MONTHS, field)? as i64 + 1),
+        Field::MonthShort => fields.month = Some(reader.word(&MONTHS_SHORT, field)? as i64 + 1),
+        Field::MonthRoman => fields.month = Some(ROMAN_VALUES[reader.word(&ROMAN, field)?]),
         Field::Month => fields.month = Some(reader.number(field, adjacent)?),
-        Field::DayName(_) => {
+        Field::DayName => {
             reader.word(&WEEKDAYS, field)?;
         }
-        Field::DayShort(_) => {
+        Field::DayShort => {
             reader.word(&WEEKDAYS_SHORT, field)?;
         }
         Field::DayOfYear => fields.day_of_year = Some(reader.number(field, adjacent)?),
@@ -283,7 +283,7 @@ fn read_field(reader: &mut Reader<'_>, field: Field, adjacent: bool, fields: &mu
             }
         }
         Field::ZoneMinutes => fields.zone_minutes = reader.number(field, adjacent)?,
-        Field::ZoneName { .. } => {
+        Field::ZoneName => {
             reader.skip_blanks();
             let end = reader.rest.find(|c: char| c.is_whitespace()).unwrap_or(reader.rest.len());
             let (name, rest) = reader.rest.split_at(end);

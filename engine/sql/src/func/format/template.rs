@@ -1,24 +1,5 @@
 //! The elements of date and time templates: `YYYY`, `Month`, `HH24`, ...
 
-/// How a word is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Case {
-    Upper,
-    Capital,
-    Lower,
-}
-
-impl Case {
-    /// Applies it to a capitalised word.
-    pub(super) fn apply(self, text: &str) -> String {
-        match self {
-            Case::Upper => text.to_uppercase(),
-            Case::Capital => text.to_owned(),
-            Case::Lower => text.to_lowercase(),
-        }
-    }
-}
-
 /// A field of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
@@ -31,27 +12,19 @@ pub(super) enum Field {
     Millisecond,
     Microsecond,
     SecondOfDay,
-    Meridiem {
-        dots: bool,
-        upper: bool,
-    },
-    Era {
-        dots: bool,
-        upper: bool,
-    },
+    Meridiem,
+    Era,
     /// The last so many digits of the year.
     Year(u8),
     YearWithComma,
     IsoYear(u8),
     Century,
-    MonthName(Case),
-    MonthShort(Case),
+    MonthName,
+    MonthShort,
     Month,
-    MonthRoman {
-        upper: bool,
-    },
-    DayName(Case),
-    DayShort(Case),
+    MonthRoman,
+    DayName,
+    DayShort,
     DayOfYear,
     Day,
     DayOfWeek,
@@ -62,9 +35,7 @@ pub(super) enum Field {
     IsoWeek,
     Quarter,
     Julian,
-    ZoneName {
-        upper: bool,
-    },
+    ZoneName,
     ZoneHours,
     ZoneMinutes,
     ZoneOffset,
@@ -82,8 +53,8 @@ pub(super) enum Item {
         field: Field,
         /// FM: no padding.
         fill: bool,
-        /// TH (true) or th (false).
-        ordinal_suffix: Option<bool>,
+        /// TH follows.
+        ordinal_suffix: bool,
         /// Whether it is written in digits.
         numeric: bool,
     },
@@ -91,31 +62,31 @@ pub(super) enum Item {
 
 /// Field names, those that others begin with later. Names in upper case also match in lower case.
 const NAMES: &[(&str, Field)] = &[
-    ("A.D.", Field::Era { dots: true, upper: true }),
-    ("a.d.", Field::Era { dots: true, upper: false }),
-    ("B.C.", Field::Era { dots: true, upper: true }),
-    ("b.c.", Field::Era { dots: true, upper: false }),
-    ("A.M.", Field::Meridiem { dots: true, upper: true }),
-    ("a.m.", Field::Meridiem { dots: true, upper: false }),
-    ("P.M.", Field::Meridiem { dots: true, upper: true }),
-    ("p.m.", Field::Meridiem { dots: true, upper: false }),
-    ("AD", Field::Era { dots: false, upper: true }),
-    ("ad", Field::Era { dots: false, upper: false }),
-    ("BC", Field::Era { dots: false, upper: true }),
-    ("bc", Field::Era { dots: false, upper: false }),
-    ("AM", Field::Meridiem { dots: false, upper: true }),
-    ("am", Field::Meridiem { dots: false, upper: false }),
-    ("PM", Field::Meridiem { dots: false, upper: true }),
-    ("pm", Field::Meridiem { dots: false, upper: false }),
+    ("A.D.", Field::Era),
+    ("a.d.", Field::Era),
+    ("B.C.", Field::Era),
+    ("b.c.", Field::Era),
+    ("A.M.", Field::Meridiem),
+    ("a.m.", Field::Meridiem),
+    ("P.M.", Field::Meridiem),
+    ("p.m.", Field::Meridiem),
+    ("AD", Field::Era),
+    ("ad", Field::Era),
+    ("BC", Field::Era),
+    ("bc", Field::Era),
+    ("AM", Field::Meridiem),
+    ("am", Field::Meridiem),
+    ("PM", Field::Meridiem),
+    ("pm", Field::Meridiem),
     ("CC", Field::Century),
-    ("DAY", Field::DayName(Case::Upper)),
-    ("Day", Field::DayName(Case::Capital)),
-    ("day", Field::DayName(Case::Lower)),
+    ("DAY", Field::DayName),
+    ("Day", Field::DayName),
+    ("day", Field::DayName),
     ("DDD", Field::DayOfYear),
     ("DD", Field::Day),
-    ("DY", Field::DayShort(Case::Upper)),
-    ("Dy", Field::DayShort(Case::Capital)),
-    ("dy", Field::DayShort(Case::Lower)),
+    ("DY", Field::DayShort),
+    ("Dy", Field::DayShort),
+    ("dy", Field::DayShort),
     ("D", Field::DayOfWeek),
     ("FF1", Field::Fraction(1)),
     ("FF2", Field::Fraction(2)),
@@ -137,24 +108,24 @@ const NAMES: &[(&str, Field)] = &[
     ("J", Field::Julian),
     ("MI", Field::Minute),
     ("MM", Field::Month),
-    ("MONTH", Field::MonthName(Case::Upper)),
-    ("Month", Field::MonthName(Case::Capital)),
-    ("month", Field::MonthName(Case::Lower)),
-    ("MON", Field::MonthShort(Case::Upper)),
-    ("Mon", Field::MonthShort(Case::Capital)),
-    ("mon", Field::MonthShort(Case::Lower)),
+    ("MONTH", Field::MonthName),
+    ("Month", Field::MonthName),
+    ("month", Field::MonthName),
+    ("MON", Field::MonthShort),
+    ("Mon", Field::MonthShort),
+    ("mon", Field::MonthShort),
     ("MS", Field::Millisecond),
     ("OF", Field::ZoneOffset),
     ("Q", Field::Quarter),
-    ("RM", Field::MonthRoman { upper: true }),
-    ("rm", Field::MonthRoman { upper: false }),
+    ("RM", Field::MonthRoman),
+    ("rm", Field::MonthRoman),
     ("SSSSS", Field::SecondOfDay),
     ("SSSS", Field::SecondOfDay),
     ("SS", Field::Second),
     ("TZH", Field::ZoneHours),
     ("TZM", Field::ZoneMinutes),
-    ("TZ", Field::ZoneName { upper: true }),
-    ("tz", Field::ZoneName { upper: false }),
+    ("TZ", Field::ZoneName),
+    ("tz", Field::ZoneName),
     ("US", Field::Microsecond),
     ("WW", Field::WeekOfYear),
     ("W", Field::WeekOfMonth),
@@ -186,14 +157,14 @@ fn field(text: &str) -> Option<(Field, usize)> {
 fn is_numeric(field: Field) -> bool {
     !matches!(
         field,
-        Field::Meridiem { .. }
-            | Field::Era { .. }
-            | Field::MonthName(_)
-            | Field::MonthShort(_)
-            | Field::MonthRoman { .. }
-            | Field::DayName(_)
-            | Field::DayShort(_)
-            | Field::ZoneName { .. }
+        Field::Meridiem
+            | Field::Era
+            | Field::MonthName
+            | Field::MonthShort
+            | Field::MonthRoman
+            | Field::DayName
+            | Field::DayShort
+            | Field::ZoneName
             | Field::ZoneHours
             | Field::ZoneOffset
             | Field::Fixed
@@ -217,12 +188,8 @@ pub(super) fn items(template: &str) -> Vec<Item> {
         }
         if let Some((field, length)) = field(after) {
             after = &after[length..];
-            let suffix = match after.get(..2) {
-                Some("TH") => Some(true),
-                Some("th") => Some(false),
-                _ => None,
-            };
-            if suffix.is_some() || after.starts_with("SP") {
+            let suffix = after.starts_with("TH") || after.starts_with("th");
+            if suffix || after.starts_with("SP") {
                 after = &after[2..];
             }
             items.push(Item::Field { field, fill, ordinal_suffix: suffix, numeric: is_numeric(field) });
