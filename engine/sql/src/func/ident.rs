@@ -205,7 +205,7 @@ pub fn split_qualified(text: &str) -> PgResult<Vec<String>> {
 }
 
 /// Reads up to the closing quote; a doubled quote stands for one.
-fn quoted_part(text: &str) -> Option<(String, &str)> {
+pub(super) fn quoted_part(text: &str) -> Option<(String, &str)> {
     let mut part = String::new();
     let mut rest = text;
     loop {

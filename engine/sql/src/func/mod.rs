@@ -27,9 +27,11 @@ mod compare;
 mod datetime;
 mod float;
 mod format;
+mod hash;
 pub mod ident;
 mod int;
 mod misc;
+mod names;
 mod numeric;
 mod pattern;
 pub mod random;
@@ -39,6 +41,8 @@ mod regtypes;
 mod series;
 mod session;
 mod sysinfo;
+#[cfg(test)]
+mod tests;
 mod text;
 mod textio;
 mod typename;
@@ -132,6 +136,27 @@ impl TableFunction {
         }
         (self.kernel)(args, info, env)
     }
+}
+
+/// The rows of a function in FROM or in a select list: those of a set-returning one, or the one row of any other, whose
+/// composite result is spread over `columns` columns if there are several.
+pub fn rows(
+    func: Oid,
+    args: &[Datum],
+    info: &CallInfo,
+    columns: usize,
+    env: &EvalEnv,
+) -> PgResult<TableRows> {
+    if let Some(function) = table(func) {
+        return function.call(args, info, env);
+    }
+    let function = scalar(func).ok_or_else(|| not_supported(func))?;
+    let row: TableRow = match function.call(args, info, env)? {
+        Datum::Record(record) if columns > 1 => record.fields.iter().cloned().collect(),
+        Datum::Null => smallvec::smallvec![Datum::Null; columns],
+        value => smallvec::smallvec![value],
+    };
+    Ok(Box::new(std::iter::once(Ok(row))))
 }
 
 /// 0A000 for a function that PostgreSQL has and that does not run here.

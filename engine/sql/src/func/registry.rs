@@ -11,8 +11,8 @@ use shardforge_types::Oid;
 
 use super::aggregate::{self, AggregateFactory};
 use super::{
-    Kernel, ScalarFunction, TableFunction, TableKernel, array, boolean, bytes, compare, datetime, float, format, int,
-    misc, numeric, pattern, regex, series, session, sysinfo, text,
+    Kernel, ScalarFunction, TableFunction, TableKernel, array, boolean, bytes, compare, datetime, float,
+    format, hash, int, misc, names, numeric, pattern, regex, series, session, sysinfo, text,
 };
 use crate::catalog::builtin::{ProcDesc, ProcKind, builtin};
 
@@ -32,8 +32,10 @@ const SCALARS: &[KernelTable] = &[
     datetime::KERNELS,
     float::KERNELS,
     format::KERNELS,
+    hash::KERNELS,
     int::KERNELS,
     misc::KERNELS,
+    names::KERNELS,
     numeric::KERNELS,
     pattern::KERNELS,
     regex::KERNELS,
@@ -41,8 +43,14 @@ const SCALARS: &[KernelTable] = &[
     text::KERNELS,
 ];
 
-const SQL_SCALARS: &[SqlKernelTable] =
-    &[bytes::SQL_KERNELS, datetime::SQL_KERNELS, numeric::SQL_KERNELS, regex::SQL_KERNELS, text::SQL_KERNELS];
+const SQL_SCALARS: &[SqlKernelTable] = &[
+    bytes::SQL_KERNELS,
+    datetime::SQL_KERNELS,
+    datetime::SQL_COMPARISONS,
+    numeric::SQL_KERNELS,
+    regex::SQL_KERNELS,
+    text::SQL_KERNELS,
+];
 
 const TABLES: &[TableKernelTable] =
     &[array::TABLES, datetime::TABLES, regex::TABLES, series::TABLES, sysinfo::SETS];

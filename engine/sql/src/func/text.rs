@@ -281,7 +281,7 @@ fn chr(code: i32) -> PgResult<String> {
         return Err(PgError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "null character not permitted"));
     }
     if code < 0 {
-        return Err(PgError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "character number must be positive"));
+        return Err(PgError::new(SqlState::INVALID_PARAMETER_VALUE, "character number must be positive"));
     }
     if code > 0x10_FFFF {
         let message = format!("requested character too large for encoding: {code}");

@@ -9,7 +9,7 @@ use super::zone;
 use crate::exec::env::EvalEnv;
 use crate::func::CallInfo;
 use crate::func::args::Args;
-use crate::func::registry::KernelTable;
+use crate::func::registry::{KernelTable, SqlKernelTable};
 
 /// The seven comparisons of a pair of types, by a function that orders them.
 macro_rules! mixed {
@@ -129,6 +129,39 @@ fn overlaps(args: &[Datum], ty: Oid) -> Datum {
         return Datum::Bool(true);
     }
     if later.1.is_null() { Datum::Null } else { Datum::Bool(false) }
+}
+
+/// The forms of OVERLAPS that give a period's length instead of its end.
+#[rustfmt::skip]
+pub(in crate::func) const SQL_KERNELS: SqlKernelTable = &[
+    (1305, "overlaps(timestamptz, interval, timestamptz, interval)", overlaps_with_lengths),
+    (1306, "overlaps(timestamptz, timestamptz, timestamptz, interval)", overlaps_with_lengths),
+    (1307, "overlaps(timestamptz, interval, timestamptz, timestamptz)", overlaps_with_lengths),
+    (1309, "overlaps(time, interval, time, interval)", overlaps_with_lengths),
+    (1310, "overlaps(time, time, time, interval)", overlaps_with_lengths),
+    (1311, "overlaps(time, interval, time, time)", overlaps_with_lengths),
+    (2042, "overlaps(timestamp, interval, timestamp, interval)", overlaps_with_lengths),
+    (2043, "overlaps(timestamp, timestamp, timestamp, interval)", overlaps_with_lengths),
+    (2044, "overlaps(timestamp, interval, timestamp, timestamp)", overlaps_with_lengths),
+];
+
+fn overlaps_with_lengths(args: &[Datum], info: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
+    let end = |start: &Datum, end: &Datum| -> PgResult<Datum> {
+        Ok(match (start, end) {
+            (Datum::Timestamp(at), Datum::Interval(length)) => {
+                Datum::Timestamp(ops::timestamp_add(*at, length)?)
+            }
+            (Datum::Timestamptz(at), Datum::Interval(length)) => {
+                Datum::Timestamptz(ops::timestamptz_add(*at, length, zone(env))?)
+            }
+            (Datum::Time(at), Datum::Interval(length)) => Datum::Time(ops::time_add(*at, length)?),
+            (_, Datum::Interval(_)) => Datum::Null,
+            (_, end) => end.clone(),
+        })
+    };
+    let (first, second) = (args.datum(0), args.datum(2));
+    let periods = [first.clone(), end(first, args.datum(1))?, second.clone(), end(second, args.datum(3))?];
+    Ok(overlaps(&periods, info.arg(0)))
 }
 
 /// Whether an interval is below, at or above zero.

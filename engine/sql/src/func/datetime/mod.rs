@@ -14,7 +14,7 @@ use super::args::Args;
 use super::registry::{KernelTable, SqlKernelTable, TableKernelTable};
 use crate::exec::env::EvalEnv;
 
-pub(super) use compare::KERNELS as COMPARISONS;
+pub(super) use compare::{KERNELS as COMPARISONS, SQL_KERNELS as SQL_COMPARISONS};
 
 fn interval(value: Interval) -> Datum {
     Datum::Interval(Arc::new(value))

@@ -23,7 +23,9 @@ pub(super) const KERNELS: KernelTable = &[
     ("float4_to_char", |a, _, _| {
         format::float_to_char(f64::from(a.float4(0)?), FLOAT4_DIGITS, a.text(1)?).map(Datum::text)
     }),
-    ("float8_to_char", |a, _, _| format::float_to_char(a.float8(0)?, FLOAT8_DIGITS, a.text(1)?).map(Datum::text)),
+    ("float8_to_char", |a, _, _| {
+        format::float_to_char(a.float8(0)?, FLOAT8_DIGITS, a.text(1)?).map(Datum::text)
+    }),
     ("numeric_to_number", |a, _, _| match (a.text(0)?, a.text(1)?) {
         (_, "") => Ok(Datum::Null),
         (text, template) => number::to_number(text, template).map(Datum::Numeric),
@@ -33,7 +35,9 @@ pub(super) const KERNELS: KernelTable = &[
         text_or_null(format::timestamptz_to_char(a.timestamptz(0)?, a.text(1)?, &env.io.time_zone))
     }),
     ("interval_to_char", |a, _, _| text_or_null(format::interval_to_char(a.interval(0)?, a.text(1)?))),
-    ("to_timestamp", |a, _, env| parse::to_timestamp(a.text(0)?, a.text(1)?, &env.io.time_zone).map(Datum::Timestamptz)),
+    ("to_timestamp", |a, _, env| {
+        parse::to_timestamp(a.text(0)?, a.text(1)?, &env.io.time_zone).map(Datum::Timestamptz)
+    }),
     ("to_date", |a, _, _| parse::to_date(a.text(0)?, a.text(1)?).map(Datum::Date)),
 ];
 

@@ -200,7 +200,9 @@ pub(super) fn to_number(text: &str, template: &str) -> PgResult<Numeric> {
         return Err(PgError::not_supported("\"EEEE\" not supported for input"));
     }
     if template.roman {
-        return Err(PgError::not_supported("\"RN\" is not supported for input yet").hint("Use decimal digits."));
+        return Err(
+            PgError::not_supported("\"RN\" is not supported for input yet").hint("Use decimal digits.")
+        );
     }
     let mut number = String::new();
     let (mut digits, mut negative) = (0usize, false);
@@ -245,7 +247,8 @@ pub(super) fn to_number(text: &str, template: &str) -> PgResult<Numeric> {
     }
     take_sign(&mut rest);
     if digits == 0 {
-        let message = format!("invalid input syntax for type numeric: \"{}\"", if text.is_empty() { "" } else { " " });
+        let message =
+            format!("invalid input syntax for type numeric: \"{}\"", if text.is_empty() { "" } else { " " });
         return Err(PgError::new(SqlState::INVALID_TEXT_REPRESENTATION, message));
     }
     let value = Numeric::parse(&number)?.round(template.post as i32)?;

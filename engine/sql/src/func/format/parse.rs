@@ -137,17 +137,20 @@ impl Reader<'_> {
         self.rest = rest;
         let value = text.parse::<i64>().ok().filter(|value| i32::try_from(*value).is_ok());
         value.ok_or_else(|| {
-            PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("value for \"{name}\" in source string is out of range"))
-                .detail(format!("Value must be in the range {} to {}.", i32::MIN, i32::MAX))
+            PgError::new(
+                SqlState::DATETIME_FIELD_OVERFLOW,
+                format!("value for \"{name}\" in source string is out of range"),
+            )
+            .detail(format!("Value must be in the range {} to {}.", i32::MIN, i32::MAX))
         })
     }
 
     /// The position in a list of the word that the text starts with.
     fn word(&mut self, words: &[&str], field: Field) -> PgResult<usize> {
         self.skip_blanks();
-        let found = words.iter().position(|word| {
-            self.rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
-        });
+        let found = words
+            .iter()
+            .position(|word| self.rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)));
         match found {
             Some(at) => {
                 self.rest = &self.rest[words[at].len()..];
@@ -163,7 +166,17 @@ impl Reader<'_> {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const MONTHS_SHORT: [&str; 12] =
@@ -189,7 +202,10 @@ fn read(text: &str, template: &str) -> PgResult<Fields> {
                 let before = reader.rest;
                 reader.skip_blanks();
                 let signs_number = reader.rest.starts_with(['-', '+'])
-                    && matches!(items.get(at + 1), Some(Item::Field { field: Field::ZoneHours | Field::ZoneOffset, .. }));
+                    && matches!(
+                        items.get(at + 1),
+                        Some(Item::Field { field: Field::ZoneHours | Field::ZoneOffset, .. })
+                    );
                 if let Some(c) = reader.rest.chars().next().filter(|c| is_separator(*c) && !signs_number)
                     && (before.len() == reader.rest.len() || !c.is_whitespace())
                 {
@@ -318,7 +334,10 @@ fn short_year(reader: &mut Reader<'_>, field: Field, digits: u8, adjacent: bool)
 
 impl Fields {
     fn out_of_range(text: &str) -> PgError {
-        PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date/time field value out of range: \"{text}\""))
+        PgError::new(
+            SqlState::DATETIME_FIELD_OVERFLOW,
+            format!("date/time field value out of range: \"{text}\""),
+        )
     }
 
     /// Days from 2000-01-01.
@@ -406,11 +425,12 @@ pub(super) fn to_timestamp(text: &str, template: &str, zone: &TimeZone) -> PgRes
     let fields = read(text, template)?;
     let (days, time) = (fields.days(text)?, fields.time(text)?);
     let local = days.checked_mul(datetime::MICROS_PER_DAY).and_then(|midnight| midnight.checked_add(time));
-    let local = local.ok_or_else(|| PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range"))?;
+    let local =
+        local.ok_or_else(|| PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range"))?;
     let local = datetime::check_timestamp(local)?;
-    let fixed = fields.zone_sign.map(|sign| {
-        TimeZone::fixed((sign * (fields.zone_hours * 3600 + fields.zone_minutes * 60)) as i32)
-    });
+    let fixed = fields
+        .zone_sign
+        .map(|sign| TimeZone::fixed((sign * (fields.zone_hours * 3600 + fields.zone_minutes * 60)) as i32));
     ops::timestamp_to_timestamptz(local, fixed.as_ref().or(fields.zone.as_ref()).unwrap_or(zone))
 }
 
@@ -418,5 +438,7 @@ pub(super) fn to_timestamp(text: &str, template: &str, zone: &TimeZone) -> PgRes
 pub(super) fn to_date(text: &str, template: &str) -> PgResult<i32> {
     let days = read(text, template)?.days(text)?;
     let date = i32::try_from(days).ok().and_then(|days| datetime::check_date(days).ok());
-    date.ok_or_else(|| PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date out of range: \"{text}\"")))
+    date.ok_or_else(|| {
+        PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date out of range: \"{text}\""))
+    })
 }
