@@ -15,11 +15,12 @@ use crate::ir::{Col, ColId, OutputColumn, Scalar, Statement, StatementKind, Ty};
 use crate::parse::{self, ast};
 
 impl<'a> BindContext<'a> {
-    /// The context for expressions that the catalog keeps as text: every name in them is qualified or in `pg_catalog`.
+    /// The context for expressions that the catalog keeps as text: every name in them is qualified, or of `pg_catalog`
+    /// or `public`.
     pub fn for_catalog_text(catalog: &'a CatalogSnapshot, io: &'a IoEnv) -> Self {
         BindContext {
             catalog,
-            search_path: &[],
+            search_path: &[crate::catalog::well_known::PUBLIC],
             user: crate::catalog::well_known::BOOTSTRAP_ROLE,
             database: "",
             io,
