@@ -202,6 +202,8 @@ pub(super) struct Binder<'a> {
     pub next_cte: u32,
     /// Types of `$1`, ...; `UNKNOWN` while nothing has said.
     pub params: Vec<Oid>,
+    /// References to parameters that had no type when they were met, with their positions.
+    pub untyped_params: Vec<(u16, u32)>,
     pub levels: Vec<Level>,
     pub dependencies: Vec<Dependency>,
     pub table_locks: Vec<(Oid, ObjectLockMode)>,
@@ -221,6 +223,7 @@ impl<'a> Binder<'a> {
             columns: Vec::with_capacity(16),
             next_cte: 0,
             params: cx.param_types.iter().map(declared).collect(),
+            untyped_params: Vec::new(),
             levels: Vec::with_capacity(2),
             dependencies: Vec::new(),
             table_locks: Vec::new(),
@@ -346,11 +349,15 @@ impl<'a> Binder<'a> {
             self.params.resize(index + 1, oid::UNKNOWN);
         }
         let ty = Ty::new(self.params[index]);
+        if ty.oid == oid::UNKNOWN {
+            self.untyped_params.push((number, param.pos));
+        }
         Ok(Scalar { kind: ScalarKind::Param(number), ty, pos: Some(param.pos) })
     }
 
     /// Gives a parameter without a type the one that its context demands.
     pub fn coerce_param(&mut self, number: u16, target: Oid, pos: Option<u32>) -> PgResult<Scalar> {
+        self.untyped_params.retain(|(n, at)| *n != number || Some(*at) != pos);
         let known = &mut self.params[usize::from(number)];
         if *known == oid::UNKNOWN {
             *known = target;

@@ -534,21 +534,19 @@ impl Binder<'_> {
         let inputs = params
             .iter()
             .filter(|p| !p.mode.is_output() || p.mode == crate::catalog::builtin::ArgMode::InOut);
-        let mut declared: Vec<Oid> = inputs.map(|p| p.ty).collect();
+        let declared: Vec<Oid> = inputs.map(|p| p.ty).collect();
         let actual: Vec<Oid> = bound.args.iter().map(|a| a.ty.oid).collect();
-        let inputs = declared.len();
         let mut fields = Vec::new();
         for param in params.into_iter().filter(|p| p.mode.is_output()) {
-            let ty = polymorphic::resolve(self.cx, &actual, &mut declared[..inputs].to_vec(), param.ty)
+            let ty = polymorphic::resolve(self.cx, &actual, &mut declared.clone(), param.ty)
                 .map_err(|e| e.or_at(pos))?;
             let name = if param.name.is_empty() { format!("column{}", fields.len() + 1) } else { param.name };
             fields.push((name, Ty::new(ty)));
         }
-        declared.clear();
         Ok(Some(fields))
     }
 
-    /// Whether a function may be called with OVER at all, and a constant for messages.
+    /// Whether a call with OVER has nothing that windows do not take; and that a window function has OVER.
     pub fn check_over(&self, call: &ast::FuncCall, bound: &BoundCall) -> PgResult<()> {
         let wrong = |state: SqlState, message: String| Err(PgError::new(state, message).at(call.pos));
         let name = call.name.join(".");

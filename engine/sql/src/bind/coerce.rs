@@ -189,7 +189,7 @@ impl Binder<'_> {
             match expr.kind {
                 ScalarKind::Const(value) => return self.read_literal(value, target, typmod, expr.pos),
                 ScalarKind::Param(number) => {
-                    return self.coerce_unknown_param(number, target, typmod, expr.pos);
+                    return self.coerce_unknown_param(number, target, expr.pos);
                 }
                 _ => {}
             }
@@ -214,16 +214,10 @@ impl Binder<'_> {
         Err(PgError::internal(format!("no conversion from type {source} to {target}")).at_maybe(expr.pos))
     }
 
-    fn coerce_unknown_param(
-        &mut self,
-        number: u16,
-        target: Oid,
-        typmod: i32,
-        pos: Option<u32>,
-    ) -> PgResult<Scalar> {
+    /// A parameter of a domain is sent as the type below it.
+    fn coerce_unknown_param(&mut self, number: u16, target: Oid, pos: Option<u32>) -> PgResult<Scalar> {
         let base = base_type(target);
-        let param = self.coerce_param(number, if base == target { target } else { base }, pos)?;
-        let _ = typmod;
+        let param = self.coerce_param(number, base, pos)?;
         Ok(if base == target { param } else { relabel(param, Ty::new(target)) })
     }
 

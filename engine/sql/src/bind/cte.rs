@@ -280,6 +280,7 @@ impl Binder<'_> {
             columns: Columns::List(list),
             is_join: false,
             scalar_function: false,
+            is_query: false,
         };
         Ok(self.single_item(Rel::CteScan { cte: id, cols }, rte))
     }
@@ -289,8 +290,7 @@ impl Binder<'_> {
         self.levels.iter().flat_map(|l| &l.ctes).any(|c| *c.name == *name && c.state == CteState::NotYet)
     }
 
-    /// Notes how often each expression is referred to. An expression that nothing refers to and that only reads is
-    /// left out.
+    /// Notes how often each expression is referred to.
     pub fn count_references(&mut self, ctes: Vec<Cte>) -> Vec<Cte> {
         let entries: Vec<(CteId, usize)> = self.level().ctes.iter().map(|c| (c.id, c.references)).collect();
         let references = |id: CteId| entries.iter().find(|(e, _)| *e == id).map_or(0, |(_, n)| *n);

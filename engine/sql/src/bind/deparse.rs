@@ -116,6 +116,7 @@ impl Printer<'_> {
             }
             ScalarKind::And(args) => self.joined(args, " AND "),
             ScalarKind::Or(args) => self.joined(args, " OR "),
+            ScalarKind::Not(arg) if matches!(arg.kind, ScalarKind::InList { .. }) => self.in_list(arg, true),
             ScalarKind::Not(arg) => {
                 self.push("(NOT ");
                 self.expr(arg);
@@ -178,15 +179,19 @@ impl Printer<'_> {
                 self.expr(array);
                 self.push("))");
             }
-            ScalarKind::InList { left, list, .. } => {
-                self.push("(");
-                self.expr(left);
-                self.push(" = ANY (ARRAY[");
-                self.list(list);
-                self.push("]))");
-            }
+            ScalarKind::InList { .. } => self.in_list(expr, false),
             ScalarKind::Subquery(_) => self.push("(SELECT ...)"),
         }
+    }
+
+    /// IN and NOT IN are comparisons with an array.
+    fn in_list(&mut self, expr: &Scalar, negated: bool) {
+        let ScalarKind::InList { left, list, .. } = &expr.kind else { return };
+        self.push("(");
+        self.expr(left);
+        self.push(if negated { " <> ALL (ARRAY[" } else { " = ANY (ARRAY[" });
+        self.list(list);
+        self.push("]))");
     }
 
     fn postfix(&mut self, arg: &Scalar, text: &str) {
@@ -405,9 +410,7 @@ pub(super) fn quote_identifier(name: &str) -> String {
     crate::func::ident::quote_identifier(name)
 }
 
-/// A string literal.
+/// A string literal, with backslashes as they are.
 fn quote_literal(text: &str) -> String {
-    let escape = if text.contains('\\') { "E" } else { "" };
-    let body = text.replace('\\', "\\\\").replace('\'', "''");
-    format!("{escape}'{body}'")
+    format!("'{}'", text.replace('\'', "''"))
 }

@@ -17,7 +17,7 @@ impl Binder<'_> {
     pub fn expr(&mut self, expr: &Expr) -> PgResult<Scalar> {
         match expr {
             // The leaves need no guard against deep nesting.
-            Expr::ColumnRef(e) => self.column_expr(e),
+            Expr::ColumnRef(e) => Ok(self.column_ref(e)?.expr),
             Expr::Const(e) => self.constant(e),
             Expr::ParamRef(e) => self.param_ref(e),
             _ => self.deeper(|b| b.inner_expr(expr)),
@@ -31,7 +31,7 @@ impl Binder<'_> {
 
     fn inner_expr(&mut self, expr: &Expr) -> PgResult<Scalar> {
         match expr {
-            Expr::ColumnRef(e) => self.column_expr(e),
+            Expr::ColumnRef(e) => Ok(self.column_ref(e)?.expr),
             Expr::Const(e) => self.constant(e),
             Expr::ParamRef(e) => self.param_ref(e),
             Expr::AExpr(e) => self.a_expr(e),
@@ -76,27 +76,6 @@ impl Binder<'_> {
                     .at(e.pos))
             }
         }
-    }
-
-    fn column_expr(&mut self, reference: &ast::ColumnRef) -> PgResult<Scalar> {
-        if let Clause::Standalone(clause) = self.level().clause
-            && self.level().rtes.is_empty()
-        {
-            // DEFAULT and its like know no columns at all.
-            let singular = clause.strip_suffix('s').unwrap_or(clause);
-            let message = format!("cannot use column reference in {singular}");
-            return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(reference.pos));
-        }
-        if let [.., relation, field] = &reference.names[..]
-            && !reference.star
-            && reference.names.len() == 2
-            && let Some((depth, rte)) = self.find_rte(None, relation, reference.pos)?
-            && self.levels[depth].rtes[rte].find_column(field) == super::scope::ColumnMatch::None
-            && let Some(call) = self.call_on_row(depth, rte, field, reference.pos)?
-        {
-            return Ok(call);
-        }
-        Ok(self.column_ref(reference)?.expr)
     }
 
     fn bool_expr(&mut self, expr: &ast::BoolExpr) -> PgResult<Scalar> {

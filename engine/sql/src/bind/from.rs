@@ -128,6 +128,7 @@ impl Binder<'_> {
             columns: Columns::Table { table: table.clone(), first, aliases },
             is_join: false,
             scalar_function: false,
+            is_query: false,
         };
         // Until the level is finished the one column tells the first id: see `finish_scans`.
         let marker = Col { id: ColId(first), ty: Ty::new(oid::UNKNOWN) };
@@ -153,6 +154,7 @@ impl Binder<'_> {
             columns: Columns::System { relation, first, aliases },
             is_join: false,
             scalar_function: false,
+            is_query: false,
         };
         let marker = Col { id: ColId(first), ty: Ty::new(oid::UNKNOWN) };
         let rel = Rel::SystemScan { relation: relation.oid, cols: vec![(marker, 0)] };
@@ -223,6 +225,7 @@ impl Binder<'_> {
             columns: Columns::List(columns),
             is_join: false,
             scalar_function: false,
+            is_query: true,
         };
         let mut item = self.single_item(query.rel, rte);
         item.outer = outer;
@@ -407,6 +410,7 @@ impl Binder<'_> {
             columns: Columns::List(columns),
             is_join: true,
             scalar_function: false,
+            is_query: false,
         };
         let level = self.level();
         level.rtes.push(rte);
@@ -552,6 +556,11 @@ impl Binder<'_> {
             _ => None,
         };
         if clause.relations.is_empty() {
+            if level.rtes.iter().any(|r| r.is_query) {
+                return Err(PgError::not_supported(format!("{name} of a sub-select is not supported"))
+                    .hint("Write the clause into the sub-select.")
+                    .at(clause.pos));
+            }
             return Ok(level.rtes.iter().filter_map(first_of).collect());
         }
         let mut chosen = Vec::with_capacity(clause.relations.len());

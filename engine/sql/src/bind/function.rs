@@ -95,13 +95,7 @@ fn cast_call(cx: &BindContext<'_>, lookup: &Lookup<'_>, arg: &Scalar) -> Option<
 }
 
 fn exact_match(candidates: &[Candidate], args: &[Oid]) -> Option<usize> {
-    candidates
-        .iter()
-        .position(|c| c.args.len() >= args.len() && c.args[..args.len()] == *args && !any_reordered(c))
-}
-
-fn any_reordered(candidate: &Candidate) -> bool {
-    candidate.arg_numbers.is_some() && candidate.default_count > 0 && candidate.args.is_empty()
+    candidates.iter().position(|c| c.args.starts_with(args))
 }
 
 /// The functions of the name that can take as many arguments (`FuncnameGetCandidates`).

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
-use super::binder::Binder;
+use super::binder::{Binder, Clause};
 use super::types::{self, column_ty};
 use crate::catalog::TableDesc;
 use crate::catalog::builtin::SystemRelation;
@@ -31,6 +31,8 @@ pub(super) struct Rte {
     pub is_join: bool,
     /// A whole-row reference to a function with a scalar result means that result.
     pub scalar_function: bool,
+    /// A sub-select or view: FOR UPDATE would have to reach into it.
+    pub is_query: bool,
 }
 
 /// The columns of an [`Rte`].
@@ -173,6 +175,13 @@ impl Binder<'_> {
     /// What a column reference in an expression means.
     pub fn column_ref(&mut self, reference: &ast::ColumnRef) -> PgResult<FoundColumn> {
         let pos = reference.pos;
+        if let Clause::Standalone(clause) = self.level().clause
+            && self.level().rtes.is_empty()
+        {
+            // DEFAULT and its like know no columns at all.
+            let message = format!("cannot use column reference in {}", clause.trim_end_matches('s'));
+            return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(pos));
+        }
         if reference.star {
             return self.whole_row_ref(reference);
         }
@@ -234,7 +243,11 @@ impl Binder<'_> {
         };
         match self.column_of(depth, rte, name, pos)? {
             Some(found) => Ok(found),
-            None => Err(self.missing_column(Some(relation), name, pos)),
+            // `row.f` may mean `f(row)`.
+            None => match self.call_on_row(depth, rte, name, pos)? {
+                Some(expr) => Ok(FoundColumn { expr, origin: (Oid(0), 0) }),
+                None => Err(self.missing_column(Some(relation), name, pos)),
+            },
         }
     }
 
@@ -315,7 +328,7 @@ impl Binder<'_> {
             if let Some(found) = self.unqualified_system_column(depth, name, pos)? {
                 return Ok(Some(found));
             }
-            if level_is_barrier(&self.levels[depth]) {
+            if self.levels[depth].barrier {
                 break;
             }
         }
@@ -396,7 +409,7 @@ impl Binder<'_> {
                 self.check_lateral(depth, item, pos)?;
                 return Ok(Some((depth, item.rte)));
             }
-            if level_is_barrier(level) {
+            if level.barrier {
                 break;
             }
         }
@@ -474,10 +487,6 @@ impl Binder<'_> {
         }
         None
     }
-}
-
-fn level_is_barrier(level: &super::binder::Level) -> bool {
-    level.barrier
 }
 
 fn ambiguous(name: &str, pos: u32) -> PgError {

@@ -54,7 +54,7 @@ impl Binder<'_> {
             self.with_clause(with)?;
         }
         let mut query = if stmt.set_op.is_some() {
-            self.set_operation(stmt, resolve)?
+            self.set_operation(stmt)?
         } else if !stmt.values.is_empty() {
             self.values_query(stmt, resolve)?
         } else {
@@ -283,11 +283,6 @@ impl Binder<'_> {
                 column.push(self.expr_in(expr, Clause::Values)?);
             }
         }
-        if let Some((_, aggregate)) = self.level().aggregates.first() {
-            let at = aggregate.args.first().and_then(|a| a.pos).unwrap_or(stmt.pos);
-            let message = "aggregate functions are not allowed in VALUES";
-            return Err(PgError::new(SqlState::GROUPING_ERROR, message).at(at));
-        }
         let mut cols = Vec::with_capacity(width);
         let mut unified = Vec::with_capacity(width);
         for (i, column) in columns.into_iter().enumerate() {
@@ -373,6 +368,7 @@ impl Binder<'_> {
             columns: Columns::List(query.cols.iter().map(column).collect()),
             is_join: true,
             scalar_function: false,
+            is_query: false,
         };
         let level = self.level();
         level.rtes.push(rte);

@@ -10,7 +10,7 @@ use crate::parse::ast;
 
 impl Binder<'_> {
     /// A set operation with its ORDER BY and LIMIT.
-    pub fn set_operation(&mut self, stmt: &ast::SelectStmt, resolve: bool) -> PgResult<Query> {
+    pub fn set_operation(&mut self, stmt: &ast::SelectStmt) -> PgResult<Query> {
         if !stmt.locking.is_empty() {
             let message = format!("{} is not allowed with UNION/INTERSECT/EXCEPT", locking_name(stmt));
             return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
@@ -19,11 +19,6 @@ impl Binder<'_> {
         let operation =
             operation.ok_or_else(|| PgError::internal("a set operation has operands").at(stmt.pos))?;
         let query = self.set_tree(operation)?;
-        // Column references of ORDER BY mean the result's columns.
-        for column in &query.cols {
-            self.adopt_col(column.col.id);
-        }
-        let _ = resolve;
         self.order_and_limit(query, stmt, "UNION/INTERSECT/EXCEPT")
     }
 

@@ -79,6 +79,12 @@ fn without_domain(mut col: Col) -> Col {
 impl Binder<'_> {
     /// The types of the parameters; every one must have been determined.
     fn finish_params(&self) -> PgResult<Vec<Ty>> {
+        // A reference that came before its parameter got a type has none itself.
+        let typed = |number: u16| self.params[usize::from(number)] != oid::UNKNOWN;
+        if let Some((number, pos)) = self.untyped_params.iter().find(|(number, _)| typed(*number)) {
+            let message = format!("could not determine data type of parameter ${}", u32::from(*number) + 1);
+            return Err(PgError::new(SqlState::AMBIGUOUS_PARAMETER, message).at(*pos));
+        }
         self.params
             .iter()
             .enumerate()
@@ -139,6 +145,7 @@ pub fn bind_table_expression(
             columns: Columns::Table { table: shared.clone(), first, aliases: Vec::new() },
             is_join: false,
             scalar_function: false,
+            is_query: false,
         };
         b.level().rtes.push(rte);
         b.level().namespace.push(NsItem::visible(0));

@@ -82,8 +82,7 @@ impl Binder<'_> {
 
     fn sub_select(&mut self, link: &ast::SubLink) -> PgResult<Query> {
         if let Clause::Standalone(clause) = self.level().clause {
-            let singular = clause.strip_suffix('s').unwrap_or(clause);
-            let message = format!("cannot use subquery in {singular}");
+            let message = format!("cannot use subquery in {}", clause.trim_end_matches('s'));
             return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(link.pos));
         }
         self.nested(Level::new(), |b| b.select(&link.subselect, true))

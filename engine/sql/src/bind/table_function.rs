@@ -203,6 +203,7 @@ impl Binder<'_> {
             columns: Columns::List(columns),
             is_join: false,
             scalar_function: scalar && ordinality.is_none(),
+            is_query: false,
         };
         let functions = functions.into_iter().map(|f| f.function).collect();
         let mut item = self.single_item(Rel::FunctionScan { functions, ordinality }, rte);
@@ -246,6 +247,7 @@ impl Binder<'_> {
             aliased: range.alias.is_some(),
             relation: None,
             scalar_function: columns.len() == 1,
+            is_query: false,
             columns: Columns::List(columns),
             is_join: false,
         };

@@ -43,7 +43,8 @@ impl Binder<'_> {
                 value => {
                     let (expr, origin) = match value {
                         Expr::ColumnRef(reference) => {
-                            self.in_clause(clause, |b| b.column_target(reference))?
+                            let found = self.in_clause(clause, |b| b.column_ref(reference))?;
+                            (found.expr, found.origin)
                         }
                         value => {
                             let expr = self.expr_in(value, clause)?;
@@ -64,21 +65,6 @@ impl Binder<'_> {
         match expr.kind {
             ScalarKind::Column(id) => self.column_origin(id),
             _ => (Oid(0), 0),
-        }
-    }
-
-    /// A plain column keeps its origin.
-    fn column_target(&mut self, reference: &ast::ColumnRef) -> PgResult<(Scalar, (Oid, i16))> {
-        if matches!(self.level().clause, Clause::Standalone(_)) {
-            return Ok((self.expr(&Expr::ColumnRef(reference.clone()))?, (Oid(0), 0)));
-        }
-        match self.column_ref(reference) {
-            Ok(found) => Ok((found.expr, found.origin)),
-            // It may still be a function applied to a row.
-            Err(error) => match self.expr(&Expr::ColumnRef(reference.clone())) {
-                Ok(expr) => Ok((expr, (Oid(0), 0))),
-                Err(_) => Err(error),
-            },
         }
     }
 

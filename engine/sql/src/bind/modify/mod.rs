@@ -108,6 +108,7 @@ impl Binder<'_> {
             columns: Columns::Table { table: table.clone(), first, aliases: Vec::new() },
             is_join: false,
             scalar_function: false,
+            is_query: false,
         }
     }
 
