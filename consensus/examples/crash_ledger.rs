@@ -98,7 +98,7 @@ fn write_and_kill(data: &Path, alive: Duration, ledger: &mut BTreeMap<u64, u64>)
     for line in lines {
         let Some(rest) = line.strip_suffix(';') else { continue };
         let (client, counter) = rest.split_once(' ').ok_or_else(|| format!("an odd line: {line}"))?;
-        let (client, counter) = (client.parse()?, counter.parse()?);
+        let (client, counter): (u64, u64) = (client.parse()?, counter.parse()?);
         let known = ledger.entry(client).or_default();
         *known = counter.max(*known);
         acknowledged += 1;

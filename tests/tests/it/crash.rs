@@ -25,7 +25,10 @@ async fn transfer(client: &mut Client, number: i64) -> Result<(), tokio_postgres
         .await?;
     transaction.execute("UPDATE branch SET balance = balance + $1 WHERE id = 1", &[&delta]).await?;
     transaction
-        .execute("INSERT INTO history(number, account, delta) VALUES ($1, $2, $3)", &[&number, &account, &delta])
+        .execute(
+            "INSERT INTO history(number, account, delta) VALUES ($1, $2, $3)",
+            &[&number, &account, &delta],
+        )
         .await?;
     transaction.commit().await
 }
@@ -36,7 +39,12 @@ async fn check(server: &Server, acknowledged: &[i64]) {
     let found: HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(found.len(), rows.len(), "a transaction was applied twice");
     let lost: Vec<i64> = acknowledged.iter().copied().filter(|number| !found.contains(number)).collect();
-    assert!(lost.is_empty(), "{} acknowledged transactions are lost, {:?} among them", lost.len(), lost.first());
+    assert!(
+        lost.is_empty(),
+        "{} acknowledged transactions are lost, {:?} among them",
+        lost.len(),
+        lost.first()
+    );
     let sums = client
         .query_one(
             "SELECT (SELECT sum(balance) FROM account)::int8, (SELECT sum(balance) FROM branch)::int8,
@@ -51,8 +59,10 @@ async fn check(server: &Server, acknowledged: &[i64]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_transactions_survive_kill_9() {
-    let rounds =
-        std::env::var("SHARDFORGE_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = std::env::var("SHARDFORGE_CRASH_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(ROUNDS);
     let directory = tempfile::tempdir().expect("a directory");
     let mut server = Server::start(directory.path());
     server

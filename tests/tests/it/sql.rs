@@ -42,21 +42,47 @@ async fn statements_answer_as_postgresql_does() {
     .expect("tables");
     for (sql, expected) in [
         ("SELECT name FROM emp WHERE id = 2", &["bob"][..]),
-        ("SELECT d.name, count(e.id), sum(salary) FROM dept d LEFT JOIN emp e ON e.dept = d.id GROUP BY d.name ORDER BY 1",
-            &["empty|0|-", "sales|1|1000.00", "tech|2|3500.50"]),
-        ("SELECT name FROM emp e WHERE EXISTS (SELECT 1 FROM dept d WHERE d.id = e.dept AND d.name = 'tech') ORDER BY id", &["bob", "cy"]),
+        (
+            "SELECT d.name, count(e.id), sum(salary) FROM dept d LEFT JOIN emp e ON e.dept = d.id GROUP BY d.name ORDER BY 1",
+            &["empty|0|-", "sales|1|1000.00", "tech|2|3500.50"],
+        ),
+        (
+            "SELECT name FROM emp e WHERE EXISTS (SELECT 1 FROM dept d WHERE d.id = e.dept AND d.name = 'tech') ORDER BY id",
+            &["bob", "cy"],
+        ),
         ("SELECT name FROM emp WHERE dept NOT IN (SELECT id FROM dept WHERE name = 'tech')", &["ann"]),
-        ("SELECT name, (SELECT d.name FROM dept d WHERE d.id = e.dept) FROM emp e ORDER BY e.id", &["ann|sales", "bob|tech", "cy|tech", "dee|-"]),
-        ("WITH RECURSIVE t(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM t WHERE n < 4) SELECT sum(n) FROM t", &["10"]),
-        ("SELECT d.id, x FROM dept d, LATERAL (SELECT max(salary) AS x FROM emp e WHERE e.dept = d.id) s ORDER BY d.id", &["1|1000.00", "2|2000.00", "3|-"]),
+        (
+            "SELECT name, (SELECT d.name FROM dept d WHERE d.id = e.dept) FROM emp e ORDER BY e.id",
+            &["ann|sales", "bob|tech", "cy|tech", "dee|-"],
+        ),
+        (
+            "WITH RECURSIVE t(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM t WHERE n < 4) SELECT sum(n) FROM t",
+            &["10"],
+        ),
+        (
+            "SELECT d.id, x FROM dept d, LATERAL (SELECT max(salary) AS x FROM emp e WHERE e.dept = d.id) s ORDER BY d.id",
+            &["1|1000.00", "2|2000.00", "3|-"],
+        ),
         ("SELECT 1 UNION SELECT 1 UNION ALL SELECT 2 ORDER BY 1", &["1", "2"]),
         ("SELECT id FROM dept EXCEPT SELECT dept FROM emp", &["3"]),
-        ("SELECT CASE WHEN i % 2 = 0 THEN 'even' ELSE 'odd' END, i FROM generate_series(1, 3) i", &["odd|1", "even|2", "odd|3"]),
-        ("UPDATE emp SET salary = salary * 2 FROM dept WHERE emp.dept = dept.id AND dept.name = 'sales' RETURNING emp.name, salary", &["ann|2000.00"]),
-        ("INSERT INTO dept VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET name = excluded.name || '!' RETURNING *", &["1|x!"]),
+        (
+            "SELECT CASE WHEN i % 2 = 0 THEN 'even' ELSE 'odd' END, i FROM generate_series(1, 3) i",
+            &["odd|1", "even|2", "odd|3"],
+        ),
+        (
+            "UPDATE emp SET salary = salary * 2 FROM dept WHERE emp.dept = dept.id AND dept.name = 'sales' RETURNING emp.name, salary",
+            &["ann|2000.00"],
+        ),
+        (
+            "INSERT INTO dept VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET name = excluded.name || '!' RETURNING *",
+            &["1|x!"],
+        ),
         ("DELETE FROM emp USING dept WHERE emp.dept = dept.id AND dept.id = 1 RETURNING emp.id", &["1"]),
         ("SELECT array_agg(name ORDER BY name DESC), count(DISTINCT dept) FROM emp", &["{dee,cy,bob}|1"]),
-        ("SELECT 0.1::float8 + 0.2::float8, 1/3.0, 'x' || NULL, '2024-02-29'::date + 1", &["0.30000000000000004|0.33333333333333333333|-|2024-03-01"]),
+        (
+            "SELECT 0.1::float8 + 0.2::float8, 1/3.0, 'x' || NULL, '2024-02-29'::date + 1",
+            &["0.30000000000000004|0.33333333333333333333|-|2024-03-01"],
+        ),
     ] {
         assert_eq!(rows(&c, sql).await, expected, "{sql}");
     }
@@ -88,7 +114,9 @@ async fn data_definition_rolls_back() {
     .expect("a transaction");
     assert_eq!(rows(&c, "SELECT * FROM t ORDER BY a").await, ["1", "2"]);
     assert_eq!(state(&c, "SELECT * FROM u").await, SqlState::UNDEFINED_TABLE);
-    c.batch_execute("ALTER TABLE t ADD COLUMN b int DEFAULT 7; ALTER TABLE t ADD PRIMARY KEY (a)").await.expect("alters");
+    c.batch_execute("ALTER TABLE t ADD COLUMN b int DEFAULT 7; ALTER TABLE t ADD PRIMARY KEY (a)")
+        .await
+        .expect("alters");
     assert_eq!(rows(&c, "SELECT * FROM t ORDER BY a").await, ["1|7", "2|7"]);
     assert_eq!(state(&c, "INSERT INTO t VALUES (1)").await, SqlState::UNIQUE_VIOLATION);
 }

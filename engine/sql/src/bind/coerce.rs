@@ -431,8 +431,16 @@ pub(super) fn common_typmod(mut inputs: impl Iterator<Item = Ty>, common: Oid) -
 pub(super) fn relabel(expr: Scalar, ty: Ty) -> Scalar {
     let pos = expr.pos;
     match expr.kind {
-        // A constant is simply of the other type.
-        ScalarKind::Const(value) => Scalar { kind: ScalarKind::Const(value), ty, pos },
+        // A constant is simply of the other type; integers and oids are kept differently.
+        ScalarKind::Const(value) => {
+            use shardforge_types::io::is_oid_like;
+            let value = match value {
+                Datum::Int4(v) if is_oid_like(ty.oid) => Datum::Oid(v.cast_unsigned()),
+                Datum::Oid(v) if ty.oid == oid::INT4 => Datum::Int4(v.cast_signed()),
+                value => value,
+            };
+            Scalar { kind: ScalarKind::Const(value), ty, pos }
+        }
         kind => {
             let arg = Scalar { kind, ..expr };
             Scalar { kind: ScalarKind::Relabel(Box::new(arg)), ty, pos }

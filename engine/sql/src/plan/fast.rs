@@ -464,7 +464,7 @@ pub fn count(
 }
 
 /// Rows read at a time.
-const PAGE_ROWS: usize = 1024;
+const PAGE_ROWS: usize = 1000;
 /// A fetch that has sent this many rows returns rather than read another page, so that the connection
 /// can drain.
 const PAGE_SENT_MIN: usize = 256;

@@ -106,12 +106,16 @@ impl PgSession {
         let wait = self.lock_wait();
         let mut planned = self.plan_of(prepared)?;
         loop {
+            let version = self.engine.catalog.version();
             for (table, mode) in &planned.table_locks {
                 self.lock_table(*table, *mode, wait).await?;
             }
             // Whoever held a lock may have changed the table: plan again, until nothing changes meanwhile.
+            if self.engine.catalog.version() == version {
+                break;
+            }
             let again = self.plan_of(prepared)?;
-            if Arc::ptr_eq(&again, &planned) || planned.table_locks.is_empty() {
+            if Arc::ptr_eq(&again, &planned) {
                 break;
             }
             planned = again;

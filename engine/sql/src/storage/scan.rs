@@ -14,7 +14,7 @@ use crate::exec::env::EvalEnv;
 use crate::session::error::from_kv;
 
 /// Rows read at a time by a scan without a limit.
-const PAGE_ROWS_MAX: usize = 1024;
+const PAGE_ROWS_MAX: usize = 1000;
 /// Bytes read at a time.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 

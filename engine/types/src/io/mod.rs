@@ -28,7 +28,13 @@ pub fn input(ty: Oid, typmod: i32, text: &str, env: &IoEnv) -> PgResult<Datum> {
         oid::INT8 => return scalar::int8_in(text),
         oid::INT2 => return scalar::int2_in(text),
         oid::BOOL => return scalar::bool_in(text),
-        oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::UNKNOWN | oid::CSTRING => Datum::text(text),
+        oid::TEXT
+        | oid::VARCHAR
+        | oid::BPCHAR
+        | oid::UNKNOWN
+        | oid::CSTRING
+        | oid::ACLITEM
+        | oid::PG_NODE_TREE => Datum::text(text),
         oid::JSON => {
             json::check(text)?;
             Datum::text(text)
@@ -100,9 +106,13 @@ pub fn recv(ty: Oid, typmod: i32, bytes: &[u8]) -> PgResult<Datum> {
     let value = match ty {
         oid::INT4 => Datum::Int4(i32::from_be_bytes(fixed(bytes)?)),
         oid::INT8 => Datum::Int8(i64::from_be_bytes(fixed(bytes)?)),
-        oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::UNKNOWN | oid::CSTRING => {
-            Datum::text(scalar::utf8(bytes)?)
-        }
+        oid::TEXT
+        | oid::VARCHAR
+        | oid::BPCHAR
+        | oid::UNKNOWN
+        | oid::CSTRING
+        | oid::ACLITEM
+        | oid::PG_NODE_TREE => Datum::text(scalar::utf8(bytes)?),
         oid::INT2 => Datum::Int2(i16::from_be_bytes(fixed(bytes)?)),
         oid::BOOL => Datum::Bool(fixed::<1>(bytes)?[0] != 0),
         oid::FLOAT4 => Datum::Float4(f32::from_be_bytes(fixed(bytes)?)),
