@@ -48,15 +48,13 @@ fn catalog() -> CatalogSnapshot {
     let schema = |(oid, name): (Oid, &str)| {
         (oid, Arc::new(SchemaDesc { oid, name: name.to_owned(), owner: BOOTSTRAP_ROLE }))
     };
-    CatalogSnapshot {
-        database: POSTGRES_DATABASE,
-        cluster: Arc::new(Cluster {
-            databases: [(POSTGRES_DATABASE, Arc::new(database))].into_iter().collect(),
-            roles: [(BOOTSTRAP_ROLE, Arc::new(role))].into_iter().collect(),
-        }),
-        schemas: schemas.into_iter().map(schema).collect(),
-        ..CatalogSnapshot::default()
-    }
+    let cluster = Cluster {
+        databases: [(POSTGRES_DATABASE, Arc::new(database))].into_iter().collect(),
+        roles: [(BOOTSTRAP_ROLE, Arc::new(role))].into_iter().collect(),
+    };
+    let mut catalog = CatalogSnapshot::empty(POSTGRES_DATABASE, 0, Arc::new(cluster));
+    catalog.schemas = schemas.into_iter().map(schema).collect();
+    catalog
 }
 
 /// The environment that the answers were recorded in.
