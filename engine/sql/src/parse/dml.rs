@@ -38,7 +38,7 @@ impl Parser<'_> {
             if !self.at_select() && !self.at_char(b'(') {
                 return self.unexpected();
             }
-            insert.source = Some(Box::new(self.select_no_parens()?));
+            insert.source = Some(self.select_no_parens()?);
         }
         if self.at_kw(Kw::On) {
             insert.on_conflict = Some(Box::new(self.on_conflict()?));

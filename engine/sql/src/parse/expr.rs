@@ -123,6 +123,12 @@ impl Parser<'_> {
         self.expr_above(0, false)
     }
 
+    /// An expression that is all of the text.
+    pub(super) fn lone_expr(&mut self) -> PResult<Expr> {
+        let expr = self.expr()?;
+        if self.kind() == Kind::Eof { Ok(expr) } else { self.unexpected() }
+    }
+
     /// b_expr: without what would make the grammar around it ambiguous (AND, IN, IS NULL, ...).
     pub(super) fn b_expr(&mut self) -> PResult<Expr> {
         self.expr_above(0, true)
@@ -150,6 +156,7 @@ impl Parser<'_> {
         self.infix(left, 0, false)
     }
 
+    #[inline(never)]
     fn prefix(&mut self, restricted: bool) -> PResult<Expr> {
         let tok = self.tok();
         let pos = tok.start;
@@ -306,6 +313,7 @@ impl Parser<'_> {
     }
 
     /// One operator with what follows it; and the precedence below which the next one must be.
+    #[inline(never)]
     fn infix_step(&mut self, left: Expr, prec: u8, infix: Infix, restricted: bool) -> PResult<(Expr, u8)> {
         let pos = self.pos();
         match infix {
@@ -383,6 +391,7 @@ impl Parser<'_> {
     }
 
     /// What follows `left op ANY`: a query or an array.
+    #[inline(never)]
     fn any_all(&mut self, left: Expr, name: Names, kind: SubLinkKind, pos: u32) -> PResult<Expr> {
         if !self.at_char(b'(') {
             return self.unexpected();
@@ -392,7 +401,7 @@ impl Parser<'_> {
                 kind,
                 test: Some(left),
                 op_name: name,
-                subselect: Box::new(select),
+                subselect: select,
                 pos,
             }))),
             ParenAny::Expr(right) => {
@@ -406,6 +415,7 @@ impl Parser<'_> {
         }
     }
 
+    #[inline(never)]
     fn like(&mut self, left: Expr, pos: u32) -> PResult<(Expr, u8)> {
         let negated = self.eat_kw(Kw::Not);
         let (kind, name) = match (self.bump().kind, negated) {
@@ -426,6 +436,7 @@ impl Parser<'_> {
         Ok((a_expr(kind, name, Some(left), Some(right), pos), LIKE))
     }
 
+    #[inline(never)]
     fn similar(&mut self, left: Expr, pos: u32) -> PResult<(Expr, u8)> {
         let name = if self.eat_kw(Kw::Not) { "!~" } else { "~" };
         self.bump();
@@ -438,6 +449,7 @@ impl Parser<'_> {
         Ok((a_expr(AExprKind::SimilarTo, name, Some(left), Some(right), pos), LIKE))
     }
 
+    #[inline(never)]
     fn between(&mut self, left: Expr, pos: u32) -> PResult<(Expr, u8)> {
         let negated = self.eat_kw(Kw::Not);
         self.bump();
@@ -459,6 +471,7 @@ impl Parser<'_> {
         Ok((Expr::AExpr(Box::new(AExpr { kind, name, left: Some(left), right: None, list, pos })), LIKE))
     }
 
+    #[inline(never)]
     fn in_list(&mut self, left: Expr, pos: u32) -> PResult<Expr> {
         let negated = self.eat_kw(Kw::Not);
         self.bump();
@@ -471,7 +484,7 @@ impl Parser<'_> {
                     kind: SubLinkKind::Any,
                     test: Some(left),
                     op_name: Names::new(),
-                    subselect: Box::new(select),
+                    subselect: select,
                     pos,
                 }));
                 return Ok(if negated { negate(link, pos) } else { link });
@@ -491,6 +504,7 @@ impl Parser<'_> {
     }
 
     /// Everything that begins with IS.
+    #[inline(never)]
     fn is(&mut self, left: Expr, restricted: bool) -> PResult<(Expr, u8)> {
         let pos = self.bump().start;
         let negated = self.eat_kw(Kw::Not);
@@ -528,6 +542,7 @@ impl Parser<'_> {
     }
 
     /// `IS [NOT] [NFC] NORMALIZED` and `IS [NOT] JSON`: what is left after IS.
+    #[inline(never)]
     fn unexpected_is(
         &mut self,
         left: Expr,
@@ -569,8 +584,10 @@ impl Parser<'_> {
     }
 
     /// `row OVERLAPS row`.
+    #[inline(never)]
     fn overlaps(&mut self, left: Expr, pos: u32) -> PResult<(Expr, u8)> {
         let Expr::RowExpr(left) = left else { return self.unexpected() };
+        let start = left.pos;
         self.bump();
         let at = self.pos();
         let Expr::RowExpr(right) = self.primary()? else { return self.unexpected() };
@@ -582,7 +599,7 @@ impl Parser<'_> {
         };
         let (RowExpr { mut args, .. }, RowExpr { args: more, .. }) = (*left, *right);
         if args.len() != 2 {
-            return wrong("left", pos);
+            return wrong("left", start);
         }
         if more.len() != 2 {
             return wrong("right", at);

@@ -14,8 +14,8 @@ use shardforge_types::SqlState;
 
 /// What a pair of parentheses in FROM held.
 enum ParenTable {
-    Select(SelectStmt),
-    Join(JoinExpr),
+    Select(Box<SelectStmt>),
+    Join(Box<JoinExpr>),
 }
 
 impl Parser<'_> {
@@ -50,6 +50,7 @@ impl Parser<'_> {
         .then(|| self.pos())
     }
 
+    #[inline(never)]
     fn join(&mut self, left: TableRef, pos: u32) -> PResult<JoinExpr> {
         if self.eat_kw(Kw::Cross) {
             self.expect_kw(Kw::Join)?;
@@ -104,7 +105,7 @@ impl Parser<'_> {
         let lateral = self.eat_kw(Kw::Lateral);
         if lateral && self.at_char(b'(') {
             let at = self.pos();
-            let subquery = self.select_with_parens()?;
+            let subquery = *self.select_with_parens()?;
             let alias = self.opt_alias()?;
             return Ok(TableRef::Subselect(Box::new(RangeSubselect { lateral, subquery, alias, pos: at })));
         }
@@ -187,6 +188,7 @@ impl Parser<'_> {
     }
 
     /// `f(x) [WITH ORDINALITY]` or `ROWS FROM (...)`, with alias and column definitions.
+    #[inline(never)]
     fn function_table(&mut self, lateral: bool) -> PResult<TableRef> {
         let pos = self.pos();
         let rows_from = self.at_kws(&[Kw::Rows, Kw::From]);
@@ -254,6 +256,7 @@ impl Parser<'_> {
     }
 
     /// Read from `(` to its `)` in FROM: a query or a join, known only at what follows the innermost parentheses.
+    #[inline(never)]
     fn paren_table(&mut self) -> PResult<ParenTable> {
         self.enter()?;
         self.expect_char(b'(')?;
@@ -285,7 +288,7 @@ impl Parser<'_> {
     /// A single table may not stand in parentheses.
     fn must_be_join(&mut self, table: TableRef) -> PResult<ParenTable> {
         match table {
-            TableRef::Join(join) if join.alias.is_none() => Ok(ParenTable::Join(*join)),
+            TableRef::Join(join) if join.alias.is_none() => Ok(ParenTable::Join(join)),
             _ => self.unexpected(),
         }
     }
@@ -294,12 +297,15 @@ impl Parser<'_> {
     fn after_paren_table(&mut self, inner: ParenTable, pos: u32) -> PResult<TableRef> {
         let alias = self.opt_alias()?;
         Ok(match inner {
-            ParenTable::Select(subquery) => {
-                TableRef::Subselect(Box::new(RangeSubselect { lateral: false, subquery, alias, pos }))
-            }
+            ParenTable::Select(subquery) => TableRef::Subselect(Box::new(RangeSubselect {
+                lateral: false,
+                subquery: *subquery,
+                alias,
+                pos,
+            })),
             ParenTable::Join(mut join) => {
                 join.alias = alias;
-                TableRef::Join(Box::new(join))
+                TableRef::Join(join)
             }
         })
     }

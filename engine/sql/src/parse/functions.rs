@@ -16,6 +16,7 @@ use super::types::system_type;
 
 impl Parser<'_> {
     /// The call that begins with this keyword, if one does.
+    #[inline(never)]
     pub(super) fn special_function(&mut self, kw: Kw) -> PResult<Option<Expr>> {
         if let Some(op) = value_function(kw) {
             // current_schema() is an ordinary function.

@@ -114,7 +114,7 @@ impl Parser<'_> {
         let options = self.opt_with_definition()?;
         self.expect_kw(Kw::As)?;
         let start = self.pos() as usize;
-        let query = Box::new(self.query()?);
+        let query = self.query()?;
         let query_text = name(&self.sql[start..self.last_end() as usize]);
         let mut check_option = None;
         if self.eat_kw(Kw::With) {
@@ -145,7 +145,7 @@ impl Parser<'_> {
     }
 
     /// SelectStmt.
-    pub(super) fn query(&mut self) -> PResult<SelectStmt> {
+    pub(super) fn query(&mut self) -> PResult<Box<SelectStmt>> {
         if self.at_select() || self.at_char(b'(') { self.select_no_parens() } else { self.unexpected() }
     }
 
@@ -168,7 +168,7 @@ impl Parser<'_> {
             into.tablespace = Some(self.col_id()?);
         }
         self.expect_kw(Kw::As)?;
-        let query = Statement::Select(Box::new(self.query()?));
+        let query = Statement::Select(self.query()?);
         into.skip_data = self.opt_with_no_data()?;
         let create = CreateTableAsStmt { query, into, materialized_view: true, if_not_exists, pos };
         Ok(Statement::CreateTableAs(Box::new(create)))

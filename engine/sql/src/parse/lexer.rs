@@ -136,7 +136,7 @@ impl Dialect for LexDialect {
 
 /// Bytes that may be cut again because the tokenizer's cuts and PostgreSQL's differ, as a multiple of the text.
 /// Text in which they differ more often than this was made to do so.
-const RECUT_FACTOR: usize = 64;
+const RECUT_FACTOR: usize = 4;
 
 /// Cut `sql` into tokens.
 pub(super) fn lex(sql: &str) -> Lexed {
@@ -160,7 +160,7 @@ impl Lexer<'_> {
     fn run(&mut self) -> PResult<()> {
         let dialect = LexDialect;
         let mut cuts: Vec<TokenWithSpan> = Vec::with_capacity(self.src.len() / 3 + 4);
-        let mut allowance = self.src.len().saturating_mul(RECUT_FACTOR).saturating_add(1 << 20);
+        let mut allowance = self.src.len().saturating_mul(RECUT_FACTOR).saturating_add(1 << 18);
         let mut base = 0;
         'cut: loop {
             cuts.clear();
@@ -182,7 +182,7 @@ impl Lexer<'_> {
                     };
                 }
                 if done < end {
-                    // The rest of the text is cut again: a quarter of a gigabyte for a megabyte of hostile text.
+                    // The rest of the text is cut again.
                     let rest = self.src.len() - done;
                     allowance = allowance.checked_sub(rest).ok_or_else(|| {
                         ParseError::new(
@@ -415,9 +415,14 @@ impl Lexer<'_> {
             };
             if let Some((is_digit, message)) = radix {
                 let end = self.digits(start + 2, is_digit);
+                // What goes on as an identifier would is junk after the digit 0.
+                let underscore = usize::from(end == start + 2 && self.byte(end) == b'_');
+                if is_ident_part(self.byte(end + underscore)) {
+                    let end = self.identifier_end(end);
+                    return Err(self.near("trailing junk after numeric literal", start, end));
+                }
                 if end == start + 2 {
-                    let end = if self.byte(end) == b'_' { end + 1 } else { end };
-                    return Err(self.near(message, start, end));
+                    return Err(self.near(message, start, end + underscore));
                 }
                 return self.number_end(start, end, true);
             }

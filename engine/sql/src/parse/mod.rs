@@ -41,6 +41,8 @@ mod role;
 mod select;
 mod statement;
 mod table;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod types;
 mod utility;
@@ -60,23 +62,11 @@ pub fn parse(sql: &str) -> PgResult<Vec<RawStatement>> {
     cursor::Parser::new(sql, &lexed).statements().map_err(|error| error.into_pg(sql))
 }
 
-/// Parse one expression, as the catalog keeps them.
+/// Parse one expression, as the catalog keeps them (defaults, checks, index expressions).
 ///
 /// # Errors
-/// As for [`parse`]; positions count from the beginning of a SELECT that is put before the text.
+/// As for [`parse`].
 pub fn parse_expression(sql: &str) -> PgResult<ast::Expr> {
-    let malformed = || {
-        shardforge_types::PgError::new(
-            shardforge_types::SqlState::SYNTAX_ERROR,
-            format!("\"{sql}\" is not an expression"),
-        )
-    };
-    let mut statements = parse(&format!("SELECT {sql}"))?;
-    let Some(RawStatement { stmt: ast::Statement::Select(mut select), .. }) = statements.pop() else {
-        return Err(malformed());
-    };
-    match (select.targets.pop(), select.targets.is_empty() && statements.is_empty()) {
-        (Some(target), true) => Ok(target.value),
-        _ => Err(malformed()),
-    }
+    let lexed = lexer::lex(sql);
+    cursor::Parser::new(sql, &lexed).lone_expr().map_err(|error| error.into_pg(sql))
 }

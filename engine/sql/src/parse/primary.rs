@@ -23,7 +23,7 @@ use super::literal;
 /// What a pair of parentheses held.
 pub(super) enum ParenAny {
     /// A query.
-    Select(SelectStmt),
+    Select(Box<SelectStmt>),
     /// One expression.
     Expr(Expr),
     /// Two or more, and the first comma.
@@ -62,6 +62,7 @@ impl Parser<'_> {
         Ok(constant(value, pos))
     }
 
+    #[inline(never)]
     fn keyword_primary(&mut self, kw: Kw) -> PResult<Expr> {
         let pos = self.pos();
         let paren = self.kind_at(1) == Kind::Char(b'(');
@@ -105,6 +106,7 @@ impl Parser<'_> {
     }
 
     /// A column, a call, or a literal of a named type.
+    #[inline(never)]
     pub(super) fn named(&mut self, windowed: bool) -> PResult<Expr> {
         let (first_kind, pos) = (self.kind(), self.pos());
         let (is_col, is_func) = (Self::is_col_id(first_kind), Self::is_type_function_name(first_kind));
@@ -138,6 +140,7 @@ impl Parser<'_> {
         let column = Expr::ColumnRef(ColumnRef { names, star, pos });
         if star {
             if matches!(self.kind(), Kind::Char(b'.' | b'[')) {
+                self.indirection()?;
                 return Err(self.improper_star());
             }
             return Ok(column);
@@ -151,6 +154,7 @@ impl Parser<'_> {
     }
 
     /// `f(args) ...`, or `type(modifiers) 'literal'`.
+    #[inline(never)]
     fn call_or_literal(&mut self, names: Names, windowed: bool, pos: u32) -> PResult<Expr> {
         let mut func = self.call_arguments(names, pos)?;
         let plain = !func.star && !func.distinct && !func.args.is_empty();
@@ -173,6 +177,7 @@ impl Parser<'_> {
     }
 
     /// func_application: `(args)` after a function's name.
+    #[inline(never)]
     pub(super) fn call_arguments(&mut self, name: Names, pos: u32) -> PResult<FuncCall> {
         self.expect_char(b'(')?;
         let mut func = call(name, Vec::new(), FuncFormat::ExplicitCall, pos);
@@ -294,6 +299,7 @@ impl Parser<'_> {
         Ok(SortNulls::Default)
     }
 
+    #[inline(never)]
     fn case(&mut self) -> PResult<Expr> {
         let pos = self.bump().start;
         let arg = if self.at_kw(Kw::When) { None } else { Some(self.expr()?) };
@@ -314,6 +320,7 @@ impl Parser<'_> {
     }
 
     /// `[a, b]`, `[[a], [b]]`, `[]`.
+    #[inline(never)]
     fn array(&mut self, pos: u32) -> PResult<Expr> {
         self.enter()?;
         self.expect_char(b'[')?;
@@ -335,6 +342,7 @@ impl Parser<'_> {
     }
 
     /// Parentheses where an expression may stand.
+    #[inline(never)]
     fn parenthesised(&mut self) -> PResult<Expr> {
         let pos = self.pos();
         let inner = self.paren_any()?;
@@ -342,6 +350,7 @@ impl Parser<'_> {
     }
 
     /// What parentheses held, as an operand.
+    #[inline(never)]
     fn operand(&mut self, inner: ParenAny, pos: u32) -> PResult<Expr> {
         match inner {
             ParenAny::Select(select) => self.with_indirection(sublink(SubLinkKind::Expr, select, pos)),
@@ -352,13 +361,11 @@ impl Parser<'_> {
 
     /// Read from `(` to the `)` that closes it, whatever is inside.
     pub(super) fn paren_any(&mut self) -> PResult<ParenAny> {
-        self.enter()?;
         self.expect_char(b'(')?;
-        let inner = self.paren_inner()?;
-        self.leave();
-        Ok(inner)
+        self.paren_inner()
     }
 
+    #[inline(never)]
     fn paren_inner(&mut self) -> PResult<ParenAny> {
         let pos = self.pos();
         let first = if self.at_select_for_sure() {
@@ -366,7 +373,10 @@ impl Parser<'_> {
             self.expect_char(b')')?;
             return Ok(ParenAny::Select(select));
         } else if self.at_char(b'(') {
-            match self.paren_any()? {
+            self.enter()?;
+            let inner = self.paren_any()?;
+            self.leave();
+            match inner {
                 ParenAny::Select(select) if self.at_char(b')') => {
                     self.bump();
                     return Ok(ParenAny::Select(select));
@@ -398,6 +408,7 @@ impl Parser<'_> {
     }
 
     /// An operand with the subscripts and fields after it.
+    #[inline(never)]
     fn with_indirection(&mut self, arg: Expr) -> PResult<Expr> {
         if !matches!(self.kind(), Kind::Char(b'.' | b'[')) {
             return Ok(arg);
@@ -415,20 +426,22 @@ impl Parser<'_> {
             if self.eat_char(b'.') {
                 if self.eat_char(b'*') {
                     path.push(IndirectionElem::Star);
-                    if matches!(self.kind(), Kind::Char(b'.' | b'[')) {
-                        return Err(self.improper_star());
-                    }
                 } else {
                     path.push(IndirectionElem::Field(self.col_label()?));
                 }
             } else if self.eat_char(b'[') {
                 path.push(self.subscript()?);
             } else {
+                let last = path.len().saturating_sub(1);
+                if path[..last].iter().any(|elem| matches!(elem, IndirectionElem::Star)) {
+                    return Err(self.improper_star());
+                }
                 return Ok(path);
             }
         }
     }
 
+    #[inline(never)]
     fn subscript(&mut self) -> PResult<IndirectionElem> {
         let lower = if self.at_char(b':') { None } else { Some(self.expr()?) };
         if !self.eat_char(b':') {
@@ -456,8 +469,7 @@ impl Parser<'_> {
 }
 
 /// A sub-select as an operand.
-fn sublink(kind: SubLinkKind, select: SelectStmt, pos: u32) -> Expr {
-    let subselect = Box::new(select);
+fn sublink(kind: SubLinkKind, subselect: Box<SelectStmt>, pos: u32) -> Expr {
     Expr::SubLink(Box::new(SubLink { kind, test: None, op_name: SmallVec::new(), subselect, pos }))
 }
 

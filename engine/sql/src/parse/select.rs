@@ -42,8 +42,7 @@ impl Parser<'_> {
     }
 
     /// select_with_parens.
-    pub(super) fn select_with_parens(&mut self) -> PResult<SelectStmt> {
-        self.enter()?;
+    pub(super) fn select_with_parens(&mut self) -> PResult<Box<SelectStmt>> {
         self.expect_char(b'(')?;
         let select = if self.at_char(b'(') || self.at_select() {
             self.select_no_parens()?
@@ -51,12 +50,11 @@ impl Parser<'_> {
             return self.unexpected();
         };
         self.expect_char(b')')?;
-        self.leave();
         Ok(select)
     }
 
     /// A query with everything that may belong to it.
-    pub(super) fn select_no_parens(&mut self) -> PResult<SelectStmt> {
+    pub(super) fn select_no_parens(&mut self) -> PResult<Box<SelectStmt>> {
         let pos = self.pos();
         let with = self.opt_with()?;
         let around = std::mem::take(&mut self.height);
@@ -74,22 +72,24 @@ impl Parser<'_> {
     }
 
     fn attach_with(&self, select: &mut SelectStmt, with: WithClause) -> PResult<()> {
-        if let Some(inner) = &select.with {
-            return Err(ParseError::syntax("multiple WITH clauses not allowed", inner.pos.max(with.pos)));
+        if select.with.is_some() {
+            return Err(ParseError::syntax("multiple WITH clauses not allowed", with.pos));
         }
         select.with = Some(with);
         Ok(())
     }
 
     /// Set operations, ORDER BY, LIMIT and locking after a first operand.
-    pub(super) fn select_after(&mut self, first: SelectStmt, pos: u32) -> PResult<SelectStmt> {
+    #[inline(never)]
+    pub(super) fn select_after(&mut self, first: Box<SelectStmt>, pos: u32) -> PResult<Box<SelectStmt>> {
         let mut select = self.set_operations(first, 1, pos)?;
         self.select_options(&mut select)?;
         Ok(select)
     }
 
     /// UNION and EXCEPT bind alike, INTERSECT more strongly; all to the left.
-    fn set_operations(&mut self, mut left: SelectStmt, min: u8, pos: u32) -> PResult<SelectStmt> {
+    #[inline(never)]
+    fn set_operations(&mut self, mut left: Box<SelectStmt>, min: u8, pos: u32) -> PResult<Box<SelectStmt>> {
         loop {
             let (op, prec) = match self.kind() {
                 Kind::Kw(Kw::Union) => (SetOp::Union, 1),
@@ -111,13 +111,14 @@ impl Parser<'_> {
             let right = self.set_operations(operand, prec + 1, start)?;
             self.height = self.height.max(under);
             self.grow()?;
-            let set_op = Some(Box::new(SetOperation { op, all, left, right, pos: at }));
-            left = SelectStmt { set_op, pos, ..SelectStmt::default() };
+            let set_op = Some(Box::new(SetOperation { op, all, left: *left, right: *right, pos: at }));
+            left = Box::new(SelectStmt { set_op, pos, ..SelectStmt::default() });
         }
     }
 
     /// simple_select or select_with_parens.
-    fn select_operand(&mut self) -> PResult<SelectStmt> {
+    #[inline(never)]
+    fn select_operand(&mut self) -> PResult<Box<SelectStmt>> {
         let pos = self.pos();
         match self.kind() {
             Kind::Char(b'(') => self.select_with_parens(),
@@ -125,7 +126,7 @@ impl Parser<'_> {
             Kind::Kw(Kw::Values) => {
                 self.bump();
                 let values = self.list(|p| p.paren_list(Self::expr))?;
-                Ok(SelectStmt { values, pos, ..SelectStmt::default() })
+                Ok(Box::new(SelectStmt { values, pos, ..SelectStmt::default() }))
             }
             Kind::Kw(Kw::Table) => {
                 self.bump();
@@ -133,15 +134,16 @@ impl Parser<'_> {
                 let from = vec![TableRef::Table(self.relation_expr()?)];
                 let star = Expr::ColumnRef(ColumnRef { names: Names::new(), star: true, pos: at });
                 let targets = vec![ResTarget { name: None, value: star, pos: at }];
-                Ok(SelectStmt { targets, from, pos, ..SelectStmt::default() })
+                Ok(Box::new(SelectStmt { targets, from, pos, ..SelectStmt::default() }))
             }
             _ => self.unexpected(),
         }
     }
 
-    fn simple_select(&mut self) -> PResult<SelectStmt> {
+    #[inline(never)]
+    fn simple_select(&mut self) -> PResult<Box<SelectStmt>> {
         let pos = self.bump().start;
-        let mut select = SelectStmt { pos, ..SelectStmt::default() };
+        let mut select = Box::new(SelectStmt { pos, ..SelectStmt::default() });
         if self.eat_kw(Kw::Distinct) {
             select.distinct = Some(if self.eat_kw(Kw::On) {
                 Distinct::On(self.paren_list(Self::expr)?)
@@ -523,7 +525,7 @@ impl Parser<'_> {
                     self.attach_with(&mut select, with)?;
                     select.pos = pos;
                 }
-                Statement::Select(Box::new(select))
+                Statement::Select(select)
             }
             _ => return self.unexpected(),
         })

@@ -167,7 +167,7 @@ impl Parser<'_> {
         if !self.at_select() && !self.at_char(b'(') {
             return self.unexpected();
         }
-        Ok(Statement::Select(Box::new(self.select_no_parens()?)))
+        Ok(Statement::Select(self.select_no_parens()?))
     }
 
     /// `[WITH [NO] DATA]`: whether there is to be no data.
@@ -473,8 +473,8 @@ impl Parser<'_> {
             on_delete: FkAction::NoAction,
             on_delete_columns: Vec::new(),
         };
+        let pos = self.pos();
         if self.eat_kw(Kw::Match) {
-            let pos = self.pos();
             fk.match_type = match self.kind() {
                 Kind::Kw(Kw::Full) => FkMatch::Full,
                 Kind::Kw(Kw::Simple) => FkMatch::Simple,

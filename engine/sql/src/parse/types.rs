@@ -251,6 +251,7 @@ impl Parser<'_> {
     }
 
     /// The literal of one of SQL's own types that begins with this keyword, if one does.
+    #[inline(never)]
     pub(super) fn typed_literal(&mut self, kw: Kw) -> PResult<Option<Expr>> {
         let pos = self.pos();
         let next = self.kind_at(1);

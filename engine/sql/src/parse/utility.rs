@@ -83,7 +83,7 @@ impl Parser<'_> {
         if !self.at_select() && !self.at_char(b'(') {
             return self.unexpected();
         }
-        let query = Box::new(self.select_no_parens()?);
+        let query = self.select_no_parens()?;
         let cursor = DeclareCursorStmt { name, binary, scroll, insensitive, hold, query, pos };
         Ok(Statement::DeclareCursor(Box::new(cursor)))
     }
