@@ -70,6 +70,7 @@ impl Database {
         let node = Node::open(options, runtime.clone()).await?;
         let kv_options = KvOptions { gc_ttl: config.gc_ttl, ..KvOptions::default() };
         let store = Store::open(Arc::clone(&node), runtime.clone(), kv_options)?;
+        create_directory(&config.spill_dir)?;
         let options = EngineOptions {
             query_memory_bytes: config.query_memory_bytes,
             spill_dir: config.spill_dir.clone(),

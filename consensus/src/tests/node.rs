@@ -175,28 +175,3 @@ fn compaction_asks_the_filter() {
         assert_eq!((get(&shard, "1"), get(&shard, "2").as_deref()), (None, Some("even")));
     });
 }
-
-#[test]
-fn the_same_seed_is_the_same_run() {
-    let run = |seed| {
-        let simulation = Simulation::new(seed);
-        let runtime = simulation.runtime();
-        simulation.block_on(async move {
-            let node = open(&MemoryStorage::new(), &runtime).await;
-            let shard = Arc::clone(node.shard_for(&key("a")).unwrap());
-            let tasks: Vec<_> = (0..50)
-                .map(|number| {
-                    let shard = Arc::clone(&shard);
-                    runtime
-                        .spawn("client", async move { shard.propose(put(&format!("{number}"), "x")).await })
-                })
-                .collect();
-            let mut indexes = Vec::new();
-            for task in tasks {
-                indexes.push(task.await.unwrap().unwrap().index);
-            }
-            (indexes, node.log_stats())
-        })
-    };
-    assert_eq!(run(5), run(5));
-}

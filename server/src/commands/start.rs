@@ -36,11 +36,16 @@ pub fn run(args: &Start) -> Result<ExitCode, CommandError> {
     tokio_runtime(&config)?.block_on(serve(&config))
 }
 
+/// Stack of a thread that runs statements. Only what is used of it takes memory.
+const STATEMENT_STACK_BYTES: usize = 16 << 20;
+
 /// The threads that run statements.
 pub fn tokio_runtime(config: &Config) -> Result<tokio::runtime::Runtime, CommandError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_threads)
         .thread_name("shardforge")
+        // Statements may be nested as deeply as the parser allows; what walks their trees recurses.
+        .thread_stack_size(STATEMENT_STACK_BYTES)
         .enable_all()
         .build()
         .map_err(CommandError::System)

@@ -41,8 +41,6 @@ mod role;
 mod select;
 mod statement;
 mod table;
-#[cfg(test)]
-mod tests;
 mod transaction;
 mod types;
 mod utility;

@@ -163,7 +163,7 @@ pub fn date_diff(a: i32, b: i32) -> PgResult<i32> {
     if infinite(a) || infinite(b) {
         return Err(out_of_range("cannot subtract infinite dates"));
     }
-    Ok(a - b)
+    a.checked_sub(b).ok_or_else(|| out_of_range("date out of range"))
 }
 
 /// Midnight of a date, as a timestamp.

@@ -156,7 +156,10 @@ pub fn extract_date(name: &str, date: i32) -> PgResult<Option<Numeric>> {
             Ok(Some(whole(unix_days * 86_400)))
         }
         Part::Julian => Ok(Some(whole(i64::from(date) + JULIAN_2000))),
-        _ => of_civil(part, i64::from(date) * MICROS_PER_DAY),
+        _ => match i64::from(date).checked_mul(MICROS_PER_DAY) {
+            Some(micros) => of_civil(part, micros),
+            None => Err(PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp")),
+        },
     }
 }
 
