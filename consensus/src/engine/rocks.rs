@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rocksdb::{
-    BlockBasedOptions, Cache, CompactOptions, DB, DBCompressionType, DBRawIterator, FlushOptions, LogLevel,
+    BlockBasedIndexType, BlockBasedOptions, Cache, CompactOptions, DB, DBCompressionType, DBRawIterator, FlushOptions, LogLevel,
     Options, ReadOptions, SliceTransform, WriteOptions, properties,
 };
 
@@ -84,7 +84,12 @@ fn database_options(options: &RocksOptions) -> Result<Options> {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&options.cache);
     table.set_bloom_filter(10.0, false);
+    // In partitions: a whole file's filter can be larger than a shard of the cache, which then never keeps it.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(4 << 10);
     table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     // Small enough that a point read which misses the cache does not decompress much for one row.
     table.set_block_size(8 << 10);
@@ -338,7 +343,8 @@ impl Cursor for RocksCursor<'_> {
 
 /// A block cache of about `capacity_bytes` that both engines of a node share.
 pub(crate) fn block_cache(capacity_bytes: usize) -> Cache {
-    Cache::new_lru_cache(capacity_bytes)
+    // Of all sizes of entries; readers take no lock in it.
+    Cache::new_hyper_clock_cache(capacity_bytes, 0)
 }
 
 /// An engine as it is handed around.

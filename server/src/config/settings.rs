@@ -29,7 +29,7 @@ const DEFINITIONS: &[Definition] = &[
     define("shutdown_grace", "10s", "How long running statements may go on after SIGTERM."),
     define("query_memory", "256MB", "Memory for sorts, joins and groupings of all queries together."),
     define("spill_dir", "", "Where queries spill to; the folder \"spill\" of the data directory if empty."),
-    define("block_cache", "64MB", "Memory for cached blocks of data."),
+    define("block_cache", "256MB", "Memory for cached blocks of data."),
     define("gc_ttl", "5s", "How long superseded row versions are kept at least."),
     define("worker_threads", "0", "Threads that run statements; 0 means one for each core."),
     define("log", "info", "What is logged: a level, or a filter such as \"info,shardforge_sql=debug\"."),
