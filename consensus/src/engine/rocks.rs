@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, CompactOptions, DB, DBCompressionType, DBRawIterator, FlushOptions, LogLevel,
-    Options, ReadOptions, SliceTransform, WriteOptions, properties,
+    BlockBasedIndexType, BlockBasedOptions, Cache, CompactOptions, DB, DBCompressionType, DBRawIterator,
+    FlushOptions, LogLevel, Options, ReadOptions, SliceTransform, WriteOptions, properties,
 };
 
 use super::{

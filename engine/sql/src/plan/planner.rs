@@ -19,7 +19,7 @@ pub struct Planned {
     /// How it runs.
     pub kind: PlannedKind,
     /// The result's columns; empty for a write without RETURNING.
-    pub output: Vec<OutputColumn>,
+    pub output: Arc<[OutputColumn]>,
     /// Parameter types.
     pub params: Vec<Ty>,
     /// What it was planned against.
@@ -78,6 +78,7 @@ impl Planner<'_> {
                 PlannedKind::Modify(tag, ModifyPlan::plan(modify, layout, &mut plan_source)?)
             }
         };
+        let output = output.into();
         Ok(Planned { kind, output, params, dependencies, table_locks, writes })
     }
 

@@ -128,6 +128,7 @@ impl Session for PgSession {
         let values: Arc<[Datum]> = if params.is_empty() {
             Arc::new([])
         } else {
+            self.ensure_txn();
             let env = self.eval_env();
             params
                 .iter()
@@ -359,8 +360,11 @@ impl PgSession {
     }
 
     fn notices(&mut self) -> Vec<PgError> {
-        let wanted = self.settings.parsed(|parsed| parsed.client_min_messages);
         let mut notices = self.services.take_notices();
+        if notices.is_empty() {
+            return notices;
+        }
+        let wanted = self.settings.parsed(|parsed| parsed.client_min_messages);
         notices.retain(|notice| notice.severity == Severity::Info || notice.severity >= wanted);
         notices
     }

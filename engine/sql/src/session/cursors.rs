@@ -33,7 +33,7 @@ enum Source {
 
 /// The state of a SQL cursor: the rows seen so far are kept when it can go back.
 struct SqlCursor {
-    output: Vec<OutputColumn>,
+    output: Arc<[OutputColumn]>,
     live: Option<(QueryCursor, ExecContext)>,
     rows: Vec<Vec<Datum>>,
     /// Rows before this one have been given up (a cursor that cannot go back).
@@ -198,7 +198,7 @@ impl PgSession {
     /// Result columns of FETCH.
     pub(super) fn fetch_columns(&self, stmt: &FetchStmt) -> PgResult<Option<Vec<OutputColumn>>> {
         match self.portals.get(&*stmt.portal).map(|portal| &portal.source) {
-            Some(Source::Cursor(cursor)) if !stmt.is_move => Ok(Some(cursor.output.clone())),
+            Some(Source::Cursor(cursor)) if !stmt.is_move => Ok(Some(cursor.output.to_vec())),
             Some(Source::Cursor(_)) => Ok(None),
             _ => Err(no_cursor(&stmt.portal)),
         }

@@ -19,7 +19,7 @@ use crate::plan::{ExecContext, Planned, PlannedKind, QueryCursor};
 /// A statement that has begun to run.
 pub struct Execution {
     /// Result columns; empty if it returns no rows.
-    pub output: Vec<OutputColumn>,
+    pub output: Arc<[OutputColumn]>,
     /// Rows to send.
     pub cursor: Option<(QueryCursor, ExecContext)>,
     /// What CommandComplete says.
@@ -39,7 +39,7 @@ pub enum Tag {
 impl Execution {
     /// A statement that returned nothing.
     pub fn done(tag: impl Into<String>) -> Execution {
-        Execution { output: Vec::new(), cursor: None, tag: Tag::Fixed(tag.into()), sent: 0 }
+        Execution { output: Arc::default(), cursor: None, tag: Tag::Fixed(tag.into()), sent: 0 }
     }
 
     /// The command tag, once all rows are sent.
@@ -54,17 +54,15 @@ impl Execution {
 impl PgSession {
     /// The current transaction; opens an implicit one if there is none.
     pub(crate) fn ensure_txn(&mut self) -> &mut SessionTxn {
-        let (isolation, read_only) =
-            self.settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only));
-        self.txn.get_or_insert_with(|| {
-            let options = TxnOptions {
-                isolation,
-                read_only,
-                session: self.env.backend_pid as u64,
-                ..TxnOptions::default()
-            };
-            let txn = Arc::new(self.engine.store.begin(options));
-            SessionTxn::new(txn, isolation, read_only, false, self.engine.clock_micros())
+        let Self { txn, settings, env, engine, services, .. } = self;
+        txn.get_or_insert_with(|| {
+            let (isolation, read_only) =
+                settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only));
+            let options =
+                TxnOptions { isolation, read_only, session: env.backend_pid as u64, ..TxnOptions::default() };
+            let txn = Arc::new(engine.store.begin(options));
+            services.set_transaction(Some(txn.clone()));
+            SessionTxn::new(txn, isolation, read_only, false, engine.clock_micros())
         })
     }
 
@@ -244,8 +242,8 @@ impl PgSession {
         };
         tokio::select! {
             biased;
-            reason = cancel.canceled() => Err(reason.error()),
             result = work => result,
+            reason = cancel.canceled() => Err(reason.error()),
             () = expired => Err(PgError::new(
                 SqlState::QUERY_CANCELED,
                 "canceling statement due to statement timeout",

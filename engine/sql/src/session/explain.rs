@@ -162,7 +162,7 @@ impl PgSession {
             Format::Json => vec![vec![Datum::text(as_json(&lines))]],
         };
         let mut result = self.text_rows(&["QUERY PLAN"], rows, "EXPLAIN");
-        result.output = Self::explain_columns(stmt);
+        result.output = Self::explain_columns(stmt).into();
         Ok(result)
     }
 

@@ -59,6 +59,8 @@ pub struct PgSession {
     published: Arc<CatalogSnapshot>,
     published_version: u64,
     search_path: Option<(u64, u64, Arc<[Oid]>)>,
+    /// What text forms depend on, as of a version of the settings.
+    io: (u64, Arc<IoEnv>),
     txn: Option<SessionTxn>,
     statements: HashMap<String, Arc<Prepared>>,
     portals: HashMap<String, Portal>,
@@ -146,6 +148,7 @@ impl PgSession {
             published,
             published_version,
             search_path: None,
+            io: (u64::MAX, Arc::default()),
             txn: None,
             statements: HashMap::new(),
             portals: HashMap::new(),
@@ -174,7 +177,7 @@ impl PgSession {
 
     /// Oids of the schemas on the search path that exist; pg_catalog leads unless it is named.
     pub(crate) fn search_path(&mut self, catalog: &Arc<CatalogSnapshot>) -> Arc<[Oid]> {
-        let settings_version = self.settings.planning_version();
+        let settings_version = self.settings.version();
         let own_changes = self.txn.as_ref().map_or(0, |txn| txn.changes.len() as u64);
         let key = catalog.version.wrapping_mul(31).wrapping_add(own_changes);
         if let Some((version, at, path)) = &self.search_path
@@ -225,10 +228,8 @@ impl PgSession {
         let search_path = self.search_path(&catalog);
         let now = self.engine.clock_micros();
         let transaction_timestamp = self.txn.as_ref().map_or(now, |txn| txn.started_at);
-        let mut io = self.settings.parsed(|parsed| parsed.io.clone());
-        io.now_micros = transaction_timestamp;
         EvalEnv {
-            io: Arc::new(io),
+            io: self.io_env(transaction_timestamp),
             catalog,
             search_path,
             session: self.env.clone(),
@@ -236,6 +237,21 @@ impl PgSession {
             transaction_timestamp,
             statement_timestamp: now,
         }
+    }
+
+    /// The settings that text forms depend on: the last statement's, while they are the same.
+    fn io_env(&mut self, now_micros: i64) -> Arc<IoEnv> {
+        let version = self.settings.version();
+        let (known, io) = &mut self.io;
+        if *known != version {
+            *io = Arc::new(self.settings.parsed(|parsed| parsed.io.clone()));
+            *known = version;
+        }
+        if io.now_micros != now_micros {
+            // In place, unless an open portal still has the old one.
+            Arc::make_mut(io).now_micros = now_micros;
+        }
+        io.clone()
     }
 
     /// Calls a function of the binder with the session's context.

@@ -4,6 +4,7 @@
 //! lock) is waited for with the worker thread handed over, so that other sessions go on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -27,6 +28,8 @@ pub struct SessionServices {
     process_id: i32,
     cancel: CancelToken,
     registry: Arc<ConnectionRegistry>,
+    /// Whether there are notices: asked after every message.
+    has_notices: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -68,7 +71,14 @@ impl SessionServices {
             session_locks: None,
             held: HashMap::new(),
         };
-        SessionServices { engine, process_id, cancel, registry, state: Mutex::new(state) }
+        SessionServices {
+            engine,
+            process_id,
+            cancel,
+            registry,
+            has_notices: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
     }
 
     /// The catalog that sequence functions look their sequences up in.
@@ -83,6 +93,9 @@ impl SessionServices {
 
     /// Notices raised since the last call.
     pub fn take_notices(&self) -> Vec<PgError> {
+        if !self.has_notices.swap(false, Ordering::Relaxed) {
+            return Vec::new();
+        }
         std::mem::take(&mut self.state.lock().notices)
     }
 
@@ -103,11 +116,6 @@ impl SessionServices {
         if let Some(locks) = locks {
             locks.unlock_all();
         }
-    }
-
-    /// The transaction has ended.
-    pub fn end_transaction(&self, _committed: bool) {
-        self.state.lock().txn = None;
     }
 
     /// Process ids of the other sessions that are connected to a database.
@@ -296,6 +304,7 @@ impl Host for SessionServices {
         let mut state = self.state.lock();
         if state.notices.len() < NOTICES_MAX {
             state.notices.push(notice);
+            self.has_notices.store(true, Ordering::Relaxed);
         }
     }
 

@@ -36,7 +36,7 @@ struct Inner {
     changed: Vec<Arc<str>>,
     parsed: Parsed,
     /// Grows with every change that plans depend on.
-    planning_version: u64,
+    version: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -226,9 +226,9 @@ impl SessionSettings {
         read(&self.inner.lock().parsed)
     }
 
-    /// Changes whenever a setting changed that plans depend on.
-    pub fn planning_version(&self) -> u64 {
-        self.inner.lock().planning_version
+    /// Changes whenever a setting has changed.
+    pub fn version(&self) -> u64 {
+        self.inner.lock().version
     }
 
     /// Current position in the undo log.
@@ -383,6 +383,7 @@ impl Inner {
                 &default
             }
         };
+        self.version += 1;
         let parsed = &mut self.parsed;
         match name {
             "DateStyle" => {
@@ -419,7 +420,6 @@ impl Inner {
             }
             "search_path" => {
                 parsed.search_path = split_identifiers(value).unwrap_or_default().into();
-                self.planning_version += 1;
             }
             "statement_timeout" => parsed.statement_timeout = milliseconds(value),
             "lock_timeout" => parsed.lock_timeout = milliseconds(value),

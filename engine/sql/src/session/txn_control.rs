@@ -84,6 +84,7 @@ impl PgSession {
             ..TxnOptions::default()
         };
         let txn = Arc::new(self.engine.store.begin(options));
+        self.services.set_transaction(Some(txn.clone()));
         self.txn = Some(SessionTxn::new(txn, isolation, read_only, true, self.engine.clock_micros()));
     }
 
@@ -108,7 +109,10 @@ impl PgSession {
                 TxnOptions { isolation, read_only: txn.read_only, session, ..TxnOptions::default() };
             txn.txn = Arc::new(engine.store.begin(options));
             txn.isolation = isolation;
+            let begun = txn.txn.clone();
+            self.services.set_transaction(Some(begun));
         }
+        let txn = self.ensure_txn();
         if let Some(read_only) = modes.read_only {
             if txn.read_only && !read_only && txn.used {
                 return Err(PgError::new(
@@ -174,6 +178,9 @@ impl PgSession {
         let Some(mut txn) = self.txn.take() else { return Ok(()) };
         self.portals.retain(|_, portal| portal.is_held());
         let changes = std::mem::take(&mut txn.changes);
+        if !changes.is_empty() {
+            self.search_path = None;
+        }
         let dropped = std::mem::take(&mut txn.dropped_storage);
         let result = if changes.is_empty() {
             txn.txn.commit().await
@@ -183,8 +190,7 @@ impl PgSession {
         };
         let committed = result.is_ok();
         self.settings.end_transaction(committed);
-        self.services.end_transaction(committed);
-        self.search_path = None;
+        self.services.set_transaction(None);
         result.map_err(from_kv)?;
         for storage in dropped {
             self.engine.reclaim(storage);
@@ -200,7 +206,7 @@ impl PgSession {
             tracing::warn!(%error, "a transaction did not roll back cleanly");
         }
         self.settings.end_transaction(false);
-        self.services.end_transaction(false);
+        self.services.set_transaction(None);
         self.search_path = None;
     }
 

@@ -42,7 +42,7 @@ impl PgSession {
                 match &prepared.stmt {
                     Some(stmt) if super::statement::is_planned(stmt) => {
                         let planned = self.plan_of(&prepared)?;
-                        Ok(prepared.fields.is_some().then(|| planned.output.clone()))
+                        Ok(prepared.fields.is_some().then(|| planned.output.to_vec()))
                     }
                     Some(stmt) => self.utility_columns(&stmt.clone()),
                     None => Ok(None),
@@ -305,7 +305,7 @@ impl PgSession {
         self.ensure_txn().txn.begin_statement();
         let cx = self.exec_context(Arc::new([]));
         Execution {
-            output: text_output(names),
+            output: text_output(names).into(),
             cursor: Some((QueryCursor::Rows(rows.into()), cx)),
             tag: Tag::Fixed(tag.to_owned()),
             sent: 0,
