@@ -27,7 +27,10 @@ pub struct TypeInfo {
 impl TypeInfo {
     /// The built-in type with this oid.
     pub fn of(oid: Oid) -> Option<&'static TypeInfo> {
-        TYPES.binary_search_by_key(&oid, |t| t.oid).ok().map(|i| &TYPES[i])
+        match POSITIONS.get(oid.0 as usize).copied()? {
+            0 => None,
+            position => Some(&TYPES[position as usize - 1]),
+        }
     }
 
     /// The built-in type with this `typname` (`int4`, not `integer`; `_int4` for its array).
@@ -48,6 +51,19 @@ impl TypeInfo {
         }
     }
 }
+
+/// By oid, the place in [`TYPES`] counted from 1, or 0: types are looked up for every value that is read or printed.
+static POSITIONS: [u8; POSITIONS_LEN] = {
+    assert!(TYPES.len() < 255);
+    let mut positions = [0; POSITIONS_LEN];
+    let mut i = 0;
+    while i < TYPES.len() {
+        positions[TYPES[i].oid.0 as usize] = i as u8 + 1;
+        i += 1;
+    }
+    positions
+};
+const POSITIONS_LEN: usize = TYPES[TYPES.len() - 1].oid.0 as usize + 1;
 
 /// The element type of an array type, if `ty` is a built-in array type.
 pub fn element_type(ty: Oid) -> Option<Oid> {

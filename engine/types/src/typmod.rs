@@ -49,6 +49,9 @@ fn rounded(micros: i64, precision: i32) -> i64 {
     }
 }
 
+/// What char(n) is filled up with, in pieces.
+const BLANKS: &str = "                                                                ";
+
 /// A string of at most `typmod - 4` characters; `pad` fills it up with blanks.
 fn fit(text: Arc<str>, typmod: i32, explicit: bool, pad: bool) -> PgResult<Arc<str>> {
     let limit = usize::try_from(typmod - HEADER).unwrap_or(0);
@@ -57,8 +60,18 @@ fn fit(text: Arc<str>, typmod: i32, explicit: bool, pad: bool) -> PgResult<Arc<s
         if !pad || text.len() == limit && text.is_ascii() {
             return Ok(text);
         }
-        let blanks = limit - text.chars().count();
-        return Ok(if blanks == 0 { text } else { format!("{text}{:blanks$}", "").into() });
+        let mut blanks = limit - text.chars().count();
+        if blanks == 0 {
+            return Ok(text);
+        }
+        let mut padded = String::with_capacity(text.len() + blanks);
+        padded.push_str(&text);
+        while blanks > 0 {
+            let some = blanks.min(BLANKS.len());
+            padded.push_str(&BLANKS[..some]);
+            blanks -= some;
+        }
+        return Ok(padded.into());
     }
     let cut = text.char_indices().nth(limit).map_or(text.len(), |(at, _)| at);
     if !explicit && text[cut..].bytes().any(|b| b != b' ') {
