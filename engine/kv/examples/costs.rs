@@ -1,7 +1,7 @@
 //! What the store's operations cost, measured on this machine.
 //!
 //! ```text
-//!   cargo run --release -p shardforge-kv --example costs -- [--data-dir DIR] [--rows N] [--seconds N]
+//!   cargo run --release -p shardforge-kv --example costs -- [--data-dir DIR] [--rows N] [--seconds N] [--early-lock-release off]
 //! ```
 //!
 //! Without a data directory it measures the memory engine: the costs of this crate alone. With one, commits
@@ -19,17 +19,19 @@ use shardforge_runtime::Runtime;
 
 struct Arguments {
     data_dir: Option<PathBuf>,
+    early: bool,
     rows: u64,
     seconds: u64,
 }
 
 fn arguments() -> Arguments {
-    let mut parsed = Arguments { data_dir: None, rows: 100_000, seconds: 2 };
+    let mut parsed = Arguments { data_dir: None, early: true, rows: 100_000, seconds: 2 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().unwrap_or_else(|| panic!("{word} needs a value"));
         match word.as_str() {
             "--data-dir" => parsed.data_dir = Some(value.into()),
+            "--early-lock-release" => parsed.early = value == "on",
             "--rows" => parsed.rows = value.parse().expect("a number of rows"),
             "--seconds" => parsed.seconds = value.parse().expect("a number of seconds"),
             _ => panic!("unknown argument {word}"),
@@ -63,7 +65,8 @@ async fn main() {
         None => Storage::Memory(MemoryStorage::new()),
     };
     let node = Node::open(Store::node_options(storage), runtime.clone()).await.expect("the node opens");
-    let store = Store::open(Arc::clone(&node), runtime, KvOptions::default()).expect("the store opens");
+    let options = KvOptions { early_lock_release: arguments.early, ..KvOptions::default() };
+    let store = Store::open(Arc::clone(&node), runtime, options).expect("the store opens");
 
     load(&store, arguments.rows).await;
     reads(&store, &arguments).await;

@@ -7,7 +7,7 @@
 //!   k:  ~90  ~70  ~40 ~30       safepoint 75:  ~90 and ~70 stay, ~40 and ~30 go
 //! ```
 //!
-//! Commits leave the keys they wrote in a queue, so that collection looks where there is garbage. Rolled back
+//! Commits that replaced rows leave the keys they wrote in a queue, so that collection looks where there is garbage. Rolled back
 //! spills, spilled updates and an overflow of the queue ask for a full pass over the data instead.
 //!
 //! Versions are removed through the log, like everything else: replicas stay equal. The receipts of commits
@@ -141,6 +141,8 @@ async fn step(weak: &Weak<Shared>, filled: &Notify) -> bool {
     true
 }
 
+/// A full pass takes turns with those who are in a hurry.
+const PAUSE_BETWEEN_STEPS: Duration = Duration::from_millis(2);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(10);
 
 /// What lies at or below it is what every snapshot sees.
@@ -237,6 +239,7 @@ pub(crate) async fn full_pass(shared: &Shared) -> Result<u64> {
         let (deletes, next) = garbage_from(shared, &start, safepoint(shared))?;
         removed += deletes.len() as u64;
         remove(shared, deletes).await?;
+        shared.runtime.sleep(PAUSE_BETWEEN_STEPS).await;
         from = next;
     }
     let records: Vec<Bytes> =

@@ -178,11 +178,10 @@ impl<'a> RowCursor<'a> {
         start: &[u8],
         end: &[u8],
         reverse: bool,
-        bulk: bool,
     ) -> Result<Self> {
         let lower = Bytes::copy_from_slice(&encoding::row_bound(start));
         let upper = Bytes::copy_from_slice(&encoding::row_bound(end));
-        let mut cursor = view.cursor(CursorOptions { lower: Some(lower), upper: Some(upper), bulk })?;
+        let mut cursor = view.cursor(CursorOptions::range(lower, upper))?;
         if reverse {
             cursor.seek_to_last()?;
         } else {

@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::limits::PENDING_FILTER_SLOTS;
+use crate::mvcc::SeenVersion;
 use crate::time::Timestamp;
 use crate::types::TxnId;
 
@@ -42,6 +43,8 @@ pub(crate) struct PendingCommit {
     writes: Vec<(Bytes, Option<Bytes>)>,
     /// 0 until it is chosen.
     ts: AtomicU64,
+    /// The term of its place in the log; 0 until it has one.
+    ordered_in: AtomicU64,
     state: AtomicU8,
     finished: Notify,
 }
@@ -52,6 +55,7 @@ impl PendingCommit {
             txn,
             writes,
             ts: AtomicU64::new(0),
+            ordered_in: AtomicU64::new(0),
             state: AtomicU8::new(RUNNING),
             finished: Notify::new(),
         })
@@ -89,8 +93,22 @@ impl PendingCommit {
         self.finished.notify_waiters();
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == RUNNING
+    pub(crate) fn is_applied(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == APPLIED
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == FAILED
+    }
+
+    /// The commit has its place in the shard's log, to be applied in `term` or not at all.
+    pub(crate) fn order(&self, term: u64) {
+        self.ordered_in.store(term, Ordering::SeqCst);
+    }
+
+    /// Whether a command that is proposed now for the same term is applied after this commit, or not at all.
+    pub(crate) fn is_ordered_in(&self, term: u64) -> bool {
+        term != 0 && self.ordered_in.load(Ordering::SeqCst) == term
     }
 
     /// Waits until the commit has ended; true when it took effect.
@@ -156,8 +174,7 @@ impl PendingCommits {
         }
         let mut list = self.list.lock();
         if let Some(index) = list.iter().position(|other| Arc::ptr_eq(other, commit)) {
-            // In order, so that the newest commit of a key is the last one.
-            list.remove(index);
+            list.swap_remove(index);
         }
     }
 
@@ -182,16 +199,18 @@ impl PendingCommits {
         list.iter().find(|commit| commit.is_at_or_below(ts) && commit.touches(start, end)).cloned()
     }
 
-    /// The newest commit under way that writes `key`, and what it writes. Its timestamp is chosen when its
-    /// lock on the key has been passed on, which the caller holds.
-    pub(crate) fn newest(&self, key: &[u8]) -> Option<(Arc<PendingCommit>, Option<Bytes>)> {
+    /// The newest commit in the list that writes `key`, and the version that it writes. Its timestamp is chosen
+    /// when its lock on the key has been passed on, which the caller holds.
+    ///
+    /// Commits leave the list in any order: what is stored may be newer.
+    pub(crate) fn newest(&self, key: &[u8]) -> Option<(Arc<PendingCommit>, SeenVersion)> {
         if self.counter(key).load(Ordering::SeqCst) == 0 {
             return None;
         }
         let list = self.list.lock();
         let of_key = list.iter().filter_map(|commit| Some((commit, commit.timestamp()?, commit.write(key)?)));
-        let (commit, _, value) = of_key.max_by_key(|(_, ts, _)| *ts)?;
-        Some((Arc::clone(commit), value.clone()))
+        let (commit, commit_ts, value) = of_key.max_by_key(|(_, ts, _)| *ts)?;
+        Some((Arc::clone(commit), SeenVersion { commit_ts, value: value.clone() }))
     }
 }
 
@@ -236,8 +255,9 @@ mod tests {
             pending.register(commit);
             commit.choose(Timestamp::from_u64(ts));
         }
-        let (newest, value) = pending.newest(b"k").unwrap();
-        assert_eq!((newest.txn(), value.as_deref()), (TxnId(2), Some(&b"2"[..])));
+        let (newest, version) = pending.newest(b"k").unwrap();
+        assert_eq!((newest.txn(), version.commit_ts), (TxnId(2), Timestamp::from_u64(30)));
+        assert_eq!(version.value.as_deref(), Some(&b"2"[..]));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! ```text
 //!   script.rs       golden scripts (scripts/*.txt): several transactions step by step
 //!   model.rs        random transactions against a naive model of MVCC
+//!   handover.rs     locks that are handed on before a commit is durable
 //!   invariants.rs   concurrent transfers, lost updates, write skew, crashes
 //! ```
 
+mod handover;
 mod invariants;
 mod model;
 mod script;

@@ -11,6 +11,9 @@
 //! The receipt says that the transaction was committed at this timestamp. When the reply to a proposal is lost,
 //! it is looked for behind a barrier: either it is there, or the command will never be applied.
 //!
+//! Row locks are handed on as soon as the command has its place in the log, see
+//! docs/decisions/0006-early-lock-release.md.
+//!
 //! A commit that has been proposed runs to its end even if the caller's future is dropped: the rest of it
 //! goes on as a task.
 
@@ -23,13 +26,14 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use shardforge_consensus::{Command, ConsensusError};
+use smallvec::SmallVec;
 
 use super::serializable::ReadSpans;
 use super::{Phase, Transaction};
 use crate::buffer::WriteBuffer;
 use crate::encoding;
 use crate::error::{KvError, Result};
-use crate::locks::{HeldLock, Owner};
+use crate::locks::{HeldLock, LockName, Owner};
 use crate::pending::PendingCommit;
 use crate::record::{Record, RecordStatus};
 use crate::snapshots::SnapshotSlot;
@@ -52,6 +56,9 @@ struct Commit {
     reads: Option<ReadSpans>,
     term: Option<u64>,
     spilled: bool,
+    replaces: bool,
+    /// Commits under way that this one builds upon.
+    depends: SmallVec<[Arc<PendingCommit>; 2]>,
 }
 
 /// Runs when a commit is durable, before anybody else can take the transaction's locks.
@@ -75,22 +82,32 @@ impl Transaction {
         self.commit_and(Some(Box::new(hook))).await
     }
 
-    async fn commit_and(&self, on_commit: Option<CommitHook>) -> Result<CommitInfo> {
-        let whole = self.core.lock().buffer.size_bytes() <= self.shared.options.transaction_memory_bytes_max;
-        if self.core.lock().spilled || !whole {
-            if let Err(error) = self.spill_all().await {
-                self.abandon();
-                return Err(error);
+    /// What comes before the commit itself.
+    async fn prepare(&self) -> Result<()> {
+        let (spilled, size_bytes, empty) = {
+            let core = self.active()?;
+            if core.depends.iter().any(|commit| commit.has_failed()) {
+                return Err(KvError::LocksLost);
             }
+            (core.spilled, core.buffer.size_bytes(), core.buffer.is_empty())
+        };
+        if spilled || size_bytes > self.shared.options.transaction_memory_bytes_max {
+            self.spill_all().await
+        } else if empty {
+            // Nothing of it comes behind the commits that it builds upon in the log: they are waited for here.
+            self.settle().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn commit_and(&self, on_commit: Option<CommitHook>) -> Result<CommitInfo> {
+        if let Err(error) = self.prepare().await {
+            self.abandon();
+            return Err(error);
         }
         let (commit, buffer) = {
-            let mut core = match self.active() {
-                Ok(core) => core,
-                Err(error) => {
-                    self.abandon();
-                    return Err(error);
-                }
-            };
+            let mut core = self.active()?;
             core.phase = Phase::Ended;
             let reads = std::mem::take(&mut core.reads);
             let commit = Commit {
@@ -103,6 +120,8 @@ impl Transaction {
                 reads: (self.options.isolation == IsolationLevel::Serializable).then_some(reads),
                 term: core.term,
                 spilled: core.spilled,
+                replaces: core.replaces,
+                depends: std::mem::take(&mut core.depends),
             };
             (commit, std::mem::take(&mut core.buffer))
         };
@@ -120,18 +139,23 @@ impl Transaction {
 }
 
 impl Commit {
-    async fn run(self, buffer: WriteBuffer, on_commit: Option<CommitHook>) -> Result<CommitInfo> {
+    async fn run(mut self, buffer: WriteBuffer, on_commit: Option<CommitHook>) -> Result<CommitInfo> {
         let pending = PendingCommit::new(self.txn, buffer.into_final());
         let shared = Arc::clone(&self.shared);
+        // What a hook publishes must be there before anybody else has the locks.
+        let early = shared.options.early_lock_release && !self.spilled && on_commit.is_none();
         if self.spilled {
             shared.spilled.committing(self.txn, &pending);
         }
         shared.pending.register(&pending);
         let commit_ts = shared.clock.now();
         pending.choose(commit_ts);
-        let outcome = self.replicate(&pending, commit_ts).await;
+        let outcome = self.replicate(&pending, commit_ts, early).await;
         match &outcome {
             Ok(()) => {
+                // They come earlier in the log and hold in the same term.
+                let overtook = self.depends.iter().any(|commit| commit.has_failed());
+                assert!(!overtook || shared.check_running().is_err(), "a commit overtook its base");
                 shared.last_commit.fetch_max(commit_ts.as_u64(), Ordering::SeqCst);
                 shared.counters.commits.fetch_add(1, Ordering::Relaxed);
                 if self.spilled {
@@ -153,13 +177,13 @@ impl Commit {
         }
         pending.finish(outcome.is_ok());
         shared.pending.unregister(&pending);
-        if outcome.is_ok() {
+        if outcome.is_ok() && self.replaces {
             shared.garbage.superseded(&pending, commit_ts, self.spilled);
         }
         outcome.map(|()| CommitInfo { commit_ts })
     }
 
-    async fn replicate(&self, pending: &PendingCommit, commit_ts: Timestamp) -> Result<()> {
+    async fn replicate(&mut self, pending: &PendingCommit, commit_ts: Timestamp, early: bool) -> Result<()> {
         if let Some(reads) = &self.reads {
             self.shared.validate_reads(self.txn, reads, self.read_ts, commit_ts).await?;
         }
@@ -171,9 +195,19 @@ impl Commit {
             let record = Record { status: RecordStatus::Committed, commit_ts, ignored };
             puts.push(put(&encoding::record_key(self.txn), record.encode()));
         }
-        let shard = self.shared.record_shard()?;
+        let shared = Arc::clone(&self.shared);
+        let shard = shared.record_shard()?;
         let command = Command { expected_term: self.term, puts, ..Command::default() };
-        match shard.propose(command).await {
+        let submitted = if early { shard.submit(&command)? } else { None };
+        let outcome = match submitted {
+            Some(submitted) => {
+                pending.order(self.term.unwrap_or(0));
+                self.release_row_locks();
+                submitted.await
+            }
+            None => shard.propose(command).await,
+        };
+        match outcome {
             Ok(_) => Ok(()),
             Err(ConsensusError::Ambiguous { .. }) => {
                 shard.barrier().await.map_err(|_| KvError::Ambiguous)?;
@@ -181,6 +215,20 @@ impl Commit {
                 if applied { Ok(()) } else { Err(KvError::LocksLost) }
             }
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Commit {
+    /// Hands the row locks on while the commit is on its way. Locks of objects stay: whoever changes a table
+    /// wants to find it settled.
+    fn release_row_locks(&mut self) {
+        let (rows, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.locks)
+            .into_iter()
+            .partition(|lock| matches!(lock.name, LockName::Row(_)));
+        self.locks = others;
+        for lock in &rows {
+            self.shared.locks.release(lock, self.owner);
         }
     }
 }

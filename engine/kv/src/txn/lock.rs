@@ -1,5 +1,6 @@
 //! Locks of rows and objects.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use crate::encoding;
 use crate::error::{KvError, Result};
 use crate::locks::{HeldLock, LockMode, LockName, Owner, Request};
 use crate::mvcc::{Obstacle, Reader, SeenVersion};
+use crate::pending::PendingCommit;
 use crate::store::Shared;
 use crate::time::Timestamp;
 use crate::types::{IsolationLevel, LockOutcome, LockStrength, ObjectId, ObjectLockMode, WaitPolicy};
@@ -22,11 +24,38 @@ impl Transaction {
     /// `LockTimeout`, `LockNotAvailable` and `Deadlock` when the lock was not got; `SerializationFailure` under
     /// REPEATABLE READ and above when the row has changed since the snapshot; those of [`Transaction::get`].
     pub async fn lock(&self, key: &[u8], strength: LockStrength, policy: WaitPolicy) -> Result<LockOutcome> {
+        let outcome = self.lock_for_write(key, strength, policy).await?;
+        self.settle().await?;
+        Ok(outcome)
+    }
+
+    /// As [`Transaction::lock`], for a row that the caller is about to overwrite and shows to nobody before
+    /// [`Transaction::settle`] or the commit: the value may be of a commit that has its place in the log and is
+    /// not durable yet. On rows that everybody updates, this lets commits share a sync.
+    ///
+    /// # Errors
+    /// As [`Transaction::lock`].
+    pub async fn lock_for_write(
+        &self,
+        key: &[u8],
+        strength: LockStrength,
+        policy: WaitPolicy,
+    ) -> Result<LockOutcome> {
         self.spill_if_large().await?;
-        if let Some(outcome) = self.own_spilled(key)? {
-            return Ok(outcome);
+        let mode = LockMode::Row(strength);
+        if self.core.lock().spilled {
+            // Who is in the way may be waiting for this transaction, because it has spilled the row.
+            match self.acquire(LockName::row(key), mode, WaitPolicy::NoWait).await {
+                Ok(()) => {}
+                Err(KvError::LockNotAvailable) => match self.own_spilled(key)? {
+                    Some(outcome) => return Ok(outcome),
+                    None => self.acquire(LockName::row(key), mode, policy).await?,
+                },
+                Err(error) => return Err(error),
+            }
+        } else {
+            self.acquire(LockName::row(key), mode, policy).await?;
         }
-        self.acquire(LockName::row(key), LockMode::Row(strength), policy).await?;
         let (own, read_ts) = {
             let mut core = self.active()?;
             self.remember_term(&mut core)?;
@@ -39,11 +68,33 @@ impl Transaction {
             return Ok(LockOutcome { current, changed: false, own: true });
         }
         let newest = self.newest_under_lock(key, policy).await?;
+        if let Some(SeenVersion { commit_ts: Timestamp::MAX, value }) = newest {
+            return Ok(LockOutcome { current: value, changed: false, own: true });
+        }
         let changed = newest.as_ref().is_some_and(|version| version.commit_ts > read_ts);
         if changed && self.options.isolation != IsolationLevel::ReadCommitted {
             return Err(KvError::SerializationFailure);
         }
-        Ok(LockOutcome { current: newest.and_then(|version| version.value), changed, own: false })
+        let current = newest.and_then(|version| version.value);
+        if current.is_some() && strength >= LockStrength::NoKeyUpdate {
+            self.active()?.replaces = true;
+        }
+        Ok(LockOutcome { current, changed, own: false })
+    }
+
+    /// Waits until every value that [`Transaction::lock_for_write`] returned is durable.
+    ///
+    /// # Errors
+    /// When one of them will never be: the transaction cannot be committed either.
+    pub async fn settle(&self) -> Result<()> {
+        loop {
+            let Some(commit) = self.core.lock().depends.last().cloned() else { return Ok(()) };
+            if !commit.wait().await {
+                self.shared.check_running()?;
+                return Err(KvError::LocksLost);
+            }
+            self.core.lock().depends.retain(|other| !Arc::ptr_eq(other, &commit));
+        }
     }
 
     /// Locks several rows, in the order of the keys given; give them in ascending order to keep clear of
@@ -99,9 +150,6 @@ impl Transaction {
     /// A row that the transaction itself has spilled stands for its lock.
     fn own_spilled(&self, key: &[u8]) -> Result<Option<LockOutcome>> {
         let core = self.active()?;
-        if !core.spilled {
-            return Ok(None);
-        }
         if let Some(own) = core.buffer.get(key, u32::MAX) {
             return Ok(Some(LockOutcome { current: own.clone(), changed: false, own: true }));
         }
@@ -125,16 +173,41 @@ impl Transaction {
         }
     }
 
-    /// The newest version of a row whose lock is held. Whoever held it before has been applied.
+    /// Builds upon a commit under way, if it comes earlier in the log than this transaction can.
+    fn depend_on(&self, commit: &Arc<PendingCommit>) -> Result<bool> {
+        let mut core = self.active()?;
+        if !commit.is_ordered_in(core.term.unwrap_or(0)) {
+            return Ok(false);
+        }
+        core.depends.retain(|other| !other.is_applied() && !Arc::ptr_eq(other, commit));
+        core.depends.push(Arc::clone(commit));
+        Ok(true)
+    }
+
+    /// The newest version of a row whose lock is held. Who held it before has been applied, or has its place in
+    /// the log: then the version is taken from the commit under way, and the transaction depends on that.
     async fn newest_under_lock(&self, key: &[u8], policy: WaitPolicy) -> Result<Option<SeenVersion>> {
         loop {
             self.shared.check_running()?;
+            // Looked at before the stored versions: what leaves the list in between is found among those.
+            let under_way = self.shared.pending.newest(key);
             let found = {
                 let shard = self.shared.shard_for(&encoding::ROWS_START)?;
                 self.newest_reader().get(shard.read(), key)?
             };
             match found {
-                Ok(version) => return Ok(version),
+                Ok(stored) => {
+                    // The list may still hold a commit when the one after it has been applied and has left.
+                    let stored_ts = stored.as_ref().map_or(Timestamp::MIN, |version| version.commit_ts);
+                    let Some((commit, newer)) = under_way.filter(|(_, newer)| newer.commit_ts > stored_ts)
+                    else {
+                        return Ok(stored);
+                    };
+                    if self.depend_on(&commit)? {
+                        return Ok(Some(newer));
+                    }
+                    commit.wait().await;
+                }
                 Err(Obstacle::Commit(commit)) => {
                     commit.wait().await;
                 }

@@ -33,6 +33,7 @@ use crate::buffer::WriteBuffer;
 use crate::error::{KvError, Result};
 use crate::limits::KEY_BYTES_MAX;
 use crate::locks::{HeldLock, Owner};
+use crate::pending::PendingCommit;
 use crate::snapshots::SnapshotSlot;
 use crate::store::Shared;
 use crate::time::Timestamp;
@@ -95,6 +96,10 @@ struct Core {
     /// Commands before which a held snapshot looks.
     held_commands: Vec<u32>,
     reads: ReadSpans,
+    /// Whether it replaced or deleted rows that were there: then its commit leaves garbage.
+    replaces: bool,
+    /// Commits under way whose values were taken over under a lock.
+    depends: SmallVec<[Arc<PendingCommit>; 2]>,
     /// A write that could not be.
     failed: Option<KvError>,
 }
@@ -136,6 +141,8 @@ impl Transaction {
             term: None,
             held_commands: Vec::new(),
             reads: ReadSpans::default(),
+            replaces: false,
+            depends: SmallVec::new(),
             failed: None,
         };
         Self { shared, id, options, owner: Owner { session, txn: Some(id) }, core: Mutex::new(core) }
@@ -200,6 +207,9 @@ impl Transaction {
     /// Sets a row. The caller holds the lock that guards it: the row's own, or the one of the row that it is
     /// derived from. Buffered until commit.
     ///
+    /// A row that is replaced without [`Transaction::lock`] leaves its old version to the next full collection
+    /// ([`crate::Store::collect_garbage`]).
+    ///
     /// A write that cannot be (the transaction is read only or has ended, the key is too long) makes all that
     /// follows fail, the commit above all, up to the next [`Transaction::rollback_to`].
     pub fn put(&self, key: Bytes, value: Bytes) {
@@ -217,6 +227,7 @@ impl Transaction {
             core.failed.get_or_insert(error);
             return;
         }
+        core.replaces |= value.is_none();
         let Core { buffer, savepoints, held_commands, command, .. } = &mut *core;
         let mut boundaries: SmallVec<[u32; 8]> = savepoints.iter().map(|mark| mark.command).collect();
         boundaries.extend_from_slice(held_commands);

@@ -10,28 +10,29 @@ use crate::mvcc::{Obstacle, OwnSpill, Reader, RowCursor, SeenVersion};
 use crate::page::{PageLimits, read_page};
 use crate::types::{IsolationLevel, ScanPage, ScanRequest, Visibility};
 
-/// Pages of more rows than this are read ahead of, and past the block cache.
-const BULK_SCAN_ROWS: usize = 1_000;
-
 impl Transaction {
     /// The value of a row.
     ///
-    /// Does not yield unless a commit at or below the snapshot is just being applied to this row.
+    /// Does not yield unless a commit at or below the snapshot is just being applied to this row, or the row is
+    /// an own write and [`Transaction::settle`] has to wait.
     ///
     /// # Errors
     /// When the transaction has ended or the storage fails.
     pub async fn get(&self, key: &[u8], visibility: Visibility) -> Result<Option<Bytes>> {
-        let view = {
+        let (view, own) = {
             let mut core = self.active()?;
             let view = self.view(&mut core, visibility);
-            if let Some(own) = core.buffer.get(key, view.command) {
-                return Ok(own.clone());
-            }
-            if self.options.isolation == IsolationLevel::Serializable {
+            let own = core.buffer.get(key, view.command).cloned();
+            if own.is_none() && self.options.isolation == IsolationLevel::Serializable {
                 core.reads.add_key(key);
             }
-            view
+            (view, own)
         };
+        if let Some(own) = own {
+            // It may have been made of a value that is not durable yet.
+            self.settle().await?;
+            return Ok(own);
+        }
         Ok(self.get_stored(key, view).await?.and_then(|version| version.value))
     }
 
@@ -68,6 +69,8 @@ impl Transaction {
             rows: if request.limit_rows == 0 { SCAN_PAGE_ROWS_MAX } else { request.limit_rows },
             bytes: if request.limit_bytes == 0 { SCAN_PAGE_BYTES_MAX } else { request.limit_bytes },
         };
+        // Own writes may have been made of values that are not durable yet.
+        self.settle().await?;
         let view = self.view(&mut *self.active()?, request.visibility);
         let page = loop {
             if let Some(commit) = self.shared.pending.blocking_range(start, end, view.read_ts) {
@@ -99,9 +102,8 @@ impl Transaction {
     ) -> Result<std::result::Result<ScanPage, Obstacle>> {
         let (start, end) = (&request.range.start[..], &request.range.end[..]);
         let shard = self.shared.shard_for(&encoding::row_bound(start))?;
-        let bulk = limits.rows > BULK_SCAN_ROWS;
         let reader = self.reader(view);
-        let stored = RowCursor::open(shard.read(), reader, start, end, request.reverse, bulk)?;
+        let stored = RowCursor::open(shard.read(), reader, start, end, request.reverse)?;
         // The mutex is held for the page: its other users are calls of the same session.
         let core = self.active()?;
         let own = core.buffer.range(start, end, view.command);

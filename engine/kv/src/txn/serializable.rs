@@ -106,7 +106,7 @@ impl Shared {
         let shard = self.shard_for(&encoding::ROWS_START)?;
         let view = shard.read();
         let reader = Reader { spilled: &self.spilled, read_ts: below, own: None, under_lock: false };
-        let mut versions = RowCursor::open(view, reader, &span.start, &span.end, false, false)?;
+        let mut versions = RowCursor::open(view, reader, &span.start, &span.end, false)?;
         loop {
             match versions.next_change(txn, read_ts)? {
                 RowStep::End => return Ok(None),

@@ -29,6 +29,7 @@ use super::query::{QueryCursor, QueryPlan};
 use super::sink::Collect;
 use crate::exec::eval::CompiledExpr;
 use crate::ir::{Col, ColId, Modify, ModifyOp, OnConflict};
+use crate::session::error::from_kv;
 use crate::storage::{InsertOutcome, TableLayout, TableScan, TableWriter};
 
 /// A planned INSERT, UPDATE or DELETE.
@@ -88,6 +89,8 @@ pub struct ModifyResult {
     pub count: u64,
     /// RETURNING's rows.
     pub rows: Vec<Vec<Datum>>,
+    /// Some row was locked and then not overwritten.
+    passed_over: bool,
 }
 
 impl ModifyPlan {
@@ -178,9 +181,20 @@ impl ModifyPlan {
 
     /// Runs the statement to its end.
     ///
+    /// Rows that it overwrites may come from commits that are not durable yet. Whatever tells the client more of
+    /// them than their number (values, errors, rows that do not qualify any more) waits until they are.
+    ///
     /// # Errors
     /// What expressions, constraints, locks and the store raise.
     pub async fn run(&self, cx: &ExecContext) -> PgResult<ModifyResult> {
+        let outcome = self.change_rows(cx).await;
+        if self.returns || outcome.as_ref().map_or(true, |result| result.passed_over) {
+            cx.txn.settle().await.map_err(from_kv)?;
+        }
+        outcome
+    }
+
+    async fn change_rows(&self, cx: &ExecContext) -> PgResult<ModifyResult> {
         let next_row_id = || cx.engine.next_row_id();
         let writer = TableWriter {
             txn: &cx.txn,
@@ -277,7 +291,10 @@ impl Run<'_> {
                 self.count(vec![Datum::Null; n], new, row.split_off(2 * n))
             }
             InsertOutcome::Conflict { row_key } => match conflict.and_then(|c| c.update.as_ref()) {
-                None => Ok(()),
+                None => {
+                    self.result.passed_over = true;
+                    Ok(())
+                }
                 Some((assignments, filter)) => {
                     self.update_conflicting(row_key, new, row.split_off(2 * n), assignments, filter.as_ref())
                         .await
@@ -316,6 +333,7 @@ impl Run<'_> {
         if let Some(filter) = filter
             && filter.eval(&row, &self.cx.params, &self.cx.env)? != Datum::Bool(true)
         {
+            self.result.passed_over = true;
             return Ok(());
         }
         let mut new = old.clone();
@@ -336,7 +354,10 @@ impl Run<'_> {
             return Ok(());
         }
         let outcome = self.writer.lock(&key).await?;
-        let Some(current) = outcome.current else { return Ok(()) };
+        let Some(current) = outcome.current else {
+            self.result.passed_over = true;
+            return Ok(());
+        };
         let old = plan.layout.decode(&current)?;
         let n = old.len();
         let mut row = std::mem::take(&mut self.old);
@@ -353,6 +374,7 @@ impl Run<'_> {
             && let Some(recheck) = recheck
             && recheck.eval(&row, &self.cx.params, &self.cx.env)? != Datum::Bool(true)
         {
+            self.result.passed_over = true;
             self.old = row;
             return Ok(());
         }

@@ -62,7 +62,7 @@ impl TableWriter<'_> {
                 if arbiter(0) {
                     return Ok(InsertOutcome::Conflict { row_key });
                 }
-                return Err(self.duplicate(&self.layout.table.indexes[0], row));
+                return Err(self.duplicate(&self.layout.table.indexes[0], row).await);
             }
         }
         let mut entries = Vec::with_capacity(self.layout.indexes.len());
@@ -77,7 +77,7 @@ impl TableWriter<'_> {
                     self.lock(&row_key).await?;
                     return Ok(InsertOutcome::Conflict { row_key });
                 }
-                return Err(self.duplicate(self.layout.index_desc(index), row));
+                return Err(self.duplicate(self.layout.index_desc(index), row).await);
             }
             entries.push(key);
         }
@@ -101,7 +101,7 @@ impl TableWriter<'_> {
         let moved = new_key != *row_key;
         if moved {
             if self.lock(&new_key).await?.current.is_some() {
-                return Err(self.duplicate(&self.layout.table.indexes[0], new));
+                return Err(self.duplicate(&self.layout.table.indexes[0], new).await);
             }
             self.txn.delete(row_key.clone());
         }
@@ -126,12 +126,13 @@ impl TableWriter<'_> {
         Ok(())
     }
 
-    /// Locks a row for change and returns its newest version.
+    /// Locks a row for change and returns its newest version, which may not be durable yet: what is told of it
+    /// before the commit, beyond that it was overwritten, waits for [`Transaction::settle`].
     ///
     /// # Errors
     /// What locks raise.
     pub async fn lock(&self, key: &Bytes) -> PgResult<LockOutcome> {
-        self.txn.lock(key, LockStrength::Update, self.wait).await.map_err(from_kv)
+        self.txn.lock_for_write(key, LockStrength::Update, self.wait).await.map_err(from_kv)
     }
 
     async fn move_entry(
@@ -154,13 +155,17 @@ impl TableWriter<'_> {
         let Some(after) = after else { return Ok(()) };
         let key = Bytes::from(after.key);
         if after.must_be_unique && !same_entry && self.lock(&key).await?.current.is_some() {
-            return Err(self.duplicate(self.layout.index_desc(index), new));
+            return Err(self.duplicate(self.layout.index_desc(index), new).await);
         }
         self.txn.put(key, entry_value(new_key));
         Ok(())
     }
 
-    fn duplicate(&self, index: &IndexDesc, row: &[Datum]) -> PgError {
+    /// The error for a key that is there already, and stays there.
+    async fn duplicate(&self, index: &IndexDesc, row: &[Datum]) -> PgError {
+        if let Err(error) = self.txn.settle().await {
+            return from_kv(error);
+        }
         PgError::new(
             SqlState::UNIQUE_VIOLATION,
             format!("duplicate key value violates unique constraint \"{}\"", index.name),
