@@ -1,0 +1,25 @@
+-- GRANT and REVOKE on objects, and what a role without privileges may not do.
+CREATE TABLE t (id int PRIMARY KEY, v text);
+CREATE ROLE reader;
+CREATE ROLE author;
+CREATE ROLE admin SUPERUSER;
+ALTER ROLE author SET work_mem = '8MB';
+GRANT SELECT ON t TO reader;
+GRANT SELECT, INSERT ON t TO author WITH GRANT OPTION;
+GRANT NONSENSE ON t TO reader;
+GRANT SELECT ON nope TO reader;
+GRANT SELECT ON t TO nobody_here;
+SELECT has_table_privilege('reader', 't', 'SELECT'), has_table_privilege('reader', 't', 'INSERT'), has_table_privilege('admin', 't', 'DELETE');
+REVOKE INSERT ON t FROM author;
+SELECT relacl FROM pg_class WHERE relname = 't';
+SET ROLE reader;
+SELECT count(*) FROM t;
+INSERT INTO t VALUES (100, 'x');
+DROP TABLE t;
+CREATE TABLE mine (a int);
+RESET ROLE;
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;
+REVOKE ALL ON t FROM reader, author;
+DROP TABLE t;
+DROP ROLE reader, author, admin;

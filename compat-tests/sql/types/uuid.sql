@@ -1,0 +1,26 @@
+-- uuid.
+SELECT 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid, 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'::uuid, '{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}'::uuid, 'a0eebc999c0b4ef8bb6d6bb9bd380a11'::uuid, 'a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11'::uuid;
+SELECT 'a0eebc99'::uuid;
+SELECT ''::uuid;
+SELECT 'g0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid;
+SELECT '{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid;
+SELECT uuid '00000000-0000-0000-0000-000000000000' < 'ffffffff-ffff-ffff-ffff-ffffffffffff', '00000000-0000-0000-0000-000000000001'::uuid = '00000000000000000000000000000001';
+SELECT pg_typeof(gen_random_uuid()), length(gen_random_uuid()::text), gen_random_uuid() <> gen_random_uuid();
+SELECT uuid_extract_version('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'), uuid_extract_timestamp('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11');
+SELECT uuid_extract_version(uuidv7()), uuid_extract_version(uuidv4());
+SELECT 1::uuid;
+CREATE TABLE sessions (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), who text);
+INSERT INTO sessions VALUES ('11111111-1111-1111-1111-111111111111', 'a'), ('22222222-2222-2222-2222-222222222222', 'b');
+INSERT INTO sessions VALUES ('11111111-1111-1111-1111-111111111111', 'again');
+INSERT INTO sessions (who) VALUES ('random');
+INSERT INTO sessions VALUES ('not a uuid', 'c');
+SELECT who FROM sessions WHERE id = '11111111-1111-1111-1111-111111111111';
+SELECT who FROM sessions WHERE id > '11111111-1111-1111-1111-111111111111'::uuid AND who = 'b';
+SELECT count(*), count(DISTINCT id) FROM sessions;
+SELECT min(id), max(id::text) FROM sessions WHERE who IN ('a', 'b');
+SELECT id FROM sessions WHERE who <> 'random' ORDER BY id DESC;
+SELECT id::text || '/' || who FROM sessions WHERE who = 'a';
+SELECT who FROM sessions WHERE id = 'zzz';
+SELECT who FROM sessions WHERE id LIKE '1%';
+SELECT who FROM sessions WHERE id::text LIKE '1%';
+DROP TABLE sessions;
