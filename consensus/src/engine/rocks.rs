@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, CompactOptions, DB, DBCompressionType, DBRawIterator,
-    FlushOptions, LogLevel, Options, ReadOptions, SliceTransform, WriteOptions, properties,
+    BlockBasedOptions, Cache, CompactOptions, DB, DBCompressionType, DBRawIterator, FlushOptions, LogLevel,
+    Options, ReadOptions, SliceTransform, WriteOptions, properties,
 };
 
 use super::{
@@ -84,12 +84,9 @@ fn database_options(options: &RocksOptions) -> Result<Options> {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&options.cache);
     table.set_bloom_filter(10.0, false);
-    // In partitions: a whole file's filter can be larger than a shard of the cache, which then never keeps it.
-    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
-    table.set_partition_filters(true);
-    table.set_metadata_block_size(4 << 10);
+    // Whole, one of each a file: in partitions they cost a point read a seventh more. Files are small for that,
+    // so that what a read has to bring into the cache first is at most some hundred kilobytes.
     table.set_cache_index_and_filter_blocks(true);
-    table.set_pin_top_level_index_and_filter(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     // Small enough that a point read which misses the cache does not decompress much for one row.
     table.set_block_size(8 << 10);
@@ -101,6 +98,7 @@ fn database_options(options: &RocksOptions) -> Result<Options> {
     database.set_write_buffer_size(options.memtable_bytes);
     database.set_max_write_buffer_number(3);
     database.set_max_background_jobs(2);
+    database.set_target_file_size_base(16 << 20);
     database.set_max_open_files(512);
     database.set_level_compaction_dynamic_level_bytes(true);
     database.set_bytes_per_sync(1 << 20);

@@ -24,7 +24,7 @@ pub enum QueryCursor {
     /// On the fast path.
     Fast(FastCursor),
     /// In DataFusion.
-    DataFusion(DfCursor),
+    DataFusion(Box<DfCursor>),
     /// Rows that are there already.
     Rows(VecDeque<Vec<Datum>>),
 }
@@ -61,7 +61,10 @@ impl QueryCursor {
     pub async fn start(plan: &QueryPlan, cx: &ExecContext) -> PgResult<QueryCursor> {
         Ok(match plan {
             QueryPlan::Fast(plan) => QueryCursor::Fast(FastCursor::start(plan.clone(), cx)?),
-            QueryPlan::DataFusion(plan, _) => QueryCursor::DataFusion(DfCursor::start(plan, cx).await?),
+            // Boxed, here and below: the future of a point read should not have room for all of DataFusion.
+            QueryPlan::DataFusion(plan, _) => {
+                QueryCursor::DataFusion(Box::new(Box::pin(DfCursor::start(plan, cx)).await?))
+            }
         })
     }
 
@@ -78,7 +81,7 @@ impl QueryCursor {
     ) -> PgResult<Progress> {
         match self {
             QueryCursor::Fast(cursor) => cursor.fetch(cx, max, sink).await,
-            QueryCursor::DataFusion(cursor) => cursor.fetch(cx, max, sink).await,
+            QueryCursor::DataFusion(cursor) => Box::pin(cursor.fetch(cx, max, sink)).await,
             QueryCursor::Rows(rows) => {
                 let count = rows.len().min(max).min(ROWS_AT_ONCE);
                 for row in rows.drain(..count) {

@@ -159,7 +159,7 @@ impl PgSession {
                 })
             }
             PlannedKind::Modify(word, plan) => {
-                let result = plan.run(&cx).await?;
+                let result = Box::pin(plan.run(&cx)).await?;
                 let tag = match *word {
                     "INSERT" => format!("INSERT 0 {}", result.count),
                     word => format!("{word} {}", result.count),

@@ -93,9 +93,10 @@ impl SessionServices {
 
     /// Notices raised since the last call.
     pub fn take_notices(&self) -> Vec<PgError> {
-        if !self.has_notices.swap(false, Ordering::Relaxed) {
+        if !self.has_notices.load(Ordering::Relaxed) {
             return Vec::new();
         }
+        self.has_notices.store(false, Ordering::Relaxed);
         std::mem::take(&mut self.state.lock().notices)
     }
 
