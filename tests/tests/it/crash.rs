@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 
 use crate::server::Server;
 
-const CLIENTS: i64 = 8;
+const CLIENTS: i64 = 16;
 const ACCOUNTS: i64 = 50;
 /// Rounds in the ordinary test run; `SHARDFORGE_CRASH_ROUNDS` asks for more.
 const ROUNDS: usize = 4;
