@@ -7,8 +7,8 @@
 //!   <data>/kvdb/      the data
 //! ```
 //!
-//! FORMAT is written before anything else, so a directory that has files but no FORMAT is somebody else's and
-//! is left alone.
+//! FORMAT is written before anything but the folders, so a directory that has files but no FORMAT is somebody
+//! else's and is left alone, and one that has FORMAT but not both folders has lost something.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ use crate::error::{ConsensusError, Result};
 const FORMAT_VERSION: u32 = 1;
 
 const MAGIC: &str = "shardforge data directory";
+const RAFT: &str = "raftdb";
+const KV: &str = "kvdb";
 
 /// A data directory that this process holds.
 #[derive(Debug)]
@@ -46,7 +48,12 @@ impl DataDirectory {
             Err(error) => return Err(failed("its FORMAT file cannot be read", &error)),
         };
         if format.is_none() {
-            let ours = |name: &String| ["LOCK", "FORMAT.tmp", "lost+found"].contains(&name.as_str());
+            let ours = |name: &String| match name.as_str() {
+                "LOCK" | "FORMAT.tmp" | "lost+found" => true,
+                // A start that was cut short got as far as that.
+                RAFT | KV => disk.list(&path.join(name)).is_ok_and(|names| names.is_empty()),
+                _ => false,
+            };
             if let Some(foreign) = names.iter().find(|name| !ours(name)) {
                 return Err(problem(format!(
                     "it is not empty (it contains \"{foreign}\") and is not a shardforge data directory; \
@@ -60,8 +67,20 @@ impl DataDirectory {
             _ => failed("its LOCK file cannot be locked", &error),
         })?;
         match format {
-            Some(bytes) => check_format(&bytes, node).map_err(problem)?,
+            Some(bytes) => {
+                check_format(&bytes, node).map_err(problem)?;
+                if let Some(lost) = [RAFT, KV].iter().find(|folder| !names.iter().any(|name| name == *folder))
+                {
+                    return Err(problem(format!(
+                        "its folder {lost} is missing; restore the directory from a backup"
+                    )));
+                }
+            }
             None => {
+                for folder in [RAFT, KV] {
+                    disk.create_dir_all(&path.join(folder))
+                        .map_err(|error| failed("its folders cannot be created", &error))?;
+                }
                 let content = format!("{MAGIC}\nversion {FORMAT_VERSION}\nnode {}\n", node.0);
                 disk.write_durably(&format_path, content.as_bytes())
                     .map_err(|error| failed("its FORMAT file cannot be written", &error))?;
@@ -71,11 +90,11 @@ impl DataDirectory {
     }
 
     pub(crate) fn raft_path(&self) -> PathBuf {
-        self.path.join("raftdb")
+        self.path.join(RAFT)
     }
 
     pub(crate) fn kv_path(&self) -> PathBuf {
-        self.path.join("kvdb")
+        self.path.join(KV)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -100,6 +119,9 @@ fn check_format(bytes: &[u8], node: NodeId) -> std::result::Result<(), String> {
             "it has format version {version}, and this program knows versions up to {FORMAT_VERSION}; \
              use a newer shardforge"
         ));
+    }
+    if version == 0 {
+        return Err(corrupt());
     }
     let owner = number("node").ok_or_else(corrupt)?;
     if owner != node.0 {
@@ -143,9 +165,33 @@ mod tests {
         drop(DataDirectory::open(&disk, Path::new("/data"), NodeId(1)).unwrap());
         disk.write_durably(format, b"shardforge data directory\nversion 7\nnode 1\n").unwrap();
         assert!(refusal(&disk).contains("format version 7"));
-        for damaged in [&b""[..], b"\xff\xfe", b"shardforge data directory\nversion x\n", b"mysql\n"] {
+        for damaged in [
+            &b""[..],
+            b"\xff\xfe",
+            b"shardforge data directory\nversion x\n",
+            b"shardforge data directory\nversion 0\nnode 1\n",
+            b"mysql\n",
+        ] {
             disk.write_durably(format, damaged).unwrap();
             assert!(refusal(&disk).contains("damaged"), "{damaged:?}");
         }
+    }
+
+    #[test]
+    fn a_start_cut_short_goes_on_and_a_lost_folder_is_missed() {
+        let disk = MemoryDisk::default();
+        disk.create_dir_all(Path::new("/data/raftdb")).unwrap();
+        drop(DataDirectory::open(&disk, Path::new("/data"), NodeId(1)).unwrap());
+
+        let disk = MemoryDisk::default();
+        disk.create_dir_all(Path::new("/data/raftdb")).unwrap();
+        disk.write_durably(Path::new("/data/raftdb/CURRENT"), b"x").unwrap();
+        assert!(refusal(&disk).contains("\"raftdb\""));
+
+        let disk = MemoryDisk::default();
+        disk.create_dir_all(Path::new("/data/raftdb")).unwrap();
+        disk.write_durably(Path::new("/data/FORMAT"), b"shardforge data directory\nversion 1\nnode 1\n")
+            .unwrap();
+        assert!(refusal(&disk).contains("kvdb is missing"));
     }
 }

@@ -118,6 +118,9 @@ impl Shard {
             Arc::clone(&progress),
             Arc::clone(&context.failure),
         )?;
+        if voters == [node] {
+            check_complete(id, log.bounds(), progress.applied_index.load(Ordering::Acquire))?;
+        }
         let in_use = (Arc::downgrade(&log), state_machine.in_use());
         let config = raft_config().validate().map_err(|error| failed(&error))?;
         let peers = Peers {
@@ -359,6 +362,25 @@ impl Shard {
             self.runtime.sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+/// Whether log and data of a replica that nobody else can help are of one piece: every entry was in the log before it
+/// was applied, and was purged only after the data had been flushed.
+fn check_complete(shard: ShardId, (purged, last): (u64, u64), applied: u64) -> Result<()> {
+    let problem = if applied > last {
+        format!(
+            "the raft log ends with entry {last}, but the data has entry {applied} already: raftdb has lost entries"
+        )
+    } else if purged > applied {
+        format!(
+            "the data ends with entry {applied}, but the raft log begins after entry {purged}: kvdb has lost data"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(ConsensusError::Corrupt(format!(
+        "shard {shard}: {problem}; restore the data directory from a backup"
+    )))
 }
 
 /// Copies who leads from raft's metrics to where it can be read without a lock.

@@ -12,7 +12,7 @@ use shardforge_consensus::{ConsensusError, MemoryStorage, Node, Storage};
 use shardforge_kv::{KvError, KvOptions, Store};
 use shardforge_runtime::Runtime;
 use shardforge_sql::engine::{Engine, EngineOptions};
-use shardforge_sql::session::SqlBackend;
+pub use shardforge_sql::session::SqlBackend as Backend;
 use shardforge_types::PgError;
 use tokio::sync::watch;
 
@@ -45,7 +45,7 @@ pub enum OpenError {
 pub struct Database {
     node: Arc<Node>,
     store: Store,
-    backend: Arc<SqlBackend>,
+    backend: Arc<Backend>,
     /// Says why when the node's storage has failed.
     failure: watch::Receiver<Option<String>>,
 }
@@ -78,12 +78,12 @@ impl Database {
             data_dir: config.data_dir.clone(),
         };
         let engine = Engine::open(store.clone(), runtime, options).await?;
-        let backend = Arc::new(SqlBackend::new(engine, config.insecure));
+        let backend = Arc::new(Backend::new(engine, config.insecure));
         Ok(Database { node, store, backend, failure })
     }
 
     /// What the frontend serves.
-    pub fn backend(&self) -> Arc<SqlBackend> {
+    pub fn backend(&self) -> Arc<Backend> {
         Arc::clone(&self.backend)
     }
 

@@ -191,6 +191,101 @@ fn a_directory_with_other_data_is_left_alone() {
     assert_eq!(std::fs::read_dir(folder.join("photos")).expect("a folder").count(), 1);
 }
 
+/// Copies a data directory.
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+/// The files of a folder whose names begin or end so.
+fn files(folder: &Path, part: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let named = |path: &std::path::PathBuf| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        name.starts_with(part) || name.ends_with(part)
+    };
+    entries.filter(named).collect()
+}
+
+#[test]
+fn a_damaged_data_directory_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let server = Server::start(folder, &["--data-dir", "good", "--admin-listen", "off"]);
+    server.answer(folder, "create table t as select generate_series(1, 1000) as id");
+    server.stop();
+    let halve = |path: &Path| {
+        let file = std::fs::OpenOptions::new().write(true).open(path).expect("a file");
+        file.set_len(file.metadata().expect("a length").len() / 2).expect("a shorter file");
+    };
+    let overwrite = |path: &Path| {
+        let length = std::fs::metadata(path).expect("a length").len();
+        std::fs::write(path, vec![0xAA; usize::try_from(length).expect("a length")]).expect("garbage");
+    };
+    type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
+    let cases: Vec<(&str, Damage<'_>)> = vec![
+        ("kvdb lost", Box::new(|dir| std::fs::remove_dir_all(dir.join("kvdb")).expect("a folder"))),
+        (
+            "kvdb without CURRENT",
+            Box::new(|dir| std::fs::remove_file(dir.join("kvdb/CURRENT")).expect("a file")),
+        ),
+        (
+            "kvdb's tables halved",
+            Box::new(|dir| files(&dir.join("kvdb"), ".sst").iter().for_each(|f| halve(f))),
+        ),
+        (
+            "kvdb's tables overwritten",
+            Box::new(|dir| files(&dir.join("kvdb"), ".sst").iter().for_each(|f| overwrite(f))),
+        ),
+        (
+            "kvdb's manifest halved",
+            Box::new(|dir| files(&dir.join("kvdb"), "MANIFEST").iter().for_each(|f| halve(f))),
+        ),
+        ("raftdb lost", Box::new(|dir| std::fs::remove_dir_all(dir.join("raftdb")).expect("a folder"))),
+        (
+            "raftdb's manifest overwritten",
+            Box::new(|dir| files(&dir.join("raftdb"), "MANIFEST").iter().for_each(|f| overwrite(f))),
+        ),
+        (
+            "a format to come",
+            Box::new(|dir| {
+                std::fs::write(dir.join("FORMAT"), "shardforge data directory\nversion 9\nnode 1\n")
+                    .expect("a file")
+            }),
+        ),
+    ];
+    for (damage, apply) in cases {
+        let bad = folder.join("bad");
+        copy_directory(&folder.join("good"), &bad);
+        apply(&bad);
+        let process = shardforge(folder)
+            .args(["start", "--data-dir", "bad", "--listen", "127.0.0.1:0", "--admin-listen", "off"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut refused = Server { process, dsn: String::new() };
+        let mut stderr = refused.process.stderr.take().expect("stderr");
+        assert_eq!(refused.wait(), Some(1), "{damage}");
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).expect("text");
+        assert!(said.contains("shardforge: ") && !said.contains("panicked"), "{damage}: {said}");
+        std::fs::remove_dir_all(&bad).expect("a folder");
+    }
+    // The copy that was left alone is as it was.
+    let server = Server::start(folder, &["--data-dir", "good", "--admin-listen", "off"]);
+    assert_eq!(server.answer(folder, "select count(*) from t"), "1000\n");
+    server.stop();
+}
+
 #[test]
 fn wrong_settings_are_named() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -139,6 +139,12 @@ impl GroupLog {
         Ok(Arc::new(Self { group, engine, writer, state: Mutex::new(state) }))
     }
 
+    /// The indexes of the last purged entry and of the last entry; zero when there is none.
+    pub(crate) fn bounds(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.purged.map_or(0, |id| id.index), state.last.map_or(0, |id| id.index))
+    }
+
     /// Every entry up to `index` is on the disk now.
     pub(crate) fn durable_up_to(&self, index: u64) {
         let mut state = self.state.lock();

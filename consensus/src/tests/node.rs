@@ -175,3 +175,26 @@ fn compaction_asks_the_filter() {
         assert_eq!((get(&shard, "1"), get(&shard, "2").as_deref()), (None, Some("even")));
     });
 }
+
+#[test]
+fn a_log_and_data_that_do_not_belong_together_are_refused() {
+    let simulation = Simulation::new(7);
+    let runtime = simulation.runtime();
+    simulation.block_on(async move {
+        let storage = MemoryStorage::new();
+        let node = open(&storage, &runtime).await;
+        node.shard_for(&key("a")).unwrap().propose(put("a", "1")).await.unwrap();
+        node.flush().await.unwrap();
+        node.shutdown().await.unwrap();
+        drop(node);
+        let refusal = async |raft, kv| {
+            let storage = Storage::Memory(MemoryStorage { raft, kv });
+            Node::open(NodeOptions::new(storage), runtime.clone()).await.unwrap_err().to_string()
+        };
+        let without_data = refusal(storage.raft.clone(), MemoryStorage::new().kv).await;
+        assert!(without_data.contains("kvdb has lost data"), "{without_data}");
+        let without_log = refusal(MemoryStorage::new().raft, storage.kv.clone()).await;
+        assert!(without_log.contains("raftdb has lost entries"), "{without_log}");
+        drop(open(&storage, &runtime).await);
+    });
+}

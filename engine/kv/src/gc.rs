@@ -141,7 +141,7 @@ async fn step(weak: &Weak<Shared>, filled: &Notify) -> bool {
     true
 }
 
-/// A full pass takes turns with those who are in a hurry.
+/// A pass takes turns with those who are in a hurry.
 const PAUSE_BETWEEN_STEPS: Duration = Duration::from_millis(2);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(10);
 
@@ -233,15 +233,7 @@ fn garbage_of_row(
 /// Collects the garbage of all rows, and forgets abandoned transactions afterwards.
 pub(crate) async fn full_pass(shared: &Shared) -> Result<u64> {
     let abandoned = std::mem::take(&mut shared.garbage.state.lock().abandoned);
-    let mut removed = 0;
-    let mut from = Some(EncodedKey::from_slice(&encoding::ROWS_START));
-    while let Some(start) = from {
-        let (deletes, next) = garbage_from(shared, &start, safepoint(shared))?;
-        removed += deletes.len() as u64;
-        remove(shared, deletes).await?;
-        shared.runtime.sleep(PAUSE_BETWEEN_STEPS).await;
-        from = next;
-    }
+    let removed = pass(shared, &encoding::ROWS_START, &encoding::ROWS_END).await?;
     let records: Vec<Bytes> =
         abandoned.iter().map(|txn| Bytes::copy_from_slice(&encoding::record_key(*txn))).collect();
     if !records.is_empty() {
@@ -251,14 +243,29 @@ pub(crate) async fn full_pass(shared: &Shared) -> Result<u64> {
     Ok(removed)
 }
 
+/// Collects the garbage between two encoded keys, step by step: others run in between.
+pub(crate) async fn pass(shared: &Shared, start: &[u8], end: &[u8]) -> Result<u64> {
+    let mut removed = 0;
+    let mut from = Some(EncodedKey::from_slice(start));
+    while let Some(start) = from {
+        let (deletes, next) = garbage_from(shared, &start, end, safepoint(shared))?;
+        removed += deletes.len() as u64;
+        remove(shared, deletes).await?;
+        shared.runtime.sleep(PAUSE_BETWEEN_STEPS).await;
+        from = next;
+    }
+    Ok(removed)
+}
+
 /// Garbage from a key on, and where to go on when there is enough of it for one step.
 fn garbage_from(
     shared: &Shared,
     start: &[u8],
+    end: &[u8],
     safepoint: Timestamp,
 ) -> Result<(Vec<Bytes>, Option<EncodedKey>)> {
     let view = shared.record_shard()?.read();
-    let mut options = CursorOptions::range(start.to_vec(), encoding::ROWS_END.to_vec());
+    let mut options = CursorOptions::range(start.to_vec(), end.to_vec());
     options.bulk = true;
     let mut cursor = view.cursor(options)?;
     cursor.seek_to_first()?;
@@ -277,8 +284,8 @@ fn garbage_from(
     Ok((deletes, next))
 }
 
-/// Rows that a full pass looks at before it lets others run.
-const ROWS_PER_STEP: usize = 5_000;
+/// Rows that a pass looks at before it lets others run: some milliseconds.
+const ROWS_PER_STEP: usize = 2_000;
 
 /// Removes receipts that nobody can ask for, but for the newest: the clock starts above it at the next open.
 async fn expire_receipts(shared: &Shared) -> Result<()> {

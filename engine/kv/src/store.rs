@@ -188,6 +188,15 @@ impl Store {
     pub async fn collect_garbage(&self) -> Result<u64> {
         crate::gc::full_pass(&self.shared).await
     }
+
+    /// As [`Store::collect_garbage`], for a range of keys.
+    ///
+    /// # Errors
+    /// When the shard fails.
+    pub async fn collect_garbage_in(&self, start: &[u8], end: &[u8]) -> Result<u64> {
+        let (start, end) = (encoding::row_bound(start), encoding::row_bound(end));
+        crate::gc::pass(&self.shared, &start, &end).await
+    }
 }
 
 impl Store {

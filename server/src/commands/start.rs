@@ -23,9 +23,7 @@ use crate::cli::Start;
 use crate::config::Config;
 use crate::metrics;
 use crate::telemetry;
-use shardforge_sql::session::SqlBackend as Backend;
-
-use crate::wiring::Database;
+use crate::wiring::{Backend, Database};
 
 pub fn run(args: &Start) -> Result<ExitCode, CommandError> {
     let (settings, config) = load(&args.settings)?;

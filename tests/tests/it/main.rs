@@ -1,6 +1,10 @@
 //! Whole-system tests: the real binary, over its port, on a real disk.
 
+mod architecture;
+mod bad_input;
 mod crash;
 mod plans;
+mod portals;
 mod server;
 mod sql;
+mod wire;

@@ -25,9 +25,15 @@ fn binary() -> PathBuf {
 impl Server {
     /// Starts a server on a directory, and waits until it serves.
     pub fn start(data_dir: &Path) -> Server {
+        Server::start_with(data_dir, &[])
+    }
+
+    /// Starts a server with some settings, by their variables.
+    pub fn start_with(data_dir: &Path, settings: &[(&str, &str)]) -> Server {
         let mut child = Command::new(binary())
             .args(["start", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
+            .envs(settings.iter().copied())
             .env("RUST_LOG", "error")
             .stdout(Stdio::piped())
             .spawn()
@@ -49,6 +55,11 @@ impl Server {
         let (client, connection) = tokio_postgres::connect(&self.dsn, NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    /// Its address and port.
+    pub fn address(&self) -> &str {
+        self.dsn.split(['@', '/']).nth(3).expect("a DSN has an address")
     }
 
     /// Where it listens.

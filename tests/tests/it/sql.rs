@@ -131,3 +131,47 @@ async fn two_servers_do_not_share_a_directory() {
     assert_eq!(rows(&first.connect().await, "SELECT 1").await, ["1"]);
     assert!(first.dsn().starts_with("postgresql://"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stored_expressions_mean_what_they_meant_when_they_were_made() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let c = server.connect().await;
+    c.batch_execute(
+        "CREATE SCHEMA a; CREATE SCHEMA b;
+         CREATE TABLE a.t (x int); INSERT INTO a.t VALUES (1);
+         CREATE TABLE b.t (x int); INSERT INTO b.t VALUES (2);
+         SET search_path = a; CREATE VIEW v AS SELECT x FROM t; SET search_path = b, public",
+    )
+    .await
+    .expect("a view");
+    assert_eq!(rows(&c, "SELECT v.x, t.x FROM a.v, t").await, ["1|2"]);
+    c.batch_execute(
+        "CREATE SEQUENCE public.numbers;
+         CREATE TABLE public.u (id serial, n int DEFAULT nextval('numbers'));
+         ALTER SEQUENCE public.numbers RENAME TO counted;
+         INSERT INTO public.u DEFAULT VALUES",
+    )
+    .await
+    .expect("a default outlives the sequence's name");
+    assert_eq!(rows(&c, "SELECT * FROM u").await, ["1|1"]);
+    let defaults =
+        "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = 'u'::regclass ORDER BY adnum";
+    assert_eq!(rows(&c, defaults).await, ["nextval('u_id_seq'::regclass)", "nextval('counted'::regclass)"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_statement_keeps_is_bounded_by_the_memory_for_queries() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start_with(directory.path(), &[("SHARDFORGE_QUERY_MEMORY", "2MB")]);
+    let c = server.connect().await;
+    c.batch_execute("CREATE TABLE t (id int PRIMARY KEY, x text)").await.expect("a table");
+    let fill = "INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(1, 5000) g";
+    assert_eq!(state(&c, &format!("{fill} RETURNING *")).await, SqlState::OUT_OF_MEMORY);
+    assert_eq!(rows(&c, "SELECT count(*) FROM t").await, ["0"]);
+    c.batch_execute(fill).await.expect("without RETURNING nothing is kept");
+    c.batch_execute("BEGIN; DECLARE k CURSOR FOR SELECT * FROM t").await.expect("a cursor");
+    assert_eq!(state(&c, "FETCH ALL IN k").await, SqlState::OUT_OF_MEMORY);
+    c.batch_execute("ROLLBACK").await.expect("an end");
+    assert_eq!(rows(&c, "DELETE FROM t WHERE id = 1 RETURNING length(x)").await, ["1000"]);
+}

@@ -234,6 +234,31 @@ impl<'a> Binder<'a> {
         }
     }
 
+    /// Binds a part of the same statement in another context.
+    pub fn with_context<T>(
+        &mut self,
+        cx: &BindContext<'_>,
+        bind: impl FnOnce(&mut Binder<'_>) -> PgResult<T>,
+    ) -> PgResult<T> {
+        let mut part = Binder {
+            cx,
+            columns: std::mem::take(&mut self.columns),
+            next_cte: self.next_cte,
+            params: std::mem::take(&mut self.params),
+            untyped_params: std::mem::take(&mut self.untyped_params),
+            levels: std::mem::take(&mut self.levels),
+            dependencies: std::mem::take(&mut self.dependencies),
+            table_locks: std::mem::take(&mut self.table_locks),
+            writes: self.writes,
+            named_rows: std::mem::take(&mut self.named_rows),
+            record_columns: std::mem::take(&mut self.record_columns),
+            depth: self.depth,
+        };
+        let bound = bind(&mut part);
+        *self = Binder { cx: self.cx, ..part };
+        bound
+    }
+
     /// The level that is bound right now.
     pub fn level(&mut self) -> &mut Level {
         self.levels.last_mut().expect("an expression is bound within a level")

@@ -352,6 +352,11 @@ impl Printer<'_> {
         if let (Datum::Bool(b), oid::BOOL) = (value, ty.oid) {
             return self.push(if *b { "true" } else { "false" });
         }
+        if let (Datum::Oid(object), oid::REGCLASS) = (value, ty.oid) {
+            // By oid, so that renaming the relation does not break the expression.
+            let _ = write!(self.text, "{object}::regclass");
+            return;
+        }
         let text = self.value_text(value, ty.oid);
         let number = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+'));
         let plain = match ty.oid {
@@ -378,18 +383,6 @@ impl Printer<'_> {
     }
 
     fn value_text(&self, value: &Datum, ty: Oid) -> String {
-        if ty == oid::REGCLASS
-            && let Datum::Oid(object) = value
-            && let Some(relation) = self.cx.catalog.relation(Oid(*object))
-        {
-            let schema = self.cx.catalog.schemas.get(&relation.schema()).map(|s| s.name.as_str());
-            let name = quote_identifier(relation.name());
-            return match schema {
-                // PostgreSQL leaves the schema out if the search path leads there; here it is public's that is usual.
-                Some("public" | "pg_catalog") | None => name,
-                Some(schema) => format!("{}.{name}", quote_identifier(schema)),
-            };
-        }
         let mut out = Vec::new();
         shardforge_types::output(ty, value, self.cx.io, &mut out);
         String::from_utf8_lossy(&out).into_owned()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use shardforge_kv::{LockStrength, ObjectLockMode};
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
+use super::BindContext;
 use super::binder::{AtMaybe, Binder, Clause, ColKind, Level};
 use super::relation::{Found, open_relation};
 use super::scope::{ColumnMatch, Columns, FoundColumn, NsItem, Rte, RteColumn};
@@ -166,11 +167,13 @@ impl Binder<'_> {
         self.note_relation(view.oid, view.version);
         let stmt = super::statement::parse_query(&view.sql)?;
         let level = Level { barrier: true, ..Level::new() };
-        let query = self.nested(level, |b| b.select(&stmt, true)).map_err(|mut error| {
+        // Its names mean what they meant when it was made.
+        let cx = BindContext { search_path: &view.search_path, temp_schema: None, ..self.cx.clone() };
+        let query = self.with_context(&cx, |b| b.nested(level, |b| b.select(&stmt, true)));
+        let mut query = query.map_err(|mut error| {
             error.fields_mut().position = None;
             error
         })?;
-        let mut query = query;
         for (column, (column_name, ..)) in query.cols.iter_mut().zip(&view.columns) {
             column.name = Arc::from(column_name.as_str());
         }

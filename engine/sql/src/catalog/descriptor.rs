@@ -267,6 +267,8 @@ pub struct ViewDesc {
     pub columns: Vec<(String, Oid, i32, Oid)>,
     /// The query as SQL.
     pub sql: String,
+    /// The schemas in which the query's unqualified names are looked for: the search path at its creation.
+    pub search_path: Vec<Oid>,
     /// Relations that the query reads.
     pub depends_on: Vec<Oid>,
 }

@@ -145,7 +145,7 @@ async fn bootstrap(store: &Store) -> PgResult<()> {
     };
     let txn = store.begin(TxnOptions::default());
     txn.begin_statement();
-    let mut put = |database: Oid, change: &Change| -> PgResult<()> {
+    let put = |database: Oid, change: &Change| -> PgResult<()> {
         let (key, value) = change.row(database)?;
         if let Some(value) = value {
             txn.put(key, value);

@@ -467,7 +467,7 @@ pub async fn create_as(
         return Err(unsupported("CREATE TABLE AS EXECUTE"));
     }
     let query = Arc::new(stmt.query.clone());
-    let prepared = session.prepare(sql.clone(), Some(query), &[], true).await?;
+    let prepared = session.prepare(sql.clone(), Some(query), &[]).await?;
     let planned = session.plan_of(&prepared)?;
     if into.columns.len() > planned.output.len() {
         return Err(PgError::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));

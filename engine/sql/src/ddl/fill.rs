@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::HashSet;
 use shardforge_kv::Visibility;
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use crate::catalog::TableDesc;
-use crate::plan::Collect;
+use crate::plan::{Collect, KeySet};
 use crate::session::error::from_kv;
 use crate::session::{Execution, PgSession};
 use crate::storage::{InsertOutcome, ScanRow, TableLayout, TableScan, TableWriter};
@@ -41,7 +40,7 @@ pub async fn fill_index(
     let txn = session.ensure_txn().txn.clone();
     txn.begin_statement();
     let mut scan = TableScan::whole(&layout, Visibility::Current);
-    let mut seen = HashSet::new();
+    let mut seen = KeySet::new(&session.engine, "unique keys");
     let mut rows: Vec<ScanRow> = Vec::new();
     while !scan.is_done() {
         rows.clear();
@@ -49,7 +48,7 @@ pub async fn fill_index(
         for row in &rows {
             let values = layout.decode(&row.value)?;
             let Some(entry) = index.entry(&values, &row.key, &env)? else { continue };
-            if entry.must_be_unique && !seen.insert(Bytes::copy_from_slice(&entry.key)) {
+            if entry.must_be_unique && !seen.insert(Bytes::copy_from_slice(&entry.key))? {
                 return Err(could_not_create(&new_layout, position, &values, &env));
             }
             let value = crate::storage::entry_value(&row.key);
@@ -94,7 +93,7 @@ pub async fn rewrite(
     txn.begin_statement();
     let engine = session.engine.clone();
     let mut scan = TableScan::whole(&layout, Visibility::Current);
-    let mut seen = HashSet::new();
+    let mut seen = KeySet::new(&session.engine, "unique keys");
     let mut rows: Vec<ScanRow> = Vec::new();
     while !scan.is_done() {
         rows.clear();
@@ -105,12 +104,12 @@ pub async fn rewrite(
             change(&mut values)?;
             new_layout.check_row(&mut values, &env)?;
             let key = new_layout.row_key(&values, || engine.next_row_id());
-            if new_layout.key.is_some() && !seen.insert(key.clone()) {
+            if new_layout.key.is_some() && !seen.insert(key.clone())? {
                 return Err(could_not_create(&new_layout, 0, &values, &env));
             }
             for index in &new_layout.indexes {
                 let Some(entry) = index.entry(&values, &key, &env)? else { continue };
-                if entry.must_be_unique && !seen.insert(Bytes::copy_from_slice(&entry.key)) {
+                if entry.must_be_unique && !seen.insert(Bytes::copy_from_slice(&entry.key))? {
                     return Err(could_not_create(&new_layout, index.position, &values, &env));
                 }
                 txn.put(Bytes::from(entry.key), crate::storage::entry_value(&key));

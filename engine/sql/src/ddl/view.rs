@@ -25,7 +25,7 @@ pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
     session.lock_name(schema, &name).await?;
     let query = Arc::new(Statement::Select(stmt.query.clone()));
     let sql: Arc<str> = stmt.query_text.clone();
-    let prepared = session.prepare(sql.clone(), Some(query), &[], true).await?;
+    let prepared = session.prepare(sql.clone(), Some(query), &[]).await?;
     let planned = session.plan_of(&prepared)?;
     if stmt.columns.len() > planned.output.len() {
         return Err(PgError::new(
@@ -63,12 +63,14 @@ pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
     if let Some(old) = &existing {
         check_replaceable(old, &columns)?;
     }
+    let search_path = session.search_path(&catalog).to_vec();
     let depends_on = planned.dependencies.iter().map(|dependency| dependency.relation).collect();
     let desc = match existing {
         Some(old) => ViewDesc {
             version: old.version + 1,
             columns,
             sql: sql.to_string(),
+            search_path,
             depends_on,
             ..ViewDesc::clone(&old)
         },
@@ -81,6 +83,7 @@ pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
             version: 1,
             columns,
             sql: sql.to_string(),
+            search_path,
             depends_on,
         },
     };

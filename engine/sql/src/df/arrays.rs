@@ -64,7 +64,6 @@ pub fn schema_of(cols: &[Col]) -> SchemaRef {
 }
 
 /// Builds an array of one type from values.
-#[expect(missing_docs, reason = "one variant for each Arrow type")]
 pub enum ColumnBuilder {
     Bool(BooleanBuilder),
     Int2(Int16Builder),

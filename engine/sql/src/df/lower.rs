@@ -1170,7 +1170,7 @@ fn decorrelate(rel: &Rel) -> Option<(Rel, Vec<Scalar>)> {
             Some((inner, conditions))
         }
         Rel::Project { input, items } => {
-            let (inner, mut conditions) = decorrelate(input)?;
+            let (inner, conditions) = decorrelate(input)?;
             let produced: Vec<Col> = inner.columns();
             let closed = |scalar: &Scalar| {
                 scalar.used_columns().iter().all(|used| produced.iter().any(|col| col.id == used.id))

@@ -12,11 +12,13 @@ mod arrays;
 mod error;
 mod expr;
 mod lower;
+mod memory;
 mod operator;
 mod operators;
 mod rewrite;
 mod slots;
 
+use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -25,7 +27,12 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
@@ -35,6 +42,8 @@ use shardforge_types::{Oid, PgResult};
 use self::arrays::value_at;
 use self::error::from_df;
 use self::lower::{Lowering, types_of};
+pub use self::memory::MemoryAccount;
+use self::operator::OperatorExec;
 use self::slots::Slots;
 use crate::engine::EngineOptions;
 use crate::ir::{Col, Rel};
@@ -129,6 +138,11 @@ impl DfPlan {
             .collect()
     }
 
+    /// See [`crate::plan::QueryPlan::can_go_back`].
+    pub fn can_go_back(&self) -> bool {
+        can_go_back(&self.template.plan)
+    }
+
     fn take(&self) -> PgResult<Instance> {
         match self.pool.lock().pop() {
             Some(instance) => Ok(instance),
@@ -144,6 +158,17 @@ impl DfPlan {
             pool.push(Instance { plan, slots: instance.slots });
         }
     }
+}
+
+fn can_go_back(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let any: &dyn Any = plan.as_ref();
+    let by_itself = any.is::<SortExec>();
+    let with_inputs = any.is::<ProjectionExec>()
+        || any.is::<FilterExec>()
+        || any.is::<UnionExec>()
+        || any.is::<CoalescePartitionsExec>()
+        || any.downcast_ref::<OperatorExec>().is_some_and(OperatorExec::can_go_back);
+    by_itself || (with_inputs && plan.children().into_iter().all(can_go_back))
 }
 
 /// A query being run.

@@ -26,6 +26,12 @@ pub trait Operator: Any + Send + Sync {
     /// What EXPLAIN calls it.
     fn describe(&self) -> String;
 
+    /// Whether a cursor over it may move backward, given that its inputs allow it: see
+    /// [`crate::plan::QueryPlan::can_go_back`].
+    fn can_go_back(&self) -> bool {
+        false
+    }
+
     /// Starts it: batches of the operator's schema.
     ///
     /// # Errors
@@ -58,6 +64,11 @@ impl OperatorExec {
             Boundedness::Bounded,
         );
         Arc::new(OperatorExec { operator, inputs, properties: Arc::new(properties) })
+    }
+
+    /// See [`Operator::can_go_back`].
+    pub fn can_go_back(&self) -> bool {
+        self.operator.can_go_back()
     }
 }
 

@@ -109,6 +109,10 @@ impl Operator for ValuesOp {
         format!("Values: {} rows", self.rows.len())
     }
 
+    fn can_go_back(&self) -> bool {
+        self.rows.len() > 1
+    }
+
     fn start(self: Arc<Self>, _: Vec<SendableRecordBatchStream>, _: Arc<TaskContext>) -> PgResult<Batches> {
         let cx = self.slots.get()?;
         let (schema, types) = (self.schema.clone(), self.types.clone());
@@ -137,6 +141,10 @@ pub struct ScanOp {
 impl Operator for ScanOp {
     fn describe(&self) -> String {
         self.description.clone()
+    }
+
+    fn can_go_back(&self) -> bool {
+        true
     }
 
     fn start(self: Arc<Self>, _: Vec<SendableRecordBatchStream>, _: Arc<TaskContext>) -> PgResult<Batches> {
@@ -192,6 +200,10 @@ impl Operator for SystemScanOp {
     fn describe(&self) -> String {
         let how = if self.hints.is_empty() { "" } else { " (by key)" };
         format!("System Scan on {}{how}", self.name)
+    }
+
+    fn can_go_back(&self) -> bool {
+        true
     }
 
     fn start(self: Arc<Self>, _: Vec<SendableRecordBatchStream>, _: Arc<TaskContext>) -> PgResult<Batches> {
@@ -293,6 +305,10 @@ pub struct FunctionScanOp {
 impl Operator for FunctionScanOp {
     fn describe(&self) -> String {
         format!("Function Scan on {}", self.name)
+    }
+
+    fn can_go_back(&self) -> bool {
+        true
     }
 
     fn start(self: Arc<Self>, _: Vec<SendableRecordBatchStream>, _: Arc<TaskContext>) -> PgResult<Batches> {
@@ -399,6 +415,10 @@ pub struct LimitOp {
 impl Operator for LimitOp {
     fn describe(&self) -> String {
         "Limit".to_owned()
+    }
+
+    fn can_go_back(&self) -> bool {
+        true
     }
 
     fn start(
@@ -862,6 +882,10 @@ pub struct CteScanOp {
 impl Operator for CteScanOp {
     fn describe(&self) -> String {
         format!("CTE Scan on {}", self.name)
+    }
+
+    fn can_go_back(&self) -> bool {
+        true
     }
 
     fn start(

@@ -5,7 +5,7 @@
 //! ([`Scalar`]), each with its PostgreSQL type. Nothing below the binder looks at names again.
 //!
 //! ```text
-//!   parse::ast  --bind-->  ir::Statement  --+--> exec::fast   points, short ranges, writes by key
+//!   parse::ast  --bind-->  ir::Statement  --+--> plan::fast   points, short ranges, writes by key
 //!                                           +--> df           everything else, as a DataFusion plan
 //! ```
 //!

@@ -143,6 +143,11 @@ impl FastSelect {
         matches!(&self.source, FastSource::Table { path, .. } if path.point && path.alternatives.is_empty())
     }
 
+    /// See [`super::QueryPlan::can_go_back`].
+    pub fn can_go_back(&self) -> bool {
+        self.lock.is_none() && !matches!(self.source, FastSource::Unit)
+    }
+
     /// True if LIMIT or OFFSET is given: the rows read are not all that the filter selects.
     pub fn is_limited(&self) -> bool {
         self.limit.is_some() || self.offset.is_some()

@@ -9,6 +9,7 @@ pub mod fast;
 pub mod modify;
 mod planner;
 pub mod query;
+mod rows;
 pub mod single;
 pub mod sink;
 
@@ -17,4 +18,5 @@ pub use fast::FastSelect;
 pub use modify::{ModifyPlan, ModifyResult};
 pub use planner::{Planned, PlannedKind, Planner};
 pub use query::{QueryCursor, QueryPlan};
-pub use sink::{Collect, Field, OutputRow, RowSink};
+pub use rows::{KeySet, RowBuffer};
+pub use sink::{Collect, Discard, Field, OutputRow, RowSink};

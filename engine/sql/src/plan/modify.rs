@@ -19,13 +19,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::HashSet;
 use shardforge_kv::{IsolationLevel, Visibility};
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
 use super::context::ExecContext;
 use super::fast::FastSource;
 use super::query::{QueryCursor, QueryPlan};
+use super::rows::{KeySet, RowBuffer};
 use super::sink::Collect;
 use crate::exec::eval::CompiledExpr;
 use crate::ir::{Col, ColId, Modify, ModifyOp, OnConflict};
@@ -83,12 +83,11 @@ pub struct ConflictPlan {
 }
 
 /// What a writing statement did.
-#[derive(Default)]
 pub struct ModifyResult {
     /// Rows written, for the command tag.
     pub count: u64,
     /// RETURNING's rows.
-    pub rows: Vec<Vec<Datum>>,
+    pub rows: RowBuffer,
     /// Some row was locked and then not overwritten.
     passed_over: bool,
 }
@@ -207,8 +206,12 @@ impl ModifyPlan {
             plan: self,
             cx,
             writer,
-            result: ModifyResult::default(),
-            seen: HashSet::new(),
+            result: ModifyResult {
+                count: 0,
+                rows: RowBuffer::new(&cx.engine, "RETURNING"),
+                passed_over: false,
+            },
+            seen: KeySet::new(&cx.engine, "rows written"),
             old: Vec::new(),
         };
         if let Some(key) = self.single_key(cx)? {
@@ -263,7 +266,7 @@ struct Run<'a> {
     writer: TableWriter<'a>,
     result: ModifyResult,
     /// Rows that this statement has changed already.
-    seen: HashSet<Bytes>,
+    seen: KeySet,
     old: Vec<Datum>,
 }
 
@@ -286,7 +289,7 @@ impl Run<'_> {
         match self.writer.insert(&mut new, &arbiter).await? {
             InsertOutcome::Inserted(key) => {
                 if conflict.is_some_and(|c| c.update.is_some()) {
-                    self.seen.insert(key);
+                    self.seen.insert(key)?;
                 }
                 self.count(vec![Datum::Null; n], new, row.split_off(2 * n))
             }
@@ -342,7 +345,7 @@ impl Run<'_> {
         }
         row.truncate(n);
         let key = self.writer.update(&row_key, &old, &mut new).await?;
-        self.seen.insert(key);
+        self.seen.insert(key)?;
         self.count(old, new, source)
     }
 
@@ -383,7 +386,7 @@ impl Run<'_> {
             None => {
                 self.writer.delete(&key, &old)?;
                 if remember {
-                    self.seen.insert(key);
+                    self.seen.insert(key)?;
                 }
                 vec![Datum::Null; n]
             }
@@ -394,7 +397,7 @@ impl Run<'_> {
                 }
                 self.writer.update(&key, &old, &mut new).await?;
                 if remember {
-                    self.seen.insert(key);
+                    self.seen.insert(key)?;
                 }
                 new
             }
@@ -421,7 +424,7 @@ impl Run<'_> {
                 .iter()
                 .map(|expr| expr.eval(&row, &self.cx.params, &self.cx.env))
                 .collect::<PgResult<_>>()?;
-            self.result.rows.push(returned);
+            self.result.rows.push(returned)?;
         }
         Ok(())
     }

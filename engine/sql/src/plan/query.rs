@@ -1,12 +1,12 @@
 //! A planned query of either kind, and its cursor.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use shardforge_types::{Datum, Oid, PgResult};
+use shardforge_types::{Oid, PgResult};
 
 use super::context::{ExecContext, Progress};
 use super::fast::{FastCursor, FastSelect};
+use super::rows::RowBuffer;
 use super::sink::RowSink;
 use crate::df::{DfCursor, DfPlan};
 
@@ -26,7 +26,7 @@ pub enum QueryCursor {
     /// In DataFusion.
     DataFusion(Box<DfCursor>),
     /// Rows that are there already.
-    Rows(VecDeque<Vec<Datum>>),
+    Rows(RowBuffer),
 }
 
 impl QueryPlan {
@@ -40,6 +40,15 @@ impl QueryPlan {
 }
 
 impl QueryPlan {
+    /// True if a cursor over it may move backward without having asked for it: PostgreSQL allows that where the
+    /// plan's nodes can run backward, which is where running again yields the same rows in the same order.
+    pub fn can_go_back(&self) -> bool {
+        match self {
+            QueryPlan::Fast(plan) => plan.can_go_back(),
+            QueryPlan::DataFusion(plan, _) => plan.can_go_back(),
+        }
+    }
+
     /// The plan as EXPLAIN shows it: which path it takes, and why.
     pub fn explain(&self, verbose: bool) -> Vec<String> {
         match self {
@@ -84,7 +93,7 @@ impl QueryCursor {
             QueryCursor::DataFusion(cursor) => Box::pin(cursor.fetch(cx, max, sink)).await,
             QueryCursor::Rows(rows) => {
                 let count = rows.len().min(max).min(ROWS_AT_ONCE);
-                for row in rows.drain(..count) {
+                for row in std::iter::from_fn(|| rows.pop_front()).take(count) {
                     sink.row(&row)?;
                 }
                 Ok(Progress { rows: count, done: rows.is_empty() })

@@ -59,6 +59,15 @@ impl OutputRow for Vec<Datum> {
     }
 }
 
+/// Takes rows that nobody wants to see.
+pub struct Discard;
+
+impl RowSink for Discard {
+    fn row(&mut self, _: &dyn OutputRow) -> PgResult<()> {
+        Ok(())
+    }
+}
+
 /// Collects rows as values.
 pub struct Collect {
     types: Arc<[Oid]>,

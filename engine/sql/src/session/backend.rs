@@ -11,7 +11,7 @@ use shardforge_pgwire::{
 use shardforge_types::{Datum, Oid, PgError, PgResult, Severity, SqlState};
 
 use super::PgSession;
-use super::cursors::Portal;
+use super::portal::Portal;
 use super::statement::Prepared;
 use super::wire::parameter;
 use crate::engine::Engine;
@@ -146,7 +146,9 @@ impl Session for PgSession {
                 })
                 .collect::<PgResult<_>>()?
         };
-        self.portals.insert(portal.to_owned(), Portal::bound(prepared, values, result_formats.to_vec()));
+        let mut bound = Portal::bound(prepared, values, result_formats.to_vec());
+        bound.number = self.next_portal();
+        self.portals.insert(portal.to_owned(), bound);
         Ok(())
     }
 
@@ -163,13 +165,12 @@ impl Session for PgSession {
 
     async fn execute(&mut self, portal: &str, max_rows: i32, out: &mut Responder) -> PgResult<()> {
         let mut taken = self.portals.remove(portal).ok_or_else(|| no_portal(portal))?;
-        let sql = taken.sql();
+        let sql = taken.prepared.sql.clone();
         let max = usize::try_from(max_rows).ok().filter(|n| *n > 0);
-        let result = self.execute_portal(&mut taken, max, out).await;
-        self.send_notices(out);
+        let result = self.execute_portal(portal, &mut taken, max, out).await;
         // Statements that end the transaction take its portals with them, this one too.
-        let keep = self.txn.is_some() || taken.is_held();
-        if result.is_ok() && keep {
+        if self.txn.is_some() || taken.outlives_transaction() {
+            taken.is_over |= result.is_err();
             self.portals.insert(portal.to_owned(), taken);
         }
         result.map_err(|error| Self::at_edge(error, &sql))
@@ -270,13 +271,14 @@ impl PgSession {
             if !ends_transaction(&raw.stmt) {
                 self.check_not_failed()?;
             }
-            let prepared = self.prepare(text.clone(), Some(Arc::new(raw.stmt)), &[], false).await?;
+            let prepared = self.prepare(text.clone(), Some(Arc::new(raw.stmt)), &[]).await?;
             if !prepared.params.is_empty() {
                 return Err(PgError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
             }
-            let mut portal = Portal::bound(Arc::new(prepared), Arc::new([]), Vec::new());
+            let formats = prepared.stmt.as_ref().map(|stmt| self.simple_formats(stmt)).unwrap_or_default();
+            let mut portal = Portal::bound(Arc::new(prepared), Arc::new([]), formats);
             if let Some(fields) = portal.fields() {
-                out.row_description(&fields, &[])?;
+                out.row_description(&fields, &portal.formats)?;
             }
             let tag = self.run_portal(&mut portal, None, out).await?;
             drop(portal);
@@ -313,7 +315,7 @@ impl PgSession {
             ));
         }
         let prepared = self
-            .prepare(sql.into(), stmt.map(Arc::new), param_types, false)
+            .prepare(sql.into(), stmt.map(Arc::new), param_types)
             .await
             .map_err(|error| Self::at_edge(error, sql))?;
         self.statements.insert(name.to_owned(), Arc::new(prepared));
@@ -337,15 +339,22 @@ impl PgSession {
 
     async fn execute_portal(
         &mut self,
+        name: &str,
         portal: &mut Portal,
         max: Option<usize>,
         out: &mut Responder,
     ) -> PgResult<()> {
-        if portal.is_empty_statement() {
+        let Some(stmt) = &portal.prepared.stmt else {
             out.empty_query();
             return Ok(());
+        };
+        if !ends_transaction(stmt) {
+            self.check_not_failed()?;
         }
-        match self.run_portal(portal, max, out).await? {
+        portal.check_runnable(name)?;
+        let tag = self.run_portal(portal, max, out).await?;
+        self.send_notices(out);
+        match tag {
             Some(tag) => out.command_complete(&tag),
             None => out.portal_suspended(),
         }

@@ -1,94 +1,18 @@
-//! Portals: bound statements that run now, or bit by bit; and SQL's cursors, which are portals with a query.
+//! Running portals; and SQL's cursors, which are portals with a query.
 
 use std::sync::Arc;
 
-use shardforge_pgwire::{FieldDesc, Format, Responder};
+use shardforge_pgwire::{Format, Responder};
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use super::PgSession;
 use super::execute::{Execution, Tag};
-use super::statement::{Prepared, is_planned};
-use super::wire::{WireColumn, fields};
-use crate::ir::OutputColumn;
-use crate::parse::ast::{DeclareCursorStmt, FetchDirection, FetchStmt, Statement};
-use crate::plan::{Collect, ExecContext, QueryCursor};
-
-/// A bound statement.
-pub struct Portal {
-    source: Source,
-    /// As Bind asked for.
-    pub formats: Vec<Format>,
-    params: Arc<[Datum]>,
-    columns: Vec<WireColumn>,
-    execution: Option<Execution>,
-    finished: bool,
-}
-
-enum Source {
-    /// From the protocol.
-    Prepared(Arc<Prepared>),
-    /// DECLARE CURSOR.
-    Cursor(Box<SqlCursor>),
-}
-
-/// The state of a SQL cursor: the rows seen so far are kept when it can go back.
-struct SqlCursor {
-    output: Arc<[OutputColumn]>,
-    live: Option<(QueryCursor, ExecContext)>,
-    rows: Vec<Vec<Datum>>,
-    /// Rows before this one have been given up (a cursor that cannot go back).
-    dropped: usize,
-    /// 0 before the first row, n on the n-th.
-    position: usize,
-    scroll: bool,
-    hold: bool,
-    sql: Arc<str>,
-}
-
-impl Portal {
-    /// A portal of a prepared statement.
-    pub fn bound(prepared: Arc<Prepared>, params: Arc<[Datum]>, formats: Vec<Format>) -> Portal {
-        Portal {
-            source: Source::Prepared(prepared),
-            formats,
-            params,
-            columns: Vec::new(),
-            execution: None,
-            finished: false,
-        }
-    }
-
-    /// Result columns; `None` if it returns no rows.
-    pub fn fields(&self) -> Option<Arc<[FieldDesc]>> {
-        match &self.source {
-            Source::Prepared(prepared) => prepared.fields.clone(),
-            Source::Cursor(cursor) => Some(fields(&cursor.output).into()),
-        }
-    }
-
-    /// The statement's text.
-    pub fn sql(&self) -> Arc<str> {
-        match &self.source {
-            Source::Prepared(prepared) => prepared.sql.clone(),
-            Source::Cursor(cursor) => cursor.sql.clone(),
-        }
-    }
-
-    /// True for a text without statement.
-    pub fn is_empty_statement(&self) -> bool {
-        matches!(&self.source, Source::Prepared(prepared) if prepared.stmt.is_none())
-    }
-
-    /// WITH HOLD: outlives its transaction.
-    pub fn is_held(&self) -> bool {
-        matches!(&self.source, Source::Cursor(cursor) if cursor.hold)
-    }
-
-    /// Made by DECLARE.
-    pub fn is_cursor(&self) -> bool {
-        matches!(self.source, Source::Cursor(_))
-    }
-}
+use super::portal::{CursorOptions, Portal, ROWS_AT_ONCE};
+use super::statement::is_planned;
+use super::wire::{WireColumn, WireSink};
+use crate::ir::{OutputColumn, Ty};
+use crate::parse::ast::{DeclareCursorStmt, FetchStmt, Statement};
+use crate::plan::{PlannedKind, QueryCursor, RowBuffer, RowSink};
 
 impl PgSession {
     /// Runs a portal, or goes on with it: the command tag when it is done, `None` when `max` rows were sent.
@@ -104,45 +28,77 @@ impl PgSession {
         let cancel = self.cancel.clone();
         let timeout = self.settings.parsed(|parsed| parsed.statement_timeout);
         let runtime = self.engine.runtime.clone();
-        let Source::Prepared(prepared) = &portal.source else {
-            return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, "a SQL cursor is read with FETCH"));
-        };
-        let prepared = prepared.clone();
+        let prepared = portal.prepared.clone();
         let Some(stmt) = &prepared.stmt else { return Ok(Some(String::new())) };
         if let Statement::Transaction(transaction) = &**stmt {
+            portal.is_over = true;
             // Never interrupted half-way: a commit is either not begun or finished.
             return self.transaction_statement(transaction).await.map(Some);
-        }
-        if portal.finished {
-            if is_planned(stmt) && prepared.fields.is_some() {
-                return Ok(Some(portal.execution.as_ref().map_or_else(String::new, Execution::tag)));
-            }
-            return Err(PgError::new(
-                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                "portal cannot be run anymore",
-            ));
         }
         let work = async {
             if portal.execution.is_none() {
                 let execution = if is_planned(stmt) {
                     self.start(&prepared, portal.params.clone()).await?
                 } else {
-                    self.utility(stmt, &prepared.sql, &portal.params, out).await?
+                    self.utility(stmt, &prepared.sql, &portal.params, &prepared.params, out).await?
                 };
-                portal.columns = WireColumn::of(&execution.output, &portal.formats);
+                // What returns rows can be asked for more of them, and has none.
+                portal.is_over = execution.cursor.is_none() && execution.output.is_empty();
                 portal.execution = Some(execution);
             }
-            let Some(execution) = &mut portal.execution else {
-                return Err(PgError::internal("a portal without execution"));
-            };
-            self.send_rows(execution, &portal.columns, max.unwrap_or(usize::MAX), out).await
+            self.send(portal, max.unwrap_or(usize::MAX), out).await
         };
-        let done = Self::cancelable(&cancel, timeout, &runtime, work).await?;
-        if !done {
+        let sent = Self::cancelable(&cancel, timeout, &runtime, work).await?;
+        if max.is_some_and(|max| sent == max) && !portal.is_over {
+            if portal.needs_snapshot() {
+                portal.hold(self.ensure_txn().txn.hold_snapshot());
+            }
             return Ok(None);
         }
-        portal.finished = true;
         Ok(portal.execution.as_ref().map(Execution::tag))
+    }
+
+    /// Sends up to `max` rows of a portal that runs; answers how many.
+    async fn send(&mut self, portal: &mut Portal, max: usize, out: &mut Responder) -> PgResult<usize> {
+        let kept = portal.keeps_rows();
+        let Some(execution) = &mut portal.execution else {
+            return Err(PgError::internal("a portal without execution"));
+        };
+        if portal.columns.is_empty() {
+            portal.columns = WireColumn::of(&execution.output, &portal.formats);
+        }
+        execution.sent = 0;
+        if !kept {
+            self.send_rows(execution, &portal.columns, max, out).await?;
+            let sent = execution.sent as usize;
+            portal.passed(sent, sent < max);
+            return Ok(sent);
+        }
+        let env = self.eval_env();
+        let mut sent = 0;
+        loop {
+            let wanted = (max - sent).min(ROWS_AT_ONCE);
+            let mut rows = RowBuffer::new(&self.engine, "cursor");
+            let count = portal.forward(wanted, Some(&mut rows)).await?;
+            let mut sink = WireSink::new(out, &portal.columns, &env);
+            while let Some(row) = rows.pop_front() {
+                sink.row(&row)?;
+            }
+            sent += count;
+            if let Some(execution) = &mut portal.execution {
+                execution.sent = sent as u64;
+            }
+            if count < wanted || sent == max {
+                return Ok(sent);
+            }
+            out.flush_if_full().await?;
+        }
+    }
+
+    /// A number for a new portal.
+    pub(super) fn next_portal(&mut self) -> u64 {
+        self.portals_made += 1;
+        self.portals_made
     }
 
     /// DECLARE CURSOR.
@@ -150,6 +106,8 @@ impl PgSession {
         &mut self,
         stmt: &DeclareCursorStmt,
         sql: &Arc<str>,
+        params: &Arc<[Datum]>,
+        types: &[Ty],
     ) -> PgResult<Execution> {
         let in_block = self.txn.as_ref().is_some_and(|txn| txn.explicit);
         if !in_block && !stmt.hold {
@@ -165,63 +123,81 @@ impl PgSession {
             ));
         }
         let query = Arc::new(Statement::Select(stmt.query.clone()));
-        let prepared = self.prepare(sql.clone(), Some(query), &[], true).await?;
-        let mut execution = self.start(&prepared, Arc::new([])).await?;
-        let mut cursor = SqlCursor {
-            output: std::mem::take(&mut execution.output),
-            live: execution.cursor.take(),
-            rows: Vec::new(),
-            dropped: 0,
-            position: 0,
-            scroll: stmt.scroll == Some(true) || (stmt.scroll.is_none() && stmt.hold),
-            hold: stmt.hold,
-            sql: sql.clone(),
+        let types: Vec<_> = types.iter().map(|ty| ty.oid).collect();
+        let prepared = Arc::new(self.prepare(sql.clone(), Some(query), &types).await?);
+        let mut portal = Portal::bound(prepared.clone(), params.clone(), Vec::new());
+        portal.execution = Some(self.start(&prepared, params.clone()).await?);
+        portal.number = self.next_portal();
+        let planned = self.plan_of(&prepared)?;
+        let PlannedKind::Query(plan) = &planned.kind else {
+            return Err(PgError::internal("a cursor over something that is not a query"));
         };
-        if stmt.hold {
-            // Its rows must outlive the transaction.
-            cursor.scroll = stmt.scroll != Some(false);
-            cursor.read_to(usize::MAX).await?;
-        }
-        let formats = if stmt.binary { vec![Format::Binary] } else { Vec::new() };
-        let portal = Portal {
-            source: Source::Cursor(Box::new(cursor)),
-            formats,
-            params: Arc::new([]),
-            columns: Vec::new(),
-            execution: None,
-            finished: false,
-        };
+        let options = CursorOptions { scroll: stmt.scroll, hold: stmt.hold, binary: stmt.binary };
+        let held = self.ensure_txn().txn.hold_snapshot();
+        portal.declare(&options, held, plan, RowBuffer::new(&self.engine, "cursor"));
         self.portals.insert(stmt.name.to_string(), portal);
         Ok(Execution::done("DECLARE CURSOR"))
     }
 
-    /// Result columns of FETCH.
-    pub(super) fn fetch_columns(&self, stmt: &FetchStmt) -> PgResult<Option<Vec<OutputColumn>>> {
-        match self.portals.get(&*stmt.portal).map(|portal| &portal.source) {
-            Some(Source::Cursor(cursor)) if !stmt.is_move => Ok(Some(cursor.output.to_vec())),
-            Some(Source::Cursor(_)) => Ok(None),
-            _ => Err(no_cursor(&stmt.portal)),
+    /// Result columns of FETCH; `None` if there is no such cursor, or it has failed.
+    pub(super) fn fetch_columns(&mut self, stmt: &FetchStmt) -> PgResult<Option<Vec<OutputColumn>>> {
+        let Some(portal) = self.portals.get(&*stmt.portal).filter(|portal| !stmt.is_move && !portal.is_over)
+        else {
+            return Ok(None);
+        };
+        if let Some(execution) = &portal.execution {
+            return Ok(Some(execution.output.to_vec()));
+        }
+        let prepared = portal.prepared.clone();
+        match &prepared.stmt {
+            Some(stmt) if is_planned(stmt) => Ok(Some(self.plan_of(&prepared)?.output.to_vec())),
+            _ => Ok(None),
+        }
+    }
+
+    /// The formats in which a simple query sends a statement's rows: those of the cursor, for FETCH.
+    pub(super) fn simple_formats(&self, stmt: &Statement) -> Vec<Format> {
+        match stmt {
+            Statement::Fetch(fetch) if self.portals.get(&*fetch.portal).is_some_and(Portal::is_binary) => {
+                vec![Format::Binary]
+            }
+            _ => Vec::new(),
         }
     }
 
     /// FETCH and MOVE.
     pub(super) async fn fetch(&mut self, stmt: &FetchStmt) -> PgResult<Execution> {
-        let cx = {
-            self.ensure_txn().txn.begin_statement();
-            self.exec_context(Arc::new([]))
-        };
-        let Some(Portal { source: Source::Cursor(cursor), .. }) = self.portals.get_mut(&*stmt.portal) else {
-            return Err(no_cursor(&stmt.portal));
-        };
-        let rows = cursor.fetch(stmt.direction, stmt.count).await?;
-        let count = rows.len();
+        let name = &*stmt.portal;
+        let slot = self.portals.get_mut(name).ok_or_else(|| no_cursor(name))?;
+        slot.check_runnable(name)?;
+        // If this fails or is cancelled, what stays is a portal that has failed.
+        let failed = slot.failed_twin();
+        let mut portal = std::mem::replace(slot, failed);
+        if portal.execution.is_none() {
+            let prepared = portal.prepared.clone();
+            if !prepared.stmt.as_deref().is_some_and(is_planned) {
+                return Err(PgError::not_supported("FETCH from a portal that is not a query")
+                    .hint("Read it with Execute messages."));
+            }
+            portal.execution = Some(self.start(&prepared, portal.params.clone()).await?);
+        }
+        if portal.needs_snapshot() {
+            portal.hold(self.ensure_txn().txn.hold_snapshot());
+        }
+        let mut rows = RowBuffer::new(&self.engine, "FETCH");
+        let into = if stmt.is_move { None } else { Some(&mut rows) };
+        let count = portal.fetch(stmt.direction, stmt.count, into).await?;
+        let output = portal.execution.as_ref().map(|execution| execution.output.clone()).unwrap_or_default();
+        self.portals.insert(name.to_owned(), portal);
         if stmt.is_move {
             return Ok(Execution::done(format!("MOVE {count}")));
         }
+        self.ensure_txn().txn.begin_statement();
+        let cx = self.exec_context(Arc::new([]));
         Ok(Execution {
-            output: cursor.output.clone(),
-            cursor: Some((QueryCursor::Rows(rows.into()), cx)),
-            tag: Tag::Fixed(format!("FETCH {count}")),
+            output,
+            cursor: Some((QueryCursor::Rows(rows), cx)),
+            tag: Tag::Counted("FETCH"),
             sent: 0,
         })
     }
@@ -230,7 +206,7 @@ impl PgSession {
     pub(super) fn close_cursor(&mut self, name: Option<&str>) -> PgResult<Execution> {
         match name {
             None => {
-                self.portals.retain(|_, portal| !portal.is_cursor());
+                self.portals.clear();
                 Ok(Execution::done("CLOSE CURSOR ALL"))
             }
             Some(name) => match self.portals.remove(name) {
@@ -239,118 +215,19 @@ impl PgSession {
             },
         }
     }
+
+    /// Before a transaction commits: reads what its cursors WITH HOLD leave behind.
+    ///
+    /// # Errors
+    /// What their queries raise.
+    pub(super) async fn persist_cursors(&mut self) -> PgResult<()> {
+        for portal in self.portals.values_mut().filter(|portal| portal.must_be_persisted()) {
+            portal.persist(RowBuffer::new(&self.engine, "cursor")).await?;
+        }
+        Ok(())
+    }
 }
 
 fn no_cursor(name: &str) -> PgError {
     PgError::new(SqlState::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist"))
 }
-
-impl SqlCursor {
-    /// Reads rows until `count` of them are known or there are no more.
-    async fn read_to(&mut self, count: usize) -> PgResult<()> {
-        while self.dropped + self.rows.len() < count {
-            let Some((cursor, cx)) = &mut self.live else { return Ok(()) };
-            let types = self.output.iter().map(|column| column.col.ty.oid).collect();
-            let mut sink = Collect::new(types);
-            let wanted = count - self.dropped - self.rows.len();
-            let progress = cursor.fetch(cx, wanted, &mut sink).await?;
-            self.rows.append(&mut sink.rows);
-            if progress.done {
-                self.live = None;
-            }
-            if self.rows.len() > CURSOR_ROWS_MAX {
-                return Err(PgError::new(
-                    SqlState::PROGRAM_LIMIT_EXCEEDED,
-                    format!("a cursor that can move backward holds more than {CURSOR_ROWS_MAX} rows"),
-                )
-                .hint("Declare it with NO SCROLL and without HOLD."));
-            }
-        }
-        Ok(())
-    }
-
-    fn known(&self) -> usize {
-        self.dropped + self.rows.len()
-    }
-
-    async fn fetch(&mut self, direction: FetchDirection, count: i64) -> PgResult<Vec<Vec<Datum>>> {
-        match direction {
-            FetchDirection::Forward if count > 0 => {
-                self.forward(usize::try_from(count).unwrap_or(usize::MAX)).await
-            }
-            FetchDirection::Forward if count == 0 => self.absolute(self.position).await,
-            FetchDirection::Forward => self.backward(count.unsigned_abs()),
-            FetchDirection::Backward if count > 0 => self.backward(count.unsigned_abs()),
-            FetchDirection::Backward if count == 0 => self.absolute(self.position).await,
-            FetchDirection::Backward => {
-                self.forward(usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX)).await
-            }
-            FetchDirection::Absolute if count >= 0 => {
-                self.absolute(usize::try_from(count).unwrap_or(usize::MAX)).await
-            }
-            FetchDirection::Absolute => {
-                self.read_to(usize::MAX).await?;
-                let back = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-                self.absolute((self.known() + 1).saturating_sub(back)).await
-            }
-            FetchDirection::Relative => {
-                let target = (self.position as i64).saturating_add(count).max(0);
-                self.absolute(target as usize).await
-            }
-        }
-    }
-
-    async fn forward(&mut self, count: usize) -> PgResult<Vec<Vec<Datum>>> {
-        let target = self.position.saturating_add(count);
-        self.read_to(target).await?;
-        let end = target.min(self.known());
-        let first = self.position.min(self.known()) - self.dropped;
-        let rows = self.rows[first..end - self.dropped].to_vec();
-        self.position = if end < target { self.known() + 1 } else { end };
-        if !self.scroll {
-            let done = end - self.dropped;
-            // The current row stays, for FETCH RELATIVE 0.
-            self.dropped += done.saturating_sub(1);
-            self.rows.drain(..done.saturating_sub(1));
-        }
-        Ok(rows)
-    }
-
-    fn backward(&mut self, count: u64) -> PgResult<Vec<Vec<Datum>>> {
-        self.check_scroll()?;
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let last = self.position.saturating_sub(1).min(self.known());
-        let first = last.saturating_sub(count);
-        let rows: Vec<_> = self.rows[first..last].iter().rev().cloned().collect();
-        self.position = if last - first < count { 0 } else { first + 1 };
-        Ok(rows)
-    }
-
-    async fn absolute(&mut self, target: usize) -> PgResult<Vec<Vec<Datum>>> {
-        if target < self.position {
-            self.check_scroll()?;
-        }
-        if target > self.position {
-            let skipped = target - self.position;
-            let mut rows = self.forward(skipped).await?;
-            let reached = rows.len() == skipped;
-            return Ok(rows.pop().filter(|_| reached).into_iter().collect());
-        }
-        self.position = target;
-        if target == 0 || target > self.known() || target <= self.dropped {
-            return Ok(Vec::new());
-        }
-        Ok(vec![self.rows[target - 1 - self.dropped].clone()])
-    }
-
-    fn check_scroll(&self) -> PgResult<()> {
-        if self.scroll {
-            return Ok(());
-        }
-        Err(PgError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
-            .hint("Declare it with SCROLL option to enable backward scan."))
-    }
-}
-
-/// Rows that a cursor keeps in memory at most.
-const CURSOR_ROWS_MAX: usize = 5_000_000;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardforge_kv::{ObjectId, ObjectLockMode, TxnOptions, Visibility, WaitPolicy};
-use shardforge_pgwire::{Format, Responder};
+use shardforge_pgwire::Responder;
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
 use super::PgSession;
@@ -24,7 +24,7 @@ pub struct Execution {
     pub cursor: Option<(QueryCursor, ExecContext)>,
     /// What CommandComplete says.
     pub tag: Tag,
-    /// Rows sent so far.
+    /// Rows sent since the client last asked for some.
     pub sent: u64,
 }
 
@@ -160,12 +160,13 @@ impl PgSession {
             }
             PlannedKind::Modify(word, plan) => {
                 let result = Box::pin(plan.run(&cx)).await?;
-                let tag = match *word {
-                    "INSERT" => format!("INSERT 0 {}", result.count),
-                    word => format!("{word} {}", result.count),
+                let word = if *word == "INSERT" { "INSERT 0" } else { word };
+                let (cursor, tag) = if plan.returns {
+                    (Some((QueryCursor::Rows(result.rows), cx)), Tag::Counted(word))
+                } else {
+                    (None, Tag::Fixed(format!("{word} {}", result.count)))
                 };
-                let cursor = plan.returns.then(|| (QueryCursor::Rows(result.rows.into()), cx));
-                Ok(Execution { output: planned.output.clone(), cursor, tag: Tag::Fixed(tag), sent: 0 })
+                Ok(Execution { output: planned.output.clone(), cursor, tag, sent: 0 })
             }
         }
     }
@@ -216,11 +217,6 @@ impl PgSession {
             // A query that finds its data in memory must not keep others from running.
             tokio::task::yield_now().await;
         }
-    }
-
-    /// Formats that all columns are text.
-    pub(crate) fn text_columns(output: &[OutputColumn]) -> Vec<WireColumn> {
-        WireColumn::of(output, &[Format::Text])
     }
 
     /// Runs a future that stops when the statement is cancelled or its time is over.

@@ -107,8 +107,10 @@ impl PgSession {
         stmt: &ExplainStmt,
         sql: &Arc<str>,
         params: &Arc<[Datum]>,
+        types: &[Ty],
     ) -> PgResult<Execution> {
         let options = Options::parse(&stmt.options)?;
+        let types: Vec<_> = types.iter().map(|ty| ty.oid).collect();
         let (prepared, params) = match &stmt.query {
             Statement::Execute(execute) => {
                 let prepared = self.statement(&execute.name)?;
@@ -117,14 +119,14 @@ impl PgSession {
             }
             Statement::CreateTableAs(create) => {
                 let query = Arc::new(create.query.clone());
-                (Arc::new(self.prepare(sql.clone(), Some(query), &[], true).await?), params.clone())
+                (Arc::new(self.prepare(sql.clone(), Some(query), &types).await?), params.clone())
             }
             Statement::DeclareCursor(declare) => {
                 let query = Arc::new(Statement::Select(declare.query.clone()));
-                (Arc::new(self.prepare(sql.clone(), Some(query), &[], true).await?), params.clone())
+                (Arc::new(self.prepare(sql.clone(), Some(query), &types).await?), params.clone())
             }
             query => (
-                Arc::new(self.prepare(sql.clone(), Some(Arc::new(query.clone())), &[], true).await?),
+                Arc::new(self.prepare(sql.clone(), Some(Arc::new(query.clone())), &types).await?),
                 params.clone(),
             ),
         };

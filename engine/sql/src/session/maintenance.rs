@@ -1,6 +1,7 @@
 //! VACUUM and ANALYZE.
 //!
-//! Old versions are collected in the background, so VACUUM has nothing to do but to analyse when asked.
+//! Old versions are collected in the background, where writes are known to have left some. VACUUM looks everywhere
+//! in its tables, and removes at once what no snapshot needs.
 //! ANALYZE reads a sample of each table's rows and keeps per column what PostgreSQL keeps: the share of NULLs,
 //! the number of distinct values, the most common ones, a histogram of the rest, and the correlation with
 //! the storage order.
@@ -11,13 +12,14 @@ use shardforge_kv::{ObjectLockMode, Visibility};
 use shardforge_types::{Datum, Oid, PgError, PgResult, Severity, SqlState};
 
 use super::PgSession;
+use super::error::from_kv;
 use super::execute::Execution;
 use crate::catalog::builtin::{BTREE_AM, builtin};
 use crate::catalog::{Change, ColumnStats, Relation, TableDesc, TableStats};
 use crate::exec::env::Host;
 use crate::func;
 use crate::parse::ast::{Name, VacuumStmt};
-use crate::storage::{ScanRow, TableScan};
+use crate::storage::{ScanRow, TableScan, whole_range};
 
 /// Rows in a sample: 300 times the default statistics target of 100.
 const SAMPLE_ROWS: usize = 30_000;
@@ -58,6 +60,9 @@ impl PgSession {
                 }
             }
         }
+        if stmt.is_vacuum {
+            self.collect_garbage(&tables).await?;
+        }
         let analyze = !stmt.is_vacuum || stmt.options.iter().any(|option| &*option.name == "analyze");
         if analyze {
             for (table, _) in tables {
@@ -70,6 +75,18 @@ impl PgSession {
             }
         }
         Ok(Execution::done(if stmt.is_vacuum { "VACUUM" } else { "ANALYZE" }))
+    }
+
+    async fn collect_garbage(&self, tables: &[(Arc<TableDesc>, Vec<Name>)]) -> PgResult<()> {
+        for (table, _) in tables {
+            // A clustering primary key is where the rows are.
+            let indexes = table.indexes.iter().map(|index| index.storage).filter(|at| *at != table.storage);
+            for storage in std::iter::once(table.storage).chain(indexes) {
+                let (start, end) = whole_range(storage);
+                self.engine.store.collect_garbage_in(&start, &end).await.map_err(from_kv)?;
+            }
+        }
+        Ok(())
     }
 
     async fn analyze(&mut self, table: &Arc<TableDesc>) -> PgResult<TableStats> {

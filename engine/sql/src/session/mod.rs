@@ -14,6 +14,7 @@ pub mod error;
 mod execute;
 mod explain;
 mod maintenance;
+mod portal;
 mod services;
 mod setting_value;
 mod settings;
@@ -39,7 +40,7 @@ use crate::catalog::{CatalogSnapshot, well_known};
 use crate::engine::Engine;
 use crate::exec::env::{EvalEnv, SessionEnv};
 use crate::func::random::Random;
-use cursors::Portal;
+use portal::Portal;
 use services::SessionServices;
 use statement::Prepared;
 use transaction::SessionTxn;
@@ -64,6 +65,8 @@ pub struct PgSession {
     txn: Option<SessionTxn>,
     statements: HashMap<String, Arc<Prepared>>,
     portals: HashMap<String, Portal>,
+    /// How many portals there have been.
+    portals_made: u64,
 }
 
 impl PgSession {
@@ -152,6 +155,7 @@ impl PgSession {
             txn: None,
             statements: HashMap::new(),
             portals: HashMap::new(),
+            portals_made: 0,
         })
     }
 

@@ -207,7 +207,11 @@ fn string(desc: &SettingDesc, value: &str) -> PgResult<String> {
                 .hint("Use UTF8.")),
         },
         "application_name" => {
-            Ok(value.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(63).collect())
+            let shown = |byte: u8| match byte {
+                b' '..=b'~' => char::from(byte).to_string(),
+                byte => format!("\\x{byte:02x}"),
+            };
+            Ok(value.bytes().map(shown).collect::<String>().chars().take(63).collect())
         }
         _ => Ok(value.to_owned()),
     }

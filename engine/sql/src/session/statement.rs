@@ -23,10 +23,6 @@ pub struct Prepared {
     pub params: Vec<Ty>,
     /// Result columns; `None` if it returns no rows.
     pub fields: Option<Arc<[FieldDesc]>>,
-    /// Made by SQL's PREPARE.
-    pub from_sql: bool,
-    /// When it was made, in microseconds since 2000-01-01.
-    pub prepared_at: i64,
     plan: Mutex<Option<CachedPlan>>,
 }
 
@@ -50,6 +46,15 @@ pub fn is_planned(stmt: &Statement) -> bool {
     )
 }
 
+/// The planned statement inside a utility statement whose parameters are the utility's own.
+fn query_within(stmt: &Statement) -> Option<Statement> {
+    match stmt {
+        Statement::DeclareCursor(declare) => Some(Statement::Select(declare.query.clone())),
+        Statement::Explain(explain) if is_planned(&explain.query) => Some(explain.query.clone()),
+        _ => None,
+    }
+}
+
 impl PgSession {
     /// Prepares a statement: binds and plans it, which finds its parameter types and result columns.
     ///
@@ -60,17 +65,8 @@ impl PgSession {
         sql: Arc<str>,
         stmt: Option<Arc<Statement>>,
         param_types: &[Oid],
-        from_sql: bool,
     ) -> PgResult<Prepared> {
-        let mut prepared = Prepared {
-            sql,
-            stmt,
-            params: Vec::new(),
-            fields: None,
-            from_sql,
-            prepared_at: self.engine.clock_micros(),
-            plan: Mutex::new(None),
-        };
+        let mut prepared = Prepared { sql, stmt, params: Vec::new(), fields: None, plan: Mutex::new(None) };
         let Some(stmt) = prepared.stmt.clone() else { return Ok(prepared) };
         if is_planned(&stmt) {
             let (planned, search_path, version) = self.plan_now(&stmt, param_types.to_vec())?;
@@ -79,6 +75,9 @@ impl PgSession {
                 .then(|| fields(&planned.output).into());
             *prepared.plan.lock() =
                 Some(CachedPlan { planned: Arc::new(planned), search_path, valid_at: version });
+        } else if let Some(query) = query_within(&stmt) {
+            prepared.params = self.plan_now(&query, param_types.to_vec())?.0.params;
+            prepared.fields = self.utility_columns(&stmt)?.map(|columns| fields(&columns).into());
         } else {
             prepared.params = param_types.iter().map(|oid| Ty::new(*oid)).collect();
             prepared.fields = self.utility_columns(&stmt)?.map(|columns| fields(&columns).into());

@@ -43,6 +43,8 @@ pub struct SavepointFrame {
     dropped_storage: usize,
     /// Settings as of the savepoint.
     pub settings: SettingsMark,
+    /// How many portals there had been.
+    pub portals: u64,
 }
 
 impl SessionTxn {
@@ -88,10 +90,10 @@ impl SessionTxn {
     }
 
     /// Opens a savepoint.
-    pub fn savepoint(&mut self, name: String, settings: SettingsMark) {
+    pub fn savepoint(&mut self, name: String, settings: SettingsMark, portals: u64) {
         let kv = self.txn.savepoint();
         let (changes, dropped_storage) = (self.changes.len(), self.dropped_storage.len());
-        self.savepoints.push(SavepointFrame { name, kv, changes, dropped_storage, settings });
+        self.savepoints.push(SavepointFrame { name, kv, changes, dropped_storage, settings, portals });
     }
 
     /// Position of the innermost savepoint of a name.
@@ -99,11 +101,11 @@ impl SessionTxn {
         self.savepoints.iter().rposition(|frame| frame.name == name)
     }
 
-    /// Undoes everything since a savepoint, which stays open.
+    /// Undoes everything since a savepoint, which stays open; answers what it noted of the session.
     ///
     /// # Errors
     /// What the store raises.
-    pub fn rollback_to(&mut self, position: usize) -> PgResult<SettingsMark> {
+    pub fn rollback_to(&mut self, position: usize) -> PgResult<(SettingsMark, u64)> {
         self.savepoints.truncate(position + 1);
         let frame = &self.savepoints[position];
         self.txn.rollback_to(&frame.kv).map_err(from_kv)?;
@@ -111,7 +113,7 @@ impl SessionTxn {
         self.dropped_storage.truncate(frame.dropped_storage);
         self.own_catalog = None;
         self.failed = false;
-        Ok(frame.settings)
+        Ok((frame.settings, frame.portals))
     }
 
     /// Forgets a savepoint and those inside it, keeping their effects.

@@ -30,7 +30,8 @@ impl PgSession {
             TransactionKind::Savepoint(name) => {
                 self.require_block("SAVEPOINT")?;
                 let mark = self.settings.mark();
-                self.ensure_txn().savepoint(name.to_string(), mark);
+                let portals = self.portals_made;
+                self.ensure_txn().savepoint(name.to_string(), mark, portals);
                 "SAVEPOINT"
             }
             TransactionKind::Release(name) => {
@@ -44,8 +45,9 @@ impl PgSession {
                 self.require_block("ROLLBACK TO SAVEPOINT")?;
                 let txn = self.ensure_txn();
                 let position = txn.find_savepoint(name).ok_or_else(|| no_savepoint(name))?;
-                let mark = txn.rollback_to(position)?;
+                let (mark, portals) = txn.rollback_to(position)?;
                 self.settings.rollback_to(mark);
+                self.portals.retain(|_, portal| portal.number <= portals || portal.outlives_transaction());
                 self.search_path = None;
                 "ROLLBACK"
             }
@@ -175,8 +177,12 @@ impl PgSession {
     /// # Errors
     /// What keeps it from committing; it is rolled back then (or, for 08007, its outcome is unknown).
     pub(crate) async fn commit(&mut self) -> PgResult<()> {
+        if let Err(error) = self.persist_cursors().await {
+            self.rollback().await;
+            return Err(error);
+        }
         let Some(mut txn) = self.txn.take() else { return Ok(()) };
-        self.portals.retain(|_, portal| portal.is_held());
+        self.portals.retain(|_, portal| portal.outlives_transaction());
         let changes = std::mem::take(&mut txn.changes);
         if !changes.is_empty() {
             self.search_path = None;
@@ -201,7 +207,7 @@ impl PgSession {
     /// Rolls the open transaction back, if there is one.
     pub(crate) async fn rollback(&mut self) {
         let Some(txn) = self.txn.take() else { return };
-        self.portals.retain(|_, portal| portal.is_held());
+        self.portals.retain(|_, portal| portal.outlives_transaction());
         if let Err(error) = txn.txn.rollback().await {
             tracing::warn!(%error, "a transaction did not roll back cleanly");
         }

@@ -25,7 +25,7 @@ impl PgSession {
     /// Result columns of a utility statement; `None` if it returns no rows.
     ///
     /// # Errors
-    /// 26000, 34000, 42704 for names that do not exist, and what planning an EXPLAINed statement raises.
+    /// 26000, 42704 for names that do not exist, and what planning an EXPLAINed statement raises.
     pub(crate) fn utility_columns(&mut self, stmt: &Statement) -> PgResult<Option<Vec<OutputColumn>>> {
         match stmt {
             Statement::VariableShow(show) if &*show.name == "all" => {
@@ -61,6 +61,7 @@ impl PgSession {
         stmt: &Statement,
         sql: &Arc<str>,
         params: &Arc<[Datum]>,
+        types: &[Ty],
         out: &mut Responder,
     ) -> PgResult<Execution> {
         match stmt {
@@ -69,9 +70,9 @@ impl PgSession {
             Statement::Prepare(prepare) => self.prepare_statement(prepare, sql).await,
             Statement::Execute(execute) => self.execute_statement(execute, sql, out).await,
             Statement::Deallocate(name) => self.deallocate(name.as_deref()),
-            Statement::Explain(explain) => self.explain(explain, sql, params).await,
+            Statement::Explain(explain) => self.explain(explain, sql, params, types).await,
             Statement::Copy(copy) => self.copy(copy, sql, out).await,
-            Statement::DeclareCursor(declare) => self.declare_cursor(declare, sql).await,
+            Statement::DeclareCursor(declare) => self.declare_cursor(declare, sql, params, types).await,
             Statement::Fetch(fetch) => self.fetch(fetch).await,
             Statement::ClosePortal(name) => self.close_cursor(name.as_deref()),
             Statement::Discard(mode) => self.discard(*mode),
@@ -106,6 +107,12 @@ impl PgSession {
     }
 
     fn set_variable(&mut self, set: &VariableSetStmt) -> PgResult<Execution> {
+        if set.local && self.txn.as_ref().is_none_or(|txn| !txn.explicit) {
+            self.warn(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                "SET LOCAL can only be used in transaction blocks",
+            );
+        }
         match &set.kind {
             VariableSetKind::Value(name, values) => {
                 let value =
@@ -328,7 +335,7 @@ impl PgSession {
             let cx = self.bind_context(&catalog, &search_path, &io, &database, Vec::new());
             types.push(bind::resolve_type(name, &cx)?.oid);
         }
-        let prepared = self.prepare(sql.clone(), Some(Arc::new(stmt.query.clone())), &types, true).await?;
+        let prepared = self.prepare(sql.clone(), Some(Arc::new(stmt.query.clone())), &types).await?;
         self.statements.insert(stmt.name.to_string(), Arc::new(prepared));
         Ok(Execution::done("PREPARE"))
     }
@@ -355,7 +362,7 @@ impl PgSession {
         match &prepared.stmt {
             None => Ok(Execution::done("")),
             Some(inner) if super::statement::is_planned(inner) => self.start(&prepared, params).await,
-            Some(inner) => Box::pin(self.utility(inner, sql, &params, out)).await,
+            Some(inner) => Box::pin(self.utility(inner, sql, &params, &prepared.params, out)).await,
         }
     }
 
@@ -401,7 +408,7 @@ impl PgSession {
                         "DISCARD ALL cannot run inside a transaction block",
                     ));
                 }
-                self.portals.retain(|_, portal| !portal.is_cursor());
+                self.portals.clear();
                 self.user = self.session_user;
                 self.settings.reset_all();
                 self.statements.clear();

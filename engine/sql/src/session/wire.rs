@@ -122,14 +122,19 @@ pub fn parameter(raw: RawParam<'_>, ty: Ty, env: &EvalEnv) -> PgResult<Datum> {
     let Some(bytes) = raw.value else { return Ok(Datum::Null) };
     match raw.format {
         Format::Binary => shardforge_types::recv(ty.oid, -1, bytes),
-        Format::Text => {
-            let text =
-                std::str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error.valid_up_to()))?;
-            if text.contains('\0') {
-                return Err(invalid_utf8(b"\0", 0));
-            }
-            func::input(ty.oid, -1, text, env)
-        }
+        Format::Text => func::input(ty.oid, -1, text_of(bytes)?, env),
+    }
+}
+
+/// A client's bytes as text, in which there are no zero bytes.
+///
+/// # Errors
+/// 22021 if they are not UTF-8, or have a zero byte.
+pub fn text_of(bytes: &[u8]) -> PgResult<&str> {
+    let text = std::str::from_utf8(bytes).map_err(|error| invalid_utf8(bytes, error.valid_up_to()))?;
+    match text.find('\0') {
+        None => Ok(text),
+        Some(at) => Err(invalid_utf8(bytes, at)),
     }
 }
 

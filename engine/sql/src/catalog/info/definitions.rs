@@ -4,7 +4,7 @@
 
 use shardforge_types::{Datum, Oid};
 
-use super::expressions::is_call;
+use super::expressions::{is_call, shown_expression};
 use super::lookup::rows_where;
 use super::pretty::pretty_expression;
 use crate::catalog::builtin::{BTREE_AM, builtin, system_relation};
@@ -18,9 +18,9 @@ pub fn role_name(catalog: &CatalogSnapshot, role: Oid) -> String {
 }
 
 /// The expression behind a row of pg_attrdef: its default as SQL.
-pub fn column_default<'a>(catalog: &'a CatalogSnapshot, table: Oid, attnum: i16) -> Option<&'a str> {
+pub fn column_default(catalog: &CatalogSnapshot, table: Oid, attnum: i16) -> Option<String> {
     let column = catalog.table(table)?.live_columns().find(|(number, _)| *number == attnum)?.1;
-    column.default.as_ref().map(|d| d.sql.as_str())
+    column.default.as_ref().map(|default| shown_expression(catalog, &default.sql))
 }
 
 /// `pg_get_viewdef(view)`: the query, with a blank before and a semicolon behind it.

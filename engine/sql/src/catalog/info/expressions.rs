@@ -3,8 +3,11 @@
 //! Descriptors keep expressions in the form that PostgreSQL deparses them to (`((a > 0) AND (b < 5))`). What the
 //! catalogs want of them can be read off that form without binding it.
 
+use shardforge_types::Oid;
+
 use super::tokens::{Kind, Token, closing, tokens};
-use crate::catalog::TableDesc;
+use crate::catalog::{CatalogSnapshot, TableDesc};
+use crate::func::ident::quote_identifier;
 
 /// The attribute numbers of the columns that an expression over one table mentions, ascending.
 pub fn referenced_columns(table: &TableDesc, sql: &str) -> Vec<i16> {
@@ -36,8 +39,35 @@ pub fn rename_column(sql: &str, old: &str, new: &str) -> String {
         let is_type = i > 0 && tokens[i - 1].kind == Kind::Cast;
         if !is_call && !is_type && name(sql, token).is_some_and(|name| name == old) {
             out.push_str(&sql[copied..token.start]);
-            out.push_str(&crate::func::ident::quote_identifier(new));
+            out.push_str(&quote_identifier(new));
             copied = token.end;
+        }
+    }
+    out.push_str(&sql[copied..]);
+    out
+}
+
+/// A stored expression as it is shown: constants of type `regclass`, which are stored by oid, as names.
+pub fn shown_expression(catalog: &CatalogSnapshot, sql: &str) -> String {
+    let tokens = tokens(sql);
+    let mut out = String::with_capacity(sql.len());
+    let mut copied = 0;
+    for constant in tokens.windows(3) {
+        let [object, cast, ty] = constant else { continue };
+        if cast.kind == Kind::Cast
+            && ty.of(sql) == "regclass"
+            && let Ok(oid) = object.of(sql).parse()
+            && let Some(relation) = catalog.relation(Oid(oid))
+        {
+            out.push_str(&sql[copied..object.start]);
+            let name = quote_identifier(relation.name());
+            let name = match catalog.schemas.get(&relation.schema()).map(|schema| schema.name.as_str()) {
+                // PostgreSQL leaves the schema out if the search path leads there; here it is public's that is usual.
+                Some("public" | "pg_catalog") | None => name,
+                Some(schema) => format!("{}.{name}", quote_identifier(schema)),
+            };
+            out.push_str(&format!("'{}'", name.replace('\'', "''")));
+            copied = object.end;
         }
     }
     out.push_str(&sql[copied..]);

@@ -24,7 +24,7 @@ pub use definitions::{
     column_default, constraint_definition, index_column_definition, index_definition, role_name,
     view_definition,
 };
-pub use expressions::{expression_name, referenced_columns, rename_column};
+pub use expressions::{expression_name, referenced_columns, rename_column, shown_expression};
 pub use functions::{function_argument_default, function_arguments, function_result};
 pub(crate) use lookup::rows_where;
 pub use pretty::pretty_expression;

@@ -324,7 +324,7 @@ fn pg_attrdef(scan: &SystemScan<'_>, rows: &mut Rows) {
                     r.set("oid", default.oid)
                         .set("adrelid", table.oid)
                         .set("adnum", number)
-                        .set("adbin", &default.sql);
+                        .set("adbin", info::shown_expression(scan.catalog, &default.sql));
                 });
             }
         }

@@ -99,6 +99,7 @@ pub(crate) fn sample() -> CatalogSnapshot {
         owner: BOOTSTRAP_ROLE,
         version: 1,
         columns: vec![("id".into(), oid::INT4, -1, Oid(0))],
+        search_path: vec![PUBLIC],
         depends_on: Vec::new(),
         sql: "SELECT id FROM item".into(),
     })));

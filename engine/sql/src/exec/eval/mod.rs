@@ -5,7 +5,7 @@
 //! call of a strict function on two columns costs the two reads, two comparisons with NULL and one indirect call.
 //!
 //! ```text
-//!   ir::Scalar --compile--> Node (fold.rs folds constants) --eval--> Datum
+//!   ir::Scalar --compile--> Node (compile.rs folds constants) --eval--> Datum
 //! ```
 //!
 //! Folding: a part without columns and parameters is computed at compile time if all it calls is immutable. If that

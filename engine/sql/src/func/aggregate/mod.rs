@@ -71,7 +71,7 @@ pub(super) fn factory(proc: &ProcDesc) -> Option<AggregateFactory> {
 }
 
 /// Roughly the bytes that a value holds beyond its own size.
-fn heap_size(value: &Datum) -> usize {
+pub fn heap_size(value: &Datum) -> usize {
     match value {
         Datum::Text(text) => text.len() + 16,
         Datum::Bytea(bytes) => bytes.len() + 16,

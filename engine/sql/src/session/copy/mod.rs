@@ -81,7 +81,7 @@ impl PgSession {
             }
             (None, None) => return Err(PgError::internal("COPY of nothing")),
         };
-        let prepared = self.prepare(sql.clone(), Some(Arc::new(query)), &[], true).await?;
+        let prepared = self.prepare(sql.clone(), Some(Arc::new(query)), &[]).await?;
         let mut execution = self.start(&prepared, Arc::new([])).await?;
         let Some((mut cursor, cx)) = execution.cursor.take() else {
             return Err(PgError::not_supported("COPY query must have a RETURNING clause"));

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use shardforge_types::{PgError, PgResult, SqlState};
 
 use super::options::{CopyFormat, CopyOptions, Header};
-use crate::session::wire::invalid_utf8;
+use crate::session::wire::{invalid_utf8, text_of};
 
 /// Longest row, in bytes.
 const ROW_BYTES_MAX: usize = 1 << 30;
@@ -165,7 +165,7 @@ impl CopyReader {
             self.finished = true;
             return Ok(None);
         }
-        let line = std::str::from_utf8(line).map_err(|error| invalid_utf8(line, error.valid_up_to()))?;
+        let line = text_of(line)?;
         let fields = match self.format {
             CopyFormat::Csv => self.csv_fields(line)?,
             _ => self.text_fields(line)?,
@@ -433,5 +433,5 @@ fn unescape(raw: &str) -> PgResult<String> {
         }
         i += 1;
     }
-    String::from_utf8(out).map_err(|error| invalid_utf8(error.as_bytes(), error.utf8_error().valid_up_to()))
+    text_of(&out).map(str::to_owned)
 }

@@ -102,11 +102,11 @@ fn describe(scan: &SystemScan<'_>, names: &Names, class: &Class, column: &Column
         .set("table_name", class.name.clone());
     r.set("column_name", column.name.clone()).set("ordinal_position", i32::from(column.number));
     let default = info::column_default(scan.catalog, class.oid, column.number);
-    r.set("column_default", default.filter(|_| column.generated == 0));
+    r.set("column_default", default.as_deref().filter(|_| column.generated == 0));
     r.set("is_nullable", yes_or_no(!column.not_null)).set("dtd_identifier", column.number.to_string());
     r.set("is_self_referencing", "NO").set("is_updatable", yes_or_no(class.kind == b'r'));
     r.set("is_generated", if column.generated == 0 { "NEVER" } else { "ALWAYS" });
-    r.set("generation_expression", default.filter(|_| column.generated != 0));
+    r.set("generation_expression", default.as_deref().filter(|_| column.generated != 0));
     identity(scan, class, column, r);
 
     let domain = builtin().type_by_oid(column.ty).filter(|t| t.kind == TypeKind::Domain);
