@@ -205,9 +205,20 @@ impl Node {
         };
         let voters = if options.voters.is_empty() { vec![options.node_id] } else { options.voters };
         let ranges = shard_ranges(&options.data_splits);
-        let mut shards = Vec::with_capacity(ranges.len());
+        let mut shards: Vec<Arc<Shard>> = Vec::with_capacity(ranges.len());
         for (id, range) in ranges {
-            shards.push(Shard::start(id, range, options.node_id, &voters, &context).await?);
+            match Shard::start(id, range, options.node_id, &voters, &context).await {
+                Ok(shard) => shards.push(shard),
+                Err(error) => {
+                    // The process may end at once: no thread of ours may be inside an engine then.
+                    for shard in &shards {
+                        shard.stop().await;
+                    }
+                    router.clear();
+                    writer.stop(&runtime).await;
+                    return Err(error);
+                }
+            }
         }
         let maintenance = Maintenance {
             runtime: runtime.clone(),
