@@ -15,6 +15,7 @@ WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELE
 WITH RECURSIVE n(i) AS (VALUES (1) UNION SELECT (i % 3) + 1 FROM n) SELECT i FROM n ORDER BY i;
 WITH RECURSIVE fib(a, b) AS (SELECT 0, 1 UNION ALL SELECT b, a + b FROM fib WHERE b < 50) SELECT a FROM fib;
 WITH RECURSIVE fact(n, f) AS (SELECT 1, 1::numeric UNION ALL SELECT n + 1, f * (n + 1) FROM fact WHERE n < 10) SELECT max(f) FROM fact;
+WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT n FROM t LIMIT 4;
 CREATE TABLE staff (id int PRIMARY KEY, boss int, name text);
 INSERT INTO staff VALUES (1, NULL, 'top'), (2, 1, 'left'), (3, 1, 'right'), (4, 2, 'leaf'), (5, 4, 'deep');
 WITH RECURSIVE tree AS (SELECT id, name, 1 AS depth FROM staff WHERE boss IS NULL UNION ALL SELECT s.id, s.name, t.depth + 1 FROM staff s JOIN tree t ON s.boss = t.id) SELECT * FROM tree ORDER BY depth, id;

@@ -175,3 +175,149 @@ async fn what_a_statement_keeps_is_bounded_by_the_memory_for_queries() {
     c.batch_execute("ROLLBACK").await.expect("an end");
     assert_eq!(rows(&c, "DELETE FROM t WHERE id = 1 RETURNING length(x)").await, ["1000"]);
 }
+
+/// Runs statements in order in one session; each has the rows, or the SQLSTATE, that PostgreSQL 18 answers.
+async fn script(statements: &[(&str, Result<&[&str], &str>)]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let c = server.connect().await;
+    for (sql, expected) in statements {
+        match expected {
+            Ok(expected) => assert_eq!(rows(&c, sql).await, *expected, "{sql}"),
+            Err(expected) => assert_eq!(state(&c, sql).await.code(), *expected, "{sql}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_use_queries_wherever_they_may_stand() {
+    script(&[
+        ("CREATE TABLE cat (id int PRIMARY KEY, label text, rate numeric)", Ok(&[])),
+        ("CREATE TABLE item (id int PRIMARY KEY, name text, qty int, tags int[])", Ok(&[])),
+        ("INSERT INTO cat VALUES (1, 'food', 1.5), (2, 'toys', 2)", Ok(&[])),
+        ("INSERT INTO item VALUES (1, 'apple', 5, '{1,2}'), (2, 'doll', 7, NULL)", Ok(&[])),
+        (
+            "UPDATE item SET (name, qty) = (SELECT label, 99 FROM cat WHERE cat.id = item.id) WHERE id = 2
+             RETURNING name, qty",
+            Ok(&["toys|99"]),
+        ),
+        (
+            "UPDATE item SET qty = (SELECT count(*) FROM cat) WHERE id = 1 RETURNING qty, (SELECT max(rate) FROM cat)",
+            Ok(&["2|2"]),
+        ),
+        (
+            "INSERT INTO item (id, qty) VALUES (1, 0)
+             ON CONFLICT (id) DO UPDATE SET qty = item.qty + (SELECT sum(rate) FROM cat)::int RETURNING qty",
+            Ok(&["6"]),
+        ),
+        ("INSERT INTO item (id) VALUES (3) RETURNING (SELECT count(*) FROM item)", Ok(&["2"])),
+        ("UPDATE item SET qty = (SELECT id FROM item)", Err("21000")),
+        (
+            "WITH src AS (SELECT 4 AS id, 'four' AS name) INSERT INTO item SELECT id, name FROM src RETURNING id, name",
+            Ok(&["4|four"]),
+        ),
+        // What one part of a statement writes, the others do not see in the tables.
+        (
+            "WITH gone AS (DELETE FROM item WHERE id > 2 RETURNING id)
+             SELECT count(*), (SELECT count(*) FROM item) FROM gone",
+            Ok(&["2|4"]),
+        ),
+        (
+            "WITH a AS (INSERT INTO cat VALUES (3, 'new', 0) RETURNING id),
+                  b AS (UPDATE item SET qty = (SELECT id FROM a) RETURNING id, qty)
+             SELECT b.id, b.qty FROM b ORDER BY 1",
+            Ok(&["1|3", "2|3"]),
+        ),
+        ("SELECT id, label FROM cat ORDER BY id", Ok(&["1|food", "2|toys", "3|new"])),
+        ("UPDATE item SET tags[3] = 9, tags[1] = 7 WHERE id = 1 RETURNING tags", Ok(&["{7,2,9}"])),
+        ("UPDATE item SET tags[4] = 4 WHERE id = 2 RETURNING tags", Ok(&["[4:4]={4}"])),
+        ("UPDATE item SET tags[1:2] = '{8,8}' WHERE id = 1 RETURNING tags", Ok(&["{8,8,9}"])),
+        ("UPDATE item SET tags[1:2] = '{8}' WHERE id = 1", Err("2202E")),
+        ("UPDATE item SET tags[NULL] = 1 WHERE id = 1", Err("22004")),
+        ("SELECT id, label INTO copied FROM cat WHERE id < 3", Ok(&[])),
+        ("SELECT * FROM copied ORDER BY id", Ok(&["1|food", "2|toys"])),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn definitions_hold_together() {
+    script(&[
+        ("CREATE TABLE item (id int PRIMARY KEY, name text)", Ok(&[])),
+        ("INSERT INTO item VALUES (1, 'apple'), (2, 'doll')", Ok(&[])),
+        // The index is filled from rows that do not have its column yet.
+        ("ALTER TABLE item ADD COLUMN u int UNIQUE, ADD COLUMN v text DEFAULT 'x' CHECK (v <> '')", Ok(&[])),
+        ("ALTER TABLE item ADD COLUMN w int DEFAULT 1 UNIQUE", Err("23505")),
+        ("SELECT id, u, v FROM item ORDER BY id", Ok(&["1|-|x", "2|-|x"])),
+        ("CREATE SEQUENCE s START 5", Ok(&[])),
+        ("SELECT last_value, is_called FROM s", Ok(&["5|f"])),
+        ("SELECT nextval('s')", Ok(&["5"])),
+        ("SELECT last_value, is_called FROM s", Ok(&["5|t"])),
+        ("CREATE TABLE uses (id int DEFAULT nextval('s'))", Ok(&[])),
+        ("ALTER SEQUENCE s RENAME TO renamed", Ok(&[])),
+        (
+            "SELECT column_default FROM information_schema.columns WHERE table_name = 'uses'",
+            Ok(&["nextval('renamed'::regclass)"]),
+        ),
+        ("INSERT INTO uses DEFAULT VALUES RETURNING id", Ok(&["6"])),
+        ("DROP SEQUENCE renamed", Err("2BP01")),
+        ("DROP SEQUENCE renamed CASCADE", Ok(&[])),
+        ("INSERT INTO uses DEFAULT VALUES RETURNING id", Ok(&["-"])),
+        (
+            "SELECT table_name FROM information_schema.tables WHERE table_name IN ('uses', 'item') ORDER BY 1",
+            Ok(&["item", "uses"]),
+        ),
+        ("CREATE INDEX ON item ((random()))", Err("42P17")),
+        ("CREATE TABLE g (a int, b int GENERATED ALWAYS AS (a + random()) STORED)", Err("42P17")),
+        ("CREATE TABLE g (a int, b int GENERATED ALWAYS AS (a + 1) STORED)", Ok(&[])),
+        ("CREATE TABLE joined (a int, b text GENERATED ALWAYS AS (a || 'x') STORED)", Ok(&[])),
+        ("CREATE TABLE stamped (a timestamptz, b text GENERATED ALWAYS AS (a || 'x') STORED)", Err("42P17")),
+        ("ALTER TABLE g DROP COLUMN a", Err("2BP01")),
+        ("ALTER TABLE g ADD COLUMN x int, DROP COLUMN x", Err("42703")),
+        ("CREATE TABLE n (a int NULL NOT NULL)", Err("42601")),
+        ("DROP INDEX nope", Err("42704")),
+        ("DROP TABLE pg_class", Err("42501")),
+        ("REINDEX TABLE item", Ok(&[])),
+        ("REINDEX INDEX item", Err("42809")),
+        ("SELECT nspname, pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'", Ok(&["public|pg_database_owner"])),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_stop_and_sort_as_they_are_told() {
+    script(&[
+        // Rows of a recursion are made as they are asked for.
+        (
+            "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT n FROM t LIMIT 3",
+            Ok(&["1", "2", "3"]),
+        ),
+        // One that has no end ends with the memory for queries; PostgreSQL would fill its disk.
+        (
+            "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n % 7 + 1 FROM t) SELECT count(*) FROM t WHERE n > 9",
+            Err("53200"),
+        ),
+        (
+            "SELECT n FROM generate_series(1, 9) n ORDER BY n LIMIT (SELECT 2) OFFSET (SELECT 1 + 2)",
+            Ok(&["4", "5"]),
+        ),
+        (
+            "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY x),
+                    percentile_disc(0.5) WITHIN GROUP (ORDER BY y DESC), mode() WITHIN GROUP (ORDER BY y)
+             FROM (VALUES (3, 'a'), (1, 'c'), (2, 'b'), (9, 'b')) v(x, y)",
+            Ok(&["2|b|b"]),
+        ),
+        ("SELECT stddev(x) FROM (VALUES (1.255), (19.9), (9999999.99), (0)) v(x)", Ok(&["4999996.469175"])),
+        ("SELECT 1.0 UNION SELECT 1 UNION SELECT 1.00", Ok(&["1.0"])),
+        ("EXPLAIN (TIMING) SELECT 1", Err("22023")),
+        ("EXPLAIN (ANALYZE maybe) SELECT 1", Err("42601")),
+        ("SET TIME ZONE INTERVAL '+02:30' HOUR TO MINUTE", Ok(&[])),
+        ("SELECT timestamptz '2024-06-15 12:00+00'", Ok(&["2024-06-15 14:30:00+02:30"])),
+        ("PREPARE p(int) AS SELECT $1", Ok(&[])),
+        (
+            "SELECT name, parameter_types::text, from_sql FROM pg_prepared_statements WHERE name = 'p'",
+            Ok(&["p|{integer}|t"]),
+        ),
+    ])
+    .await;
+}

@@ -164,6 +164,8 @@ impl Printer<'_> {
             }
             ScalarKind::Row(fields) => self.function("ROW", fields),
             ScalarKind::Subscript { arg, indexes } => self.subscript(arg, indexes),
+            // Only SET has it, and that is never stored.
+            ScalarKind::SubscriptSet { arg, .. } => self.expr(arg),
             ScalarKind::Field { arg, index } => {
                 let fields = composite_fields(self.cx, arg.ty.oid).unwrap_or_default();
                 let name = fields.get(*index).map_or_else(|| format!("f{}", index + 1), |(n, _)| n.clone());

@@ -442,6 +442,32 @@ impl Binder<'_> {
         Ok(Scalar { kind: ScalarKind::Subscript { arg: Box::new(arg), indexes }, ty, pos: value_pos })
     }
 
+    /// The column with an element or slice replaced (`transformAssignmentSubscripts`).
+    pub(super) fn assign_part(
+        &mut self,
+        column: Scalar,
+        name: &str,
+        path: &[ast::IndirectionElem],
+        value: Scalar,
+    ) -> PgResult<Scalar> {
+        let is_subscript = |step: &ast::IndirectionElem| {
+            !matches!(step, ast::IndirectionElem::Field(_) | ast::IndirectionElem::Star)
+        };
+        if !path.iter().all(is_subscript) {
+            return Err(PgError::not_supported("assignment to a field of a column is not supported")
+                .hint("Assign the whole value.")
+                .at_maybe(value.pos));
+        }
+        let steps: Vec<&ast::IndirectionElem> = path.iter().collect();
+        let part = self.subscript(column.clone(), &steps, value.pos.unwrap_or(0))?;
+        let ScalarKind::Subscript { arg, indexes } = part.kind else {
+            return Err(PgError::internal("a subscript is a subscript"));
+        };
+        let value = self.assign(value, name, part.ty)?;
+        let kind = ScalarKind::SubscriptSet { arg, indexes, value: Box::new(value) };
+        Ok(Scalar { kind, ty: column.ty, pos: column.pos })
+    }
+
     fn array_index(&mut self, index: &Expr) -> PgResult<Scalar> {
         let bound = self.expr(index)?;
         let pos = bound.pos;

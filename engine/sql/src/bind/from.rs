@@ -13,7 +13,7 @@ use super::select::{Query, strength_name};
 use super::types::column_ty;
 use super::walk::{visit, visit_rel};
 use crate::catalog::builtin::SystemRelation;
-use crate::catalog::{TableDesc, ViewDesc};
+use crate::catalog::{SequenceDesc, TableDesc, ViewDesc};
 use crate::ir::{Col, ColId, JoinKind, Rel, RowLock, RowWait, Scalar, ScalarKind, Scan, Ty};
 use crate::parse::ast::{self, TableRef};
 
@@ -88,10 +88,7 @@ impl Binder<'_> {
             }
             Found::System(relation) => self.from_system(relation, name),
             Found::View(view) => self.from_view(&view, name),
-            Found::Sequence(sequence) => {
-                let message = format!("reading from sequence \"{}\" is not supported", sequence.name);
-                Err(PgError::not_supported(message).hint("Use pg_sequences.last_value.").at(name.pos))
-            }
+            Found::Sequence(sequence) => self.from_sequence(&sequence, name),
             Found::Index(_, index) => {
                 let message = format!("cannot open relation \"{index}\"");
                 Err(PgError::new(SqlState::WRONG_OBJECT_TYPE, message)
@@ -160,6 +157,28 @@ impl Binder<'_> {
         let marker = Col { id: ColId(first), ty: Ty::new(oid::UNKNOWN) };
         let rel = Rel::SystemScan { relation: relation.oid, cols: vec![(marker, 0)] };
         Ok(self.single_item(rel, rte))
+    }
+
+    /// A sequence, as the table of one row that it is to a reader.
+    fn from_sequence(&mut self, sequence: &Arc<SequenceDesc>, name: &ast::RangeVar) -> PgResult<FromItem> {
+        self.note_relation(sequence.oid, sequence.version);
+        let sql = format!(
+            "SELECT last_value, 0::bigint AS log_cnt, is_called FROM pg_catalog.pg_get_sequence_data({})",
+            sequence.oid.0
+        );
+        let stmt = super::statement::parse_query(&sql)?;
+        let level = Level { barrier: true, ..Level::new() };
+        let query = self.nested(level, |b| b.select(&stmt, true))?;
+        let aliases = self.column_aliases(name, query.cols.len())?;
+        let alias = name.alias.as_ref().map_or(&name.name, |a| &a.name);
+        let mut item = self.query_item(query, alias.clone(), &aliases);
+        if let Some(rte) = item.names.first().map(|n| n.rte) {
+            let rte = &mut self.level().rtes[rte];
+            rte.relation = Some((sequence.schema, sequence.oid, Arc::from(sequence.name.as_str())));
+            rte.aliased = name.alias.is_some();
+        }
+        item.outer.clear();
+        Ok(item)
     }
 
     /// A view: its query, bound anew without the names of the query around it.

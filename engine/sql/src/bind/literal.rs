@@ -114,6 +114,10 @@ fn regclass(cx: &BindContext<'_>, text: &str) -> PgResult<Oid> {
     }
     let names = split_name(text)?;
     let parts: Vec<&str> = names.iter().map(String::as_str).collect();
+    if parts.len() > 3 {
+        let message = format!("improper relation name (too many dotted names): {}", names.join("."));
+        return Err(PgError::new(SqlState::SYNTAX_ERROR, message));
+    }
     let found = match parts[..] {
         [name] => find_relation(cx, None, None, name)?,
         [schema, name] => find_relation(cx, None, Some(schema), name)?,
@@ -134,7 +138,8 @@ fn regtype(cx: &BindContext<'_>, text: &str) -> PgResult<Oid> {
     let found = match sql_type_name(base) {
         Some(oid) => Some(oid),
         None => {
-            let names = split_name(base)?;
+            // A modifier, as in `numeric(10,2)`, is no part of the name.
+            let names = split_name(base.split('(').next().unwrap_or(base))?;
             let parts: Vec<&str> = names.iter().map(String::as_str).collect();
             lookup_type(cx, &parts)?
         }

@@ -193,6 +193,20 @@ pub(super) fn rewrite(expr: &mut Scalar, inner: bool, f: &mut Rewriter<'_>) -> P
             }
             rewrite(otherwise, inner, f)
         }
+        ScalarKind::SubscriptSet { arg, indexes, value } => {
+            rewrite(arg, inner, f)?;
+            for index in indexes {
+                match index {
+                    SubscriptIndex::Index(i) => rewrite(i, inner, f)?,
+                    SubscriptIndex::Slice(lower, upper) => {
+                        for bound in lower.iter_mut().chain(upper) {
+                            rewrite(bound, inner, f)?;
+                        }
+                    }
+                }
+            }
+            rewrite(value, inner, f)
+        }
         ScalarKind::Subscript { arg, indexes } => {
             rewrite(arg, inner, f)?;
             for index in indexes {

@@ -66,8 +66,14 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterTableStmt) -> PgResult<(
         checks: Vec::new(),
         new_indexes: Vec::new(),
     };
-    for command in &stmt.commands {
-        work.command(session, &command.kind).await?;
+    // Whatever their order in the statement, what is dropped goes first.
+    let is_drop = |kind: &AlterTableKind| {
+        matches!(kind, AlterTableKind::DropColumn { .. } | AlterTableKind::DropConstraint { .. })
+    };
+    for drops in [true, false] {
+        for command in stmt.commands.iter().filter(|command| is_drop(&command.kind) == drops) {
+            work.command(session, &command.kind).await?;
+        }
     }
     work.finish(session, &old).await
 }
@@ -411,6 +417,30 @@ impl Work {
                 ),
             )
             .detail(format!("view {} depends on column {name} of table {}", view.name(), self.table.name))
+            .hint("Use DROP ... CASCADE to drop the dependent objects too."));
+        }
+        let generated = self.table.live_columns().find_map(|(other, column)| {
+            let sql = &column.default.as_ref().filter(|_| column.generated && other != attnum)?.sql;
+            let uses = crate::catalog::info::referenced_columns(&self.table, sql).contains(&attnum);
+            uses.then(|| column.name.clone())
+        });
+        if let Some(dependent) = generated {
+            if cascade {
+                session.notice(format!("drop cascades to column {dependent} of table {}", self.table.name));
+                self.drop_column(session, &dependent, true, true)?;
+                return self.drop_column(session, name, if_exists, cascade);
+            }
+            return Err(PgError::new(
+                SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                format!(
+                    "cannot drop column {name} of table {} because other objects depend on it",
+                    self.table.name
+                ),
+            )
+            .detail(format!(
+                "column {dependent} of table {0} depends on column {name} of table {0}",
+                self.table.name
+            ))
             .hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
         for view in views {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
 use crate::bind;
+use crate::catalog::builtin::{Volatility, builtin};
 use crate::catalog::{
     CheckDesc, ColumnDesc, DefaultDesc, IndexColumn, IndexDesc, IndexKey, NotNull, TableDesc,
 };
 use crate::ddl::unsupported;
-use crate::ir::{ColId, Ty};
+use crate::ir::{ColId, Scalar, ScalarKind, Ty};
 use crate::parse::ast::{ColumnDef, Constraint, ConstraintKind, Expr, IndexConstraint, TypeName};
 use crate::session::PgSession;
 
@@ -94,6 +95,47 @@ pub async fn default_desc(
     let scalar = session.with_bind_context(|cx| bind::bind_default(expr, &column.name, ty, cx))?;
     let sql = session.with_bind_context(|cx| Ok(bind::deparse(&scalar, &|_| None, cx.catalog)))?;
     Ok(DefaultDesc { oid: session.engine.next_oid().await?, sql })
+}
+
+/// An expression whose value is stored: as [`table_expression`], and 42P17 with `message` if its value may change.
+pub fn immutable_expression(
+    session: &mut PgSession,
+    table: &TableDesc,
+    expr: &Expr,
+    boolean: bool,
+    message: &str,
+) -> PgResult<(String, Ty, Vec<i16>)> {
+    session.with_bind_context(|cx| {
+        let (scalar, _) = bind::bind_table_expression(expr, table, cx)?;
+        if scalar.any(&|part| !is_immutable(part)) {
+            return Err(PgError::new(SqlState::INVALID_OBJECT_DEFINITION, message));
+        }
+        Ok(())
+    })?;
+    table_expression(session, table, expr, boolean)
+}
+
+/// Whether a node of an expression, its operands aside, always gives the same value.
+fn is_immutable(scalar: &Scalar) -> bool {
+    // Functions of SQL that only cast an operand to text: PostgreSQL looks at the cast, as they are inlined.
+    const ANY_TO_TEXT: [Oid; 2] = [Oid(2003), Oid(2004)];
+    let is_immutable = |function: Oid| {
+        builtin().proc_by_oid(function).is_none_or(|proc| proc.volatility == Volatility::Immutable)
+    };
+    let prints_alike = |ty: Oid| builtin().type_by_oid(ty).is_none_or(|desc| is_immutable(desc.output));
+    match &scalar.kind {
+        ScalarKind::Call(call) if ANY_TO_TEXT.contains(&call.func) => {
+            call.args.iter().all(|arg| prints_alike(arg.ty.oid))
+        }
+        ScalarKind::Call(call) => is_immutable(call.func),
+        ScalarKind::ArrayOp { func, .. } => is_immutable(*func),
+        ScalarKind::IoCast(arg) => {
+            let reads_alike =
+                builtin().type_by_oid(scalar.ty.oid).is_none_or(|desc| is_immutable(desc.input));
+            prints_alike(arg.ty.oid) && reads_alike
+        }
+        _ => true,
+    }
 }
 
 /// A condition or generated column over a table's columns, in the form that is stored.

@@ -6,7 +6,7 @@ use shardforge_types::{PgError, PgResult, SqlState, oid};
 
 use super::columns::{
     WrittenType, add_check, add_key, check_column_name, check_supported, column_type, default_desc,
-    plain_column, set_not_null, table_expression,
+    immutable_expression, plain_column, set_not_null,
 };
 use super::sequence::{self, SequenceOptions};
 use super::{check_free, names, unsupported};
@@ -356,6 +356,16 @@ pub async fn add_column_properties(
     serials: &mut Vec<(i16, Option<bool>, SequenceOptions)>,
 ) -> PgResult<()> {
     let position = attnum as usize - 1;
+    let not_null = |kind: &ConstraintKind| matches!(kind, ConstraintKind::NotNull(_));
+    if let Some(null) = def.constraints.iter().find(|c| matches!(c.kind, ConstraintKind::Null))
+        && def.constraints.iter().any(|constraint| not_null(&constraint.kind))
+    {
+        let message = format!(
+            "conflicting NULL/NOT NULL declarations for column \"{}\" of table \"{}\"",
+            def.name, table.name
+        );
+        return Err(PgError::new(SqlState::SYNTAX_ERROR, message).at(null.pos));
+    }
     for constraint in &def.constraints {
         match &constraint.kind {
             ConstraintKind::Default(expr) => {
@@ -373,7 +383,8 @@ pub async fn add_column_properties(
                 table.columns[position].default = Some(default);
             }
             ConstraintKind::Generated { expr, .. } => {
-                let (sql, _, _) = table_expression(session, table, expr, false)?;
+                let message = "generation expression is not immutable";
+                let (sql, _, _) = immutable_expression(session, table, expr, false, message)?;
                 let default = DefaultDesc { oid: session.engine.next_oid().await?, sql };
                 table.columns[position].default = Some(default);
                 table.columns[position].generated = true;

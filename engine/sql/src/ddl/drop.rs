@@ -61,10 +61,15 @@ async fn drop_relation(session: &mut PgSession, object: &ObjectName, stmt: &Drop
             session.notice(format!("{word} \"{}\" does not exist, skipping", object.names.join(".")));
             return Ok(());
         }
-        return Err(PgError::new(
-            SqlState::UNDEFINED_TABLE,
-            format!("{word} \"{}\" does not exist", object.names.join(".")),
-        ));
+        if let Some(system) = names::find_system_relation(&range) {
+            let message = format!("permission denied: \"{}\" is a system catalog", system.name);
+            return Err(PgError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        let state = match stmt.kind {
+            ObjectType::Index => SqlState::UNDEFINED_OBJECT,
+            _ => SqlState::UNDEFINED_TABLE,
+        };
+        return Err(PgError::new(state, format!("{word} \"{}\" does not exist", object.names.join("."))));
     };
     let fits = matches!(
         (stmt.kind, &relation),

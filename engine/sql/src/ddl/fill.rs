@@ -46,7 +46,8 @@ pub async fn fill_index(
         rows.clear();
         scan.next_page(&txn, BATCH_ROWS, &mut rows).await?;
         for row in &rows {
-            let values = layout.decode(&row.value)?;
+            // As the new descriptor has it: columns that the same statement adds are there, with their defaults.
+            let values = new_layout.decode(&row.value)?;
             let Some(entry) = index.entry(&values, &row.key, &env)? else { continue };
             if entry.must_be_unique && !seen.insert(Bytes::copy_from_slice(&entry.key))? {
                 return Err(could_not_create(&new_layout, position, &values, &env));

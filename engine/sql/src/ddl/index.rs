@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shardforge_kv::ObjectLockMode;
 use shardforge_types::{PgError, PgResult, SqlState};
 
-use super::columns::{check_indexable, table_expression};
+use super::columns::{check_indexable, immutable_expression};
 use super::{check_free, fill, names, unsupported};
 use crate::catalog::{IndexColumn, IndexDesc, IndexKey, TableDesc};
 use crate::parse::ast::{self, IndexStmt, SortNulls};
@@ -37,7 +37,10 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
     }
     let predicate = match &stmt.where_clause {
         None => None,
-        Some(expr) => Some(table_expression(session, &table, expr, true)?.0),
+        Some(expr) => {
+            let message = "functions in index predicate must be marked IMMUTABLE";
+            Some(immutable_expression(session, &table, expr, true, message)?.0)
+        }
     };
     let catalog = session.catalog();
     let name = match &stmt.name {
@@ -111,7 +114,8 @@ fn index_column(
             (IndexKey::Column(attnum), table.column(attnum).ty, name.to_string())
         }
         ast::IndexKey::Expr(expr) => {
-            let (sql, ty, _) = table_expression(session, table, expr, false)?;
+            let message = "functions in index expression must be marked IMMUTABLE";
+            let (sql, ty, _) = immutable_expression(session, table, expr, false, message)?;
             let name = crate::catalog::info::expression_name(&sql);
             (IndexKey::Expression(sql), ty.oid, name)
         }

@@ -3,6 +3,7 @@
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use super::check_free;
+use crate::catalog::builtin::{SystemRelation, system_relation_by_name};
 use crate::catalog::{CatalogSnapshot, Relation, well_known};
 use crate::parse::ast::{Persistence, RangeVar};
 use crate::session::PgSession;
@@ -174,4 +175,14 @@ pub fn joined_columns(columns: &[String]) -> String {
     }
     joined.truncate(joined.floor_char_boundary(NAME_BYTES_MAX));
     joined
+}
+
+/// The relation of the system that a name means.
+pub fn find_system_relation(name: &RangeVar) -> Option<&'static SystemRelation> {
+    let schema = match name.schema.as_deref() {
+        None | Some("pg_catalog") => well_known::PG_CATALOG,
+        Some("information_schema") => well_known::INFORMATION_SCHEMA,
+        Some(_) => return None,
+    };
+    system_relation_by_name(schema, &name.name)
 }

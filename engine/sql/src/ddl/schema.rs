@@ -40,8 +40,15 @@ pub async fn create(session: &mut PgSession, stmt: &CreateSchemaStmt, sql: &Arc<
     }
     let oid = session.engine.next_oid().await?;
     session.record(Change::PutSchema(SchemaDesc { oid, name: name.clone(), owner }))?;
-    for element in &stmt.elements {
-        let mut element = element.clone();
+    // Whatever their order in the statement, views and indexes find the tables that it makes.
+    let mut elements = stmt.elements.clone();
+    elements.sort_by_key(|element| match element {
+        Statement::CreateSeq(_) => 0,
+        Statement::Create(_) => 1,
+        Statement::View(_) => 2,
+        _ => 3,
+    });
+    for mut element in elements {
         let inside = |relation: &mut RangeVar| {
             relation.schema.get_or_insert_with(|| name.as_str().into());
         };

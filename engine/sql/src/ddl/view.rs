@@ -29,7 +29,7 @@ pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
     let planned = session.plan_of(&prepared)?;
     if stmt.columns.len() > planned.output.len() {
         return Err(PgError::new(
-            SqlState::INVALID_TABLE_DEFINITION,
+            SqlState::SYNTAX_ERROR,
             "CREATE VIEW specifies more column names than columns",
         ));
     }

@@ -22,6 +22,7 @@ use datafusion::arrow::datatypes::{
 use shardforge_types::codec::row;
 use shardforge_types::{Datum, Oid, PgError, PgResult, oid};
 
+use crate::catalog::builtin::builtin;
 use crate::ir::Col;
 
 /// The Arrow type of a PostgreSQL type.
@@ -43,7 +44,11 @@ pub fn arrow_type(ty: Oid) -> DataType {
         | oid::JSONB
         | oid::CSTRING => DataType::Utf8View,
         ty if shardforge_types::io::is_oid_like(ty) => DataType::UInt32,
-        _ => DataType::BinaryView,
+        // A domain, as information_schema has them: its values are those of its base.
+        ty => match builtin().type_by_oid(ty) {
+            Some(desc) if desc.basetype.is_valid() => arrow_type(desc.basetype),
+            _ => DataType::BinaryView,
+        },
     }
 }
 

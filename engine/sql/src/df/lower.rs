@@ -15,13 +15,11 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
-use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::utils::{ColumnIndex, JoinFilter};
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::union::UnionExec;
 use hashbrown::HashMap;
 use shardforge_types::codec::key::KeyOrder;
 use shardforge_types::{Oid, PgError, PgResult, oid};
@@ -29,13 +27,13 @@ use smallvec::SmallVec;
 
 use super::aggregate::{LibraryAggregate, Source};
 use super::arrays::{orders_natively, schema_of};
+use super::ctes::{CteRows, CteScanOp, RecursiveOp, WorkTable, WorkTableOp, WrittenOp};
 use super::error::from_df;
 use super::expr::{ExprLowering, comparison};
 use super::operator::{Operator, OperatorExec};
 use super::operators::{
-    Correlated, CteRows, CteScanOp, DistinctOp, FunctionScanOp, LateralOp, LimitOp, ProjectSetOp,
-    RecursiveOp, ScanOp, SetOp, SubqueryAnswer, SubqueryOp, SystemScanOp, TableCall, ValuesOp, WorkTable,
-    WorkTableOp,
+    AppendOp, Correlated, DistinctOp, FunctionScanOp, LateralOp, LimitOp, ProjectSetOp, ScanOp, SetOp,
+    SubqueryAnswer, SubqueryOp, SystemScanOp, TableCall, ValuesOp,
 };
 use super::rewrite::push_down;
 use super::slots::Slots;
@@ -175,10 +173,8 @@ impl<'a> Lowering<'a> {
                 "row locks on joins, sorted and grouped queries are not supported yet",
             )
             .hint("Lock the rows by a query on the single table first.")),
-            Rel::Modify(_) => {
-                Err(PgError::not_supported("data-modifying statements in WITH are not supported yet")
-                    .hint("Run them as statements of their own in one transaction."))
-            }
+            // The planner has made a plan of its own of it; its rows are there when this one runs.
+            Rel::Modify(_) => Err(PgError::internal("a data-modifying statement inside a query")),
         }
     }
 
@@ -206,13 +202,10 @@ impl<'a> Lowering<'a> {
     }
 
     fn union(&self, mut plans: Vec<Arc<dyn ExecutionPlan>>, cols: &[Col]) -> PgResult<Lowered> {
-        let plan = if plans.len() == 1 {
-            plans.remove(0)
-        } else {
-            let union = UnionExec::try_new(plans).map_err(from_df)?;
-            Arc::new(CoalescePartitionsExec::new(union)) as Arc<dyn ExecutionPlan>
-        };
-        Ok(Lowered { plan, cols: cols.to_vec() })
+        if plans.len() == 1 {
+            return Ok(Lowered { plan: plans.remove(0), cols: cols.to_vec() });
+        }
+        Ok(self.operator(AppendOp { schema: schema_of(cols) }, cols.to_vec(), plans))
     }
 
     /// A scan; conditions that its access path enforces are taken out of `conjuncts`.
@@ -775,13 +768,11 @@ impl<'a> Lowering<'a> {
     ) -> PgResult<Lowered> {
         let mut limit = limit.cloned();
         let mut offset = offset.cloned();
-        let subqueries: Vec<&mut Scalar> = limit.iter_mut().chain(&mut offset).collect();
-        if subqueries.iter().any(|scalar| scalar.has_subquery()) {
-            return Err(PgError::not_supported("a subquery in LIMIT or OFFSET is not supported yet")
-                .hint("Compute the number first."));
-        }
+        let bounds = self.limit_bounds(limit.as_mut(), offset.as_mut())?;
+        let bound_cols: &[Col] = bounds.as_ref().map_or(&[], |bounds| &bounds.cols);
         let compile = |scalar: &Option<Scalar>| {
-            scalar.as_ref().map(|s| CompiledExpr::compile(s, &|_| None)).transpose()
+            let position = |id: ColId| bound_cols.iter().position(|col| col.id == id);
+            scalar.as_ref().map(|s| CompiledExpr::compile(s, &position)).transpose()
         };
         let (limit_expr, offset_expr) = (compile(&limit)?, compile(&offset)?);
         // A constant limit lets the sort keep no more than it needs.
@@ -811,9 +802,26 @@ impl<'a> Lowering<'a> {
         };
         let output = input.columns();
         let cols = lowered.cols.clone();
-        let operator = LimitOp { limit: limit_expr, offset: offset_expr, ties, slots: self.slots.clone() };
-        let limited = self.operator(operator, cols, vec![lowered.plan]);
+        let bound_types = types_of(bound_cols);
+        let operator =
+            LimitOp { limit: limit_expr, offset: offset_expr, ties, bound_types, slots: self.slots.clone() };
+        let inputs = std::iter::once(lowered.plan).chain(bounds.map(|bounds| bounds.plan)).collect();
+        let limited = self.operator(operator, cols, inputs);
         self.select(limited, &output)
+    }
+
+    /// One row with the answers of the subqueries in LIMIT and OFFSET, which refer to its columns from then on.
+    fn limit_bounds(
+        &mut self,
+        limit: Option<&mut Scalar>,
+        offset: Option<&mut Scalar>,
+    ) -> PgResult<Option<Lowered>> {
+        let mut scalars: Vec<&mut Scalar> = limit.into_iter().chain(offset).collect();
+        if !scalars.iter().any(|scalar| scalar.has_subquery()) {
+            return Ok(None);
+        }
+        let unit = self.rel(&Rel::Unit)?;
+        self.with_subqueries(unit, &mut scalars).map(Some)
     }
 
     fn distinct(&mut self, input: &Rel, on: Option<&[Scalar]>) -> PgResult<Lowered> {
@@ -878,6 +886,17 @@ impl<'a> Lowering<'a> {
             lowering.project(lowered, &items)
         };
         let plan = match &cte.body {
+            CteBody::Plain(rel, ids) if matches!(**rel, Rel::Modify(_)) => {
+                let cols = rel.columns();
+                let operator = WrittenOp {
+                    schema: schema_of(&cols),
+                    types: types_of(&cols),
+                    cte: cte.id,
+                    slots: self.slots.clone(),
+                };
+                let lowered = self.operator(operator, cols, Vec::new());
+                project(self, lowered, ids)?.plan
+            }
             CteBody::Plain(rel, ids) => {
                 let lowered = self.rel(rel)?;
                 project(self, lowered, ids)?.plan
@@ -901,12 +920,9 @@ impl<'a> Lowering<'a> {
                 self.operator(operator, cte.cols.clone(), Vec::new()).plan
             }
         };
-        let source = CteSource::Kept {
-            name: cte.name.clone(),
-            plan,
-            rows: Arc::new(CteRows::default()),
-            slots: self.slots.clone(),
-        };
+        let rows = Arc::new(CteRows::default());
+        self.slots.keep(&rows);
+        let source = CteSource::Kept { name: cte.name.clone(), plan, rows, slots: self.slots.clone() };
         self.ctes.insert(cte.id, source);
         Ok(())
     }
@@ -1071,19 +1087,19 @@ impl<'a> Lowering<'a> {
             aggregate.args.iter().map(|arg| exprs.lower(arg)).collect::<PgResult<_>>()?;
         let orders: SmallVec<[(bool, bool); 2]> =
             aggregate.order_by.iter().map(|key| (key.desc, key.nulls_first)).collect();
-        let mut sort = Vec::new();
-        for key in &aggregate.order_by {
-            if ordered_set {
+        if ordered_set {
+            // WITHIN GROUP: what the rows are sorted by are the values, too.
+            for key in &aggregate.order_by {
                 arg_types.push(key.expr.ty);
+                args.push(exprs.lower(&key.expr)?);
             }
         }
         let value_types: Vec<Oid> = arg_types.iter().map(|ty| ty.oid).collect();
+        let mut sort = Vec::new();
         for key in &aggregate.order_by {
             args.push(exprs.lower(&key.expr)?);
-            if !ordered_set {
-                let order = KeyOrder { descending: key.desc, nulls_first: key.nulls_first };
-                sort.push((key.expr.ty.oid, order));
-            }
+            let order = KeyOrder { descending: key.desc, nulls_first: key.nulls_first };
+            sort.push((key.expr.ty.oid, order));
         }
         if let Some(filter) = &aggregate.filter {
             args.push(exprs.lower(filter)?);

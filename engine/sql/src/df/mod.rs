@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod arrays;
+mod ctes;
 mod error;
 mod expr;
 mod lower;

@@ -1,5 +1,4 @@
-//! Our own operators: scans, functions in FROM, LIMIT, DISTINCT ON, set operations, correlated subqueries, common
-//! table expressions.
+//! Our own operators: scans, functions in FROM, LIMIT, DISTINCT ON, set operations, correlated subqueries.
 
 use std::sync::Arc;
 
@@ -31,10 +30,8 @@ use crate::storage::{AccessPath, ScanRow, TableLayout, TableScan};
 pub const BATCH_ROWS: usize = 4096;
 /// Results of a correlated subquery that are remembered.
 const APPLY_CACHE_MAX: usize = 10_000;
-/// Rounds of a recursive query.
-const RECURSION_ROUNDS_MAX: usize = 10_000_000;
 
-type Batches = BoxStream<'static, PgResult<RecordBatch>>;
+pub(super) type Batches = BoxStream<'static, PgResult<RecordBatch>>;
 
 /// A batch of rows of values.
 ///
@@ -409,6 +406,8 @@ pub struct LimitOp {
     pub offset: Option<CompiledExpr>,
     /// WITH TIES: positions of the sort key columns and their types.
     pub ties: Option<Vec<(usize, Oid)>>,
+    /// Types of the second input, whose only row `limit` and `offset` are evaluated on; empty without one.
+    pub bound_types: Arc<[Oid]>,
     pub slots: Arc<Slots>,
 }
 
@@ -427,51 +426,85 @@ impl Operator for LimitOp {
         _: Arc<TaskContext>,
     ) -> PgResult<Batches> {
         let cx = self.slots.get()?;
-        let offset = crate::plan::fast::count(
-            self.offset.as_ref(),
-            &cx,
-            SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE,
-            "OFFSET",
-        )?;
-        let limit = crate::plan::fast::count(
-            self.limit.as_ref(),
-            &cx,
-            SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE,
-            "LIMIT",
-        )?;
-        let (skip, left) = (offset.unwrap_or(0), limit.unwrap_or(u64::MAX));
-        let state = (self, inputs.remove(0), skip, left, None::<Vec<u8>>);
-        Ok(stream::try_unfold(state, |(op, mut input, mut skip, mut left, mut last)| async move {
-            loop {
-                if left == 0 && last.is_none() {
-                    return Ok(None);
+        let input = inputs.remove(0);
+        let state = Limited { op: self, input, bounds: inputs.pop(), left: None, skip: 0, last: None };
+        Ok(stream::try_unfold(state, move |mut state| {
+            let cx = cx.clone();
+            async move {
+                if state.left.is_none() {
+                    state.evaluate(&cx).await?;
                 }
-                let Some(batch) = input.next().await else { return Ok(None) };
-                let mut batch = batch.map_err(from_df)?;
-                let dropped = skip.min(batch.num_rows() as u64) as usize;
-                skip -= dropped as u64;
-                batch = batch.slice(dropped, batch.num_rows() - dropped);
-                let mut keep = left.min(batch.num_rows() as u64) as usize;
-                left -= keep as u64;
-                if let Some(keys) = &op.ties {
-                    if keep > 0 && left == 0 {
-                        last = Some(tie_key(&batch, keys, keep - 1)?);
-                    }
-                    if let Some(wanted) = &last {
-                        while keep < batch.num_rows() && tie_key(&batch, keys, keep)? == *wanted {
-                            keep += 1;
-                        }
-                        if keep < batch.num_rows() {
-                            last = None;
-                        }
-                    }
-                }
-                if keep > 0 {
-                    return Ok(Some((batch.slice(0, keep), (op, input, skip, left, last))));
-                }
+                Ok(state.next().await?.map(|batch| (batch, state)))
             }
         })
         .boxed())
+    }
+}
+
+/// A LIMIT at work.
+struct Limited {
+    op: Arc<LimitOp>,
+    input: SendableRecordBatchStream,
+    bounds: Option<SendableRecordBatchStream>,
+    /// Rows to skip.
+    skip: u64,
+    /// Rows to let through; `None` until the bounds are known.
+    left: Option<u64>,
+    /// WITH TIES, once the limit is reached: the key of the last row.
+    last: Option<Vec<u8>>,
+}
+
+impl Limited {
+    /// Finds out how many rows to skip and to keep.
+    async fn evaluate(&mut self, cx: &ExecContext) -> PgResult<()> {
+        let row = match &mut self.bounds {
+            None => Vec::new(),
+            Some(bounds) => match bounds.next().await {
+                Some(batch) => row_values(&batch.map_err(from_df)?, &self.op.bound_types, 0)?,
+                None => return Err(PgError::internal("the bounds of a LIMIT have no row")),
+            },
+        };
+        let count = crate::plan::fast::count;
+        let offset = self.op.offset.as_ref();
+        let limit = self.op.limit.as_ref();
+        let state = SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE;
+        self.skip = count(offset, &row, cx, state, "OFFSET")?.unwrap_or(0);
+        let state = SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE;
+        self.left = Some(count(limit, &row, cx, state, "LIMIT")?.unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    async fn next(&mut self) -> PgResult<Option<RecordBatch>> {
+        loop {
+            let left = self.left.unwrap_or(0);
+            if left == 0 && self.last.is_none() {
+                return Ok(None);
+            }
+            let Some(batch) = self.input.next().await else { return Ok(None) };
+            let mut batch = batch.map_err(from_df)?;
+            let dropped = self.skip.min(batch.num_rows() as u64) as usize;
+            self.skip -= dropped as u64;
+            batch = batch.slice(dropped, batch.num_rows() - dropped);
+            let mut keep = left.min(batch.num_rows() as u64) as usize;
+            let left = left - keep as u64;
+            self.left = Some(left);
+            if let Some(keys) = &self.op.ties {
+                if keep > 0 && left == 0 {
+                    self.last = Some(tie_key(&batch, keys, keep - 1)?);
+                }
+                if let Some(wanted) = &self.last {
+                    while keep < batch.num_rows() && tie_key(&batch, keys, keep)? == *wanted {
+                        keep += 1;
+                    }
+                    if keep < batch.num_rows() {
+                        self.last = None;
+                    }
+                }
+            }
+            if keep > 0 {
+                return Ok(Some(batch.slice(0, keep)));
+            }
+        }
     }
 }
 
@@ -483,7 +516,7 @@ fn tie_key(batch: &RecordBatch, keys: &[(usize, Oid)], row: usize) -> PgResult<V
     Ok(out)
 }
 
-fn row_key(batch: &RecordBatch, types: &[Oid], row: usize, out: &mut Vec<u8>) -> PgResult<()> {
+pub(super) fn row_key(batch: &RecordBatch, types: &[Oid], row: usize, out: &mut Vec<u8>) -> PgResult<()> {
     out.clear();
     for (i, ty) in types.iter().enumerate() {
         key::encode(*ty, KeyOrder::ASC, &value_at(batch.column(i).as_ref(), *ty, row)?, out);
@@ -529,9 +562,34 @@ impl Operator for DistinctOp {
     }
 }
 
-fn filtered(batch: &RecordBatch, mask: Vec<bool>) -> PgResult<RecordBatch> {
+pub(super) fn filtered(batch: &RecordBatch, mask: Vec<bool>) -> PgResult<RecordBatch> {
     compute::filter_record_batch(batch, &mask.into())
         .map_err(|error| PgError::internal(format!("query engine: {error}")))
+}
+
+/// One input after the other: UNION ALL keeps their order.
+pub struct AppendOp {
+    pub schema: SchemaRef,
+}
+
+impl Operator for AppendOp {
+    fn describe(&self) -> String {
+        "Append".to_owned()
+    }
+
+    fn start(
+        self: Arc<Self>,
+        inputs: Vec<SendableRecordBatchStream>,
+        _: Arc<TaskContext>,
+    ) -> PgResult<Batches> {
+        Ok(stream::iter(inputs)
+            .flatten()
+            .map(move |batch| {
+                let batch = batch.map_err(from_df)?;
+                make_batch(&self.schema, batch.columns().to_vec(), batch.num_rows())
+            })
+            .boxed())
+    }
 }
 
 /// INTERSECT and EXCEPT, with and without ALL. The first input is filtered by what is in the second.
@@ -861,156 +919,5 @@ impl LateralOp {
             cx.env.session.host.check_canceled()?;
         }
         finish_batch(&self.schema, builders, count)
-    }
-}
-
-/// The rows of a common table expression, computed by whoever reads it first.
-#[derive(Default)]
-pub struct CteRows {
-    state: tokio::sync::Mutex<Option<(u64, Arc<Vec<RecordBatch>>)>>,
-}
-
-/// Reads a common table expression.
-pub struct CteScanOp {
-    pub schema: SchemaRef,
-    pub name: String,
-    pub plan: Arc<dyn ExecutionPlan>,
-    pub rows: Arc<CteRows>,
-    pub slots: Arc<Slots>,
-}
-
-impl Operator for CteScanOp {
-    fn describe(&self) -> String {
-        format!("CTE Scan on {}", self.name)
-    }
-
-    fn can_go_back(&self) -> bool {
-        true
-    }
-
-    fn start(
-        self: Arc<Self>,
-        _: Vec<SendableRecordBatchStream>,
-        context: Arc<TaskContext>,
-    ) -> PgResult<Batches> {
-        let run = self.slots.generation();
-        let schema = self.schema.clone();
-        let load = async move {
-            let mut state = self.rows.state.lock().await;
-            // Rows of another run are of no use.
-            if let Some((of, rows)) = &*state
-                && *of == run
-            {
-                return Ok(rows.clone());
-            }
-            let plan = reset_plan_states(self.plan.clone()).map_err(from_df)?;
-            let mut stream = plan.execute(0, context).map_err(from_df)?;
-            let mut rows = Vec::new();
-            while let Some(batch) = stream.next().await {
-                rows.push(batch.map_err(from_df)?);
-            }
-            let rows = Arc::new(rows);
-            *state = Some((run, rows.clone()));
-            Ok(rows)
-        };
-        Ok(stream::once(load)
-            .flat_map(move |rows: PgResult<Arc<Vec<RecordBatch>>>| {
-                let schema = schema.clone();
-                match rows {
-                    Err(error) => stream::once(async move { Err(error) }).boxed(),
-                    Ok(rows) => stream::iter((0..rows.len()).map(move |i| {
-                        let batch = &rows[i];
-                        make_batch(&schema, batch.columns().to_vec(), batch.num_rows())
-                    }))
-                    .boxed(),
-                }
-            })
-            .boxed())
-    }
-}
-
-/// The working table of a recursive query: what its step reads.
-#[derive(Default)]
-pub struct WorkTable {
-    batches: Mutex<Vec<RecordBatch>>,
-}
-
-/// Reads the working table.
-pub struct WorkTableOp {
-    pub schema: SchemaRef,
-    pub table: Arc<WorkTable>,
-}
-
-impl Operator for WorkTableOp {
-    fn describe(&self) -> String {
-        "WorkTable Scan".to_owned()
-    }
-
-    fn start(self: Arc<Self>, _: Vec<SendableRecordBatchStream>, _: Arc<TaskContext>) -> PgResult<Batches> {
-        let batches = self.table.batches.lock().clone();
-        let schema = self.schema.clone();
-        Ok(stream::iter(batches)
-            .map(move |batch| make_batch(&schema, batch.columns().to_vec(), batch.num_rows()))
-            .boxed())
-    }
-}
-
-/// WITH RECURSIVE: the base, then the step over what the round before added, until it adds nothing.
-pub struct RecursiveOp {
-    pub schema: SchemaRef,
-    pub types: Arc<[Oid]>,
-    pub base: Arc<dyn ExecutionPlan>,
-    pub step: Arc<dyn ExecutionPlan>,
-    pub table: Arc<WorkTable>,
-    pub all: bool,
-    pub slots: Arc<Slots>,
-}
-
-impl Operator for RecursiveOp {
-    fn describe(&self) -> String {
-        "Recursive Union".to_owned()
-    }
-
-    fn start(
-        self: Arc<Self>,
-        _: Vec<SendableRecordBatchStream>,
-        context: Arc<TaskContext>,
-    ) -> PgResult<Batches> {
-        let cx = self.slots.get()?;
-        let state = (self, cx, context, 0usize, HashSet::<Vec<u8>>::new());
-        Ok(stream::try_unfold(state, |(op, cx, context, round, mut seen)| async move {
-            if round > RECURSION_ROUNDS_MAX {
-                return Err(PgError::new(SqlState::STATEMENT_TOO_COMPLEX, "a recursive query does not end"));
-            }
-            cx.env.session.host.check_canceled()?;
-            let plan = if round == 0 { &op.base } else { &op.step };
-            let plan = reset_plan_states(plan.clone()).map_err(from_df)?;
-            let mut stream = plan.execute(0, context.clone()).map_err(from_df)?;
-            let mut added = Vec::new();
-            while let Some(batch) = stream.next().await {
-                let batch = batch.map_err(from_df)?;
-                let mut batch = make_batch(&op.schema, batch.columns().to_vec(), batch.num_rows())?;
-                if !op.all {
-                    let mut mask = Vec::with_capacity(batch.num_rows());
-                    let mut key = Vec::new();
-                    for row in 0..batch.num_rows() {
-                        row_key(&batch, &op.types, row, &mut key)?;
-                        mask.push(seen.insert(key.clone()));
-                    }
-                    batch = filtered(&batch, mask)?;
-                }
-                if batch.num_rows() > 0 {
-                    added.push(batch);
-                }
-            }
-            op.table.batches.lock().clone_from(&added);
-            if added.is_empty() {
-                return Ok(None);
-            }
-            let all = compute::concat_batches(&op.schema, &added)
-                .map_err(|error| PgError::internal(format!("query engine: {error}")))?;
-            Ok(Some((all, (op, cx, context, round + 1, seen))))
-        })
-        .boxed())
     }
 }

@@ -7,12 +7,13 @@
 //! A correlated subquery is a plan of its own with slots of its own: its parameters are those of the statement
 //! followed by the values of the outer row.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use shardforge_types::{PgError, PgResult};
 
+use super::ctes::CteRows;
 use crate::plan::ExecContext;
 
 /// See the module's documentation.
@@ -20,6 +21,8 @@ use crate::plan::ExecContext;
 pub struct Slots {
     context: RwLock<Option<Arc<ExecContext>>>,
     generation: AtomicU64,
+    /// Rows that the plan keeps while it runs. Weak, because what computes them reaches these slots.
+    kept: Mutex<Vec<Weak<CteRows>>>,
 }
 
 impl std::fmt::Debug for Slots {
@@ -40,9 +43,15 @@ impl Slots {
         self.generation.load(Ordering::Relaxed)
     }
 
+    /// Names rows that are forgotten with the context.
+    pub fn keep(&self, rows: &Arc<CteRows>) {
+        self.kept.lock().push(Arc::downgrade(rows));
+    }
+
     /// Forgets the context, and with it the transaction.
     pub fn clear(&self) {
         *self.context.write() = None;
+        self.kept.lock().iter().filter_map(Weak::upgrade).for_each(|rows| rows.forget());
     }
 
     /// The context of the running execution.

@@ -79,6 +79,9 @@ pub trait Sequences: Send + Sync {
     /// Sets the counter; the next `nextval` answers `value` itself unless `is_called`.
     fn setval(&self, sequence: Oid, value: i64, is_called: bool) -> PgResult<i64>;
 
+    /// What reading the sequence shows: its last value, and whether that was handed out.
+    fn state(&self, sequence: Oid) -> PgResult<(i64, bool)>;
+
     /// The counter's last value and whether it was handed out, for `pg_sequence_last_value`; None before first use.
     fn last_value(&self, sequence: Oid) -> PgResult<Option<i64>>;
 }
@@ -212,7 +215,7 @@ impl EvalEnv {
     pub fn role_name(&self, role: Oid) -> String {
         match self.catalog.cluster.roles.get(&role) {
             Some(role) => role.name.clone(),
-            None => format!("unknown (OID={role})"),
+            None => crate::catalog::info::role_name(&self.catalog, role),
         }
     }
 }
@@ -248,6 +251,10 @@ impl Sequences for Detached {
 
     fn setval(&self, _sequence: Oid, _value: i64, _is_called: bool) -> PgResult<i64> {
         Err(unavailable("setval"))
+    }
+
+    fn state(&self, _sequence: Oid) -> PgResult<(i64, bool)> {
+        Err(unavailable("pg_get_sequence_data"))
     }
 
     fn last_value(&self, _sequence: Oid) -> PgResult<Option<i64>> {

@@ -36,6 +36,7 @@ pub(super) const KERNELS: KernelTable = &[
     ("arraycontains", |a, _, _| Ok(Datum::Bool(contains_all(a.array(0)?, a.array(1)?)))),
     ("arraycontained", |a, _, _| Ok(Datum::Bool(contains_all(a.array(1)?, a.array(0)?)))),
     ("trim_array", trim),
+    ("width_bucket_array", |a, _, _| width_bucket(a.datum(0), a.array(1)?)),
     ("array_reverse", reverse),
     ("array_sort", |a, _, _| sort(a.array(0)?, false, false)),
     ("array_sort_order", |a, _, _| sort(a.array(0)?, a.bool(1)?, a.bool(1)?)),
@@ -312,6 +313,24 @@ fn contains(within: PgResult<&Arc<ArrayValue>>, element: &Datum) -> bool {
 
 fn contains_all(outer: &Arc<ArrayValue>, inner: &ArrayValue) -> bool {
     inner.elements.iter().all(|element| contains(Ok(outer), element))
+}
+
+/// How many of the ascending thresholds are not above the value.
+fn width_bucket(value: &Datum, thresholds: &ArrayValue) -> PgResult<Datum> {
+    if thresholds.dims.len() > 1 {
+        return Err(PgError::new(
+            SqlState::ARRAY_SUBSCRIPT_ERROR,
+            "thresholds must be one-dimensional array",
+        ));
+    }
+    if thresholds.elements.iter().any(Datum::is_null) {
+        let message = "thresholds array must not contain NULLs";
+        return Err(PgError::new(SqlState::NULL_VALUE_NOT_ALLOWED, message));
+    }
+    let below = thresholds
+        .elements
+        .partition_point(|threshold| compare::cmp(thresholds.elem, threshold, value).is_le());
+    Ok(Datum::Int4(below as i32))
 }
 
 fn trim(args: &[Datum], _: &CallInfo, _: &EvalEnv) -> PgResult<Datum> {

@@ -1,8 +1,9 @@
 //! Random numbers, uuids, sequences, advisory locks, and small things that belong nowhere else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use shardforge_types::{Datum, Numeric, Oid, PgError, PgResult, SqlState};
+use shardforge_types::{Datum, Numeric, Oid, PgError, PgResult, RecordValue, SqlState, oid};
 
 use super::args::Args;
 use super::random::Random;
@@ -44,6 +45,12 @@ pub(super) const KERNELS: KernelTable = &[
     }),
     ("pg_sequence_last_value", |a, _, env| {
         Ok(env.session.sequences.last_value(sequence(a, env)?)?.map_or(Datum::Null, Datum::Int8))
+    }),
+
+    ("pg_get_sequence_data", |a, _, env| {
+        let (last, is_called) = env.session.sequences.state(sequence(a, env)?)?;
+        let fields = vec![Datum::Int8(last), Datum::Bool(is_called)];
+        Ok(Datum::Record(Arc::new(RecordValue { types: vec![oid::INT8, oid::BOOL], fields })))
     }),
 
     ("pg_advisory_lock_int8", |a, _, env| lock(big(a)?, EXCLUSIVE, true, env)),

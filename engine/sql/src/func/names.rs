@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shardforge_types::{ArrayValue, Datum, Oid, PgError, PgResult, SqlState, oid};
+use shardforge_types::{ArrayValue, Datum, Oid, PgError, PgResult, RecordValue, SqlState, oid};
 
 use super::args::Args;
 use super::registry::KernelTable;
@@ -33,13 +33,29 @@ pub(super) const KERNELS: KernelTable = &[
     }),
     ("parse_ident", |a, _, _| parse_identifier(a.text(0)?, a.bool(1)?)),
     ("unistr", |a, _, _| unescape(a.text(0)?).map(Datum::text)),
-    ("pg_input_is_valid", |a, _, env| {
-        let (ty, typmod) = typename::parse(a.text(1)?, env)?.ok_or_else(|| {
-            PgError::new(SqlState::UNDEFINED_OBJECT, format!("type \"{}\" does not exist", a.text(1).unwrap_or("")))
-        })?;
-        Ok(Datum::Bool(super::input(ty, typmod, a.text(0)?, env).is_ok()))
+    ("pg_input_is_valid", |a, _, env| Ok(Datum::Bool(try_input(a.text(0)?, a.text(1)?, env)?.is_none()))),
+    ("pg_input_error_info", |a, _, env| {
+        let text = |text: Option<String>| text.map_or(Datum::Null, Datum::text);
+        let fields = match try_input(a.text(0)?, a.text(1)?, env)? {
+            None => vec![Datum::Null; 4],
+            Some(error) => vec![
+                Datum::text(error.message.clone()),
+                text(error.detail.clone()),
+                text(error.hint.clone()),
+                Datum::text(error.sqlstate.code()),
+            ],
+        };
+        Ok(Datum::Record(Arc::new(RecordValue { types: vec![oid::TEXT; 4], fields })))
     }),
 ];
+
+/// What reading a text as a value of a type raises, if anything.
+fn try_input(text: &str, type_name: &str, env: &EvalEnv) -> PgResult<Option<PgError>> {
+    let (ty, typmod) = typename::parse(type_name, env)?.ok_or_else(|| {
+        PgError::new(SqlState::UNDEFINED_OBJECT, format!("type \"{type_name}\" does not exist"))
+    })?;
+    Ok(super::input(ty, typmod, text, env).err())
+}
 
 fn names(list: Vec<String>) -> Datum {
     let elements = list.into_iter().map(Datum::text).collect();

@@ -200,7 +200,7 @@ pub(super) fn output(ty: Oid, object: Oid, env: &EvalEnv) -> String {
     }
     let name = match ty {
         oid::REGCLASS => relation_name(object, env),
-        oid::REGTYPE => return typename::format(object, None, env),
+        oid::REGTYPE => Some(typename::format(object, None, env)).filter(|name| name != "???"),
         oid::REGPROC => builtin().proc_by_oid(object).map(|proc| {
             let unique = builtin().procs_by_name(proc.name).len() == 1;
             qualify(proc.namespace, proc.name, unique && proc.namespace == PG_CATALOG, env)

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use shardforge_types::{Datum, PgError, PgResult, SqlState, oid};
+use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState, oid};
 
 use super::args::Args;
 use super::registry::{KernelTable, SqlKernelTable};
@@ -96,12 +96,21 @@ pub(super) const SQL_KERNELS: SqlKernelTable = &[
     }))),
     (1811, "bit_length(text)", |a, _, _| Ok(Datum::Int4((a.text(0)?.len() * 8) as i32))),
     (2003, "textanycat(text, anynonarray)", |a, info, env| {
-        Ok(Datum::text(format!("{}{}", a.text(0)?, to_text(info.arg(1), a.datum(1), env))))
+        Ok(Datum::text(format!("{}{}", a.text(0)?, cast_to_text(info.arg(1), a.datum(1), env))))
     }),
     (2004, "anytextcat(anynonarray, text)", |a, info, env| {
-        Ok(Datum::text(format!("{}{}", to_text(info.arg(0), a.datum(0), env), a.text(1)?)))
+        Ok(Datum::text(format!("{}{}", cast_to_text(info.arg(0), a.datum(0), env), a.text(1)?)))
     }),
 ];
+
+/// A value cast to text: as it prints, but for the types that have a cast function of their own.
+fn cast_to_text(ty: Oid, value: &Datum, env: &EvalEnv) -> String {
+    match (ty, value) {
+        (_, Datum::Bool(value)) => value.to_string(),
+        (oid::BPCHAR, Datum::Text(text)) => text.trim_end_matches(' ').to_owned(),
+        _ => to_text(ty, value, env),
+    }
+}
 
 /// The longest string that PostgreSQL makes.
 const BYTES_MAX: usize = 0x3fff_ffff;

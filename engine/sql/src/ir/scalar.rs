@@ -149,6 +149,15 @@ pub enum ScalarKind {
         /// One entry a dimension.
         indexes: Vec<SubscriptIndex>,
     },
+    /// The array with an element or a slice of it replaced: `SET a[i] = value`.
+    SubscriptSet {
+        /// The array before; may be NULL.
+        arg: Box<Scalar>,
+        /// One entry a dimension.
+        indexes: Vec<SubscriptIndex>,
+        /// The element, or an array of what the slice will hold.
+        value: Box<Scalar>,
+    },
     /// ROW(...).
     Row(Vec<Scalar>),
     /// Field of a composite value, counted from 0.
@@ -321,6 +330,18 @@ impl Scalar {
                     }
                 }
             }
+            ScalarKind::SubscriptSet { arg, indexes, value } => {
+                f(arg);
+                for index in indexes {
+                    match index {
+                        SubscriptIndex::Index(i) => f(i),
+                        SubscriptIndex::Slice(lower, upper) => {
+                            lower.iter().chain(upper).for_each(&mut *f);
+                        }
+                    }
+                }
+                f(value);
+            }
             ScalarKind::Subquery(sub) => match &sub.kind {
                 SubqueryKind::Any(test) | SubqueryKind::All(test) => f(test),
                 SubqueryKind::Scalar | SubqueryKind::Exists | SubqueryKind::Array => {}
@@ -380,6 +401,18 @@ impl Scalar {
                         }
                     }
                 }
+            }
+            ScalarKind::SubscriptSet { arg, indexes, value } => {
+                f(arg);
+                for index in indexes {
+                    match index {
+                        SubscriptIndex::Index(i) => f(i),
+                        SubscriptIndex::Slice(lower, upper) => {
+                            lower.iter_mut().chain(upper).for_each(&mut *f);
+                        }
+                    }
+                }
+                f(value);
             }
             ScalarKind::Subquery(sub) => match &mut sub.kind {
                 SubqueryKind::Any(test) | SubqueryKind::All(test) => f(test),

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::ast::{
-    ColumnRef, CommonTableExpr, Const, CteCycle, CteSearch, Distinct, Expr, GroupItem, IntoClause,
-    LockStrength, LockWait, LockingClause, Names, OnCommit, Persistence, RangeVar, ResTarget, SelectStmt,
-    SetOp, SetOperation, Statement, TableRef, Value, WithClause,
+    ColumnRef, CommonTableExpr, Const, CreateTableAsStmt, CteCycle, CteSearch, Distinct, Expr, GroupItem,
+    IntoClause, LockStrength, LockWait, LockingClause, Names, OnCommit, Persistence, RangeVar, ResTarget,
+    SelectStmt, SetOp, SetOperation, Statement, TableRef, Value, WithClause,
 };
 use super::cursor::Parser;
 use super::error::{PResult, ParseError};
@@ -525,7 +525,16 @@ impl Parser<'_> {
                     self.attach_with(&mut select, with)?;
                     select.pos = pos;
                 }
-                Statement::Select(select)
+                match select.into.take() {
+                    Some(into) => Statement::CreateTableAs(Box::new(CreateTableAsStmt {
+                        query: Statement::Select(select),
+                        into: *into,
+                        materialized_view: false,
+                        if_not_exists: false,
+                        pos,
+                    })),
+                    None => Statement::Select(select),
+                }
             }
             _ => return self.unexpected(),
         })

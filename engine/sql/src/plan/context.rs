@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use shardforge_kv::{IsolationLevel, Transaction, Visibility, WaitPolicy};
 use shardforge_types::Datum;
 
+use super::rows::RowBuffer;
 use crate::engine::Engine;
 use crate::exec::env::EvalEnv;
+use crate::ir::CteId;
+
+/// What the data-modifying statements of a WITH returned.
+pub type WrittenRows = HashMap<CteId, Arc<RowBuffer>>;
 
 /// The surroundings of a running statement. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +31,8 @@ pub struct ExecContext {
     pub env: EvalEnv,
     /// How long to wait for row locks.
     pub wait: WaitPolicy,
+    /// RETURNING of the statement's own WITH, as far as it has run.
+    pub written: Arc<WrittenRows>,
 }
 
 /// How far a fetch came.

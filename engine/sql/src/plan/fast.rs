@@ -275,9 +275,15 @@ impl FastCursor {
             }
             FastSource::Unit | FastSource::Values(_) => None,
         };
-        let skip =
-            count(plan.offset.as_ref(), cx, SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE, "OFFSET")?;
-        let left = count(plan.limit.as_ref(), cx, SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT")?;
+        let skip = count(
+            plan.offset.as_ref(),
+            &NoRow,
+            cx,
+            SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE,
+            "OFFSET",
+        )?;
+        let left =
+            count(plan.limit.as_ref(), &NoRow, cx, SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT")?;
         let (skip, left) = (skip.unwrap_or(0), left.unwrap_or(u64::MAX));
         Ok(FastCursor { plan, scan, page: VecDeque::new(), next_value: 0, skip, left })
     }
@@ -451,15 +457,16 @@ impl OutputRow for FastRow<'_> {
     }
 }
 
-/// Evaluates LIMIT or OFFSET; `None` if absent or NULL.
+/// Evaluates LIMIT or OFFSET over a row; `None` if absent or NULL.
 pub fn count(
     expr: Option<&CompiledExpr>,
+    row: &dyn RowSource,
     cx: &ExecContext,
     state: SqlState,
     clause: &str,
 ) -> PgResult<Option<u64>> {
     let Some(expr) = expr else { return Ok(None) };
-    match expr.eval(&NoRow, &cx.params, &cx.env)? {
+    match expr.eval(row, &cx.params, &cx.env)? {
         Datum::Null => Ok(None),
         value => match value.as_i64().map(u64::try_from) {
             Some(Ok(count)) => Ok(Some(count)),

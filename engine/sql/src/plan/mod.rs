@@ -6,6 +6,7 @@
 
 pub mod context;
 pub mod fast;
+mod hoist;
 pub mod modify;
 mod planner;
 pub mod query;
@@ -13,7 +14,7 @@ mod rows;
 pub mod single;
 pub mod sink;
 
-pub use context::{ExecContext, Progress};
+pub use context::{ExecContext, Progress, WrittenRows};
 pub use fast::FastSelect;
 pub use modify::{ModifyPlan, ModifyResult};
 pub use planner::{Planned, PlannedKind, Planner};

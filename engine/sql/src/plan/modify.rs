@@ -330,9 +330,9 @@ impl Run<'_> {
             ));
         };
         let old = self.plan.layout.decode(&current)?;
-        let n = old.len();
         let mut row = old.clone();
         row.extend(excluded);
+        row.extend_from_slice(&source);
         if let Some(filter) = filter
             && filter.eval(&row, &self.cx.params, &self.cx.env)? != Datum::Bool(true)
         {
@@ -343,7 +343,6 @@ impl Run<'_> {
         for (position, expr) in assignments {
             new[*position] = expr.eval(&row, &self.cx.params, &self.cx.env)?;
         }
-        row.truncate(n);
         let key = self.writer.update(&row_key, &old, &mut new).await?;
         self.seen.insert(key)?;
         self.count(old, new, source)

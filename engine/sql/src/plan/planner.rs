@@ -3,19 +3,24 @@
 use std::sync::Arc;
 
 use shardforge_kv::ObjectLockMode;
-use shardforge_types::{Oid, PgError, PgResult};
+use shardforge_types::{Oid, PgResult};
 
 use super::fast::FastSelect;
+use super::hoist::hoist_subqueries;
 use super::modify::ModifyPlan;
 use super::query::QueryPlan;
 use super::single::SingleTable;
 use crate::catalog::{CatalogSnapshot, Dependency, TableDesc};
 use crate::engine::Engine;
-use crate::ir::{Col, OutputColumn, Rel, Statement, StatementKind, Ty};
+use crate::ir::{
+    Col, Cte, CteBody, CteId, Modify, ModifyOp, OutputColumn, Rel, Statement, StatementKind, Ty,
+};
 use crate::storage::TableLayout;
 
 /// A statement ready to run, any number of times, while its dependencies hold.
 pub struct Planned {
+    /// The data-modifying statements of its WITH, which run first, in order.
+    pub first: Vec<(CteId, ModifyPlan)>,
     /// How it runs.
     pub kind: PlannedKind,
     /// The result's columns; empty for a write without RETURNING.
@@ -53,33 +58,60 @@ impl Planner<'_> {
     /// What is not supported, and expressions that do not compile.
     pub fn plan(&self, statement: Statement) -> PgResult<Planned> {
         let Statement { kind, output, params, dependencies, table_locks, writes } = statement;
+        let mut first = Vec::new();
         let kind = match &kind {
             StatementKind::Query(rel) => {
+                if let Rel::With { ctes, .. } = rel {
+                    first = self.writes_of(ctes, params.len())?;
+                }
                 let cols: Vec<Col> = output.iter().map(|column| column.col).collect();
                 PlannedKind::Query(self.query(rel, &cols, params.len())?)
             }
             StatementKind::Modify(modify) => {
-                if !modify.ctes.is_empty() {
-                    return Err(PgError::not_supported(
-                        "WITH in front of a data-modifying statement is not supported yet",
-                    )
-                    .hint("Move the common table expression into the statement's query."));
-                }
-                let layout = self.layout(&modify.table)?;
-                let mut plan_source = |rel: &Rel| {
-                    let cols = rel.columns();
-                    Ok((self.query(rel, &cols, params.len())?, cols))
-                };
+                first = self.writes_of(&modify.ctes, params.len())?;
                 let tag = match &modify.op {
-                    crate::ir::ModifyOp::Insert { .. } => "INSERT",
-                    crate::ir::ModifyOp::Update { .. } => "UPDATE",
-                    crate::ir::ModifyOp::Delete { .. } => "DELETE",
+                    ModifyOp::Insert { .. } => "INSERT",
+                    ModifyOp::Update { .. } => "UPDATE",
+                    ModifyOp::Delete { .. } => "DELETE",
                 };
-                PlannedKind::Modify(tag, ModifyPlan::plan(modify, layout, &mut plan_source)?)
+                PlannedKind::Modify(tag, self.modify(modify, &modify.ctes, params.len())?)
             }
         };
         let output = output.into();
-        Ok(Planned { kind, output, params, dependencies, table_locks, writes })
+        Ok(Planned { first, kind, output, params, dependencies, table_locks, writes })
+    }
+
+    /// Plans the data-modifying statements among common table expressions.
+    fn writes_of(&self, ctes: &[Cte], params: usize) -> PgResult<Vec<(CteId, ModifyPlan)>> {
+        let mut writes = Vec::new();
+        for (i, cte) in ctes.iter().enumerate() {
+            if let CteBody::Plain(rel, _) = &cte.body
+                && let Rel::Modify(modify) = &**rel
+            {
+                // It sees the expressions before it, and those of a WITH of its own.
+                let visible: Vec<Cte> = ctes[..i].iter().chain(&modify.ctes).cloned().collect();
+                writes.push((cte.id, self.modify(modify, &visible, params)?));
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Plans a write whose queries may read the given common table expressions.
+    fn modify(&self, modify: &Modify, ctes: &[Cte], params: usize) -> PgResult<ModifyPlan> {
+        let layout = self.layout(&modify.table)?;
+        let mut modify = modify.clone();
+        hoist_subqueries(&mut modify)?;
+        let mut plan_source = |rel: &Rel| {
+            let cols = rel.columns();
+            let plan = if ctes.is_empty() {
+                self.query(rel, &cols, params)?
+            } else {
+                let body = Box::new(rel.clone());
+                self.query(&Rel::With { ctes: ctes.to_vec(), body }, &cols, params)?
+            };
+            Ok((plan, cols))
+        };
+        ModifyPlan::plan(&modify, layout, &mut plan_source)
     }
 
     /// Plans a query whose rows have the given columns, in this order.

@@ -177,7 +177,9 @@ impl Session for PgSession {
     }
 
     async fn close_statement(&mut self, name: &str) -> PgResult<()> {
-        self.statements.remove(name);
+        if self.statements.remove(name).is_some() && !name.is_empty() {
+            self.services.forget_statements(Some(name));
+        }
         Ok(())
     }
 
@@ -318,7 +320,11 @@ impl PgSession {
             .prepare(sql.into(), stmt.map(Arc::new), param_types)
             .await
             .map_err(|error| Self::at_edge(error, sql))?;
-        self.statements.insert(name.to_owned(), Arc::new(prepared));
+        let prepared = Arc::new(prepared);
+        if !name.is_empty() {
+            self.services.remember_statement(name, &prepared, false);
+        }
+        self.statements.insert(name.to_owned(), prepared);
         Ok(())
     }
 

@@ -147,7 +147,11 @@ impl PgSession {
         }
         txn.used = true;
         txn.txn.begin_statement();
-        let cx = self.exec_context(params);
+        let mut cx = self.exec_context(params);
+        for (cte, plan) in &planned.first {
+            let result = plan.run(&cx).await?;
+            Arc::make_mut(&mut cx.written).insert(*cte, Arc::new(result.rows));
+        }
         match &planned.kind {
             PlannedKind::Query(plan) => {
                 let cursor = QueryCursor::start(plan, &cx).await?;
@@ -185,6 +189,7 @@ impl PgSession {
             params,
             env,
             wait,
+            written: Arc::default(),
         }
     }
 

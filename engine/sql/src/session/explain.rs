@@ -29,26 +29,41 @@ enum Format {
     Json,
 }
 
-fn flag(option: &DefElem) -> bool {
+/// The value of a boolean option (`defGetBoolean`).
+fn flag(option: &DefElem) -> PgResult<bool> {
     match &option.arg {
-        Some(DefArg::Boolean(flag)) => *flag,
-        Some(DefArg::String(text)) => !matches!(&**text, "false" | "off"),
-        Some(DefArg::Integer(number)) => *number != 0,
-        _ => true,
+        None => return Ok(true),
+        Some(DefArg::Boolean(flag)) => return Ok(*flag),
+        Some(DefArg::Integer(number @ (0 | 1))) => return Ok(*number == 1),
+        Some(DefArg::String(text)) => match text.to_ascii_lowercase().as_str() {
+            "true" | "on" => return Ok(true),
+            "false" | "off" => return Ok(false),
+            _ => {}
+        },
+        Some(_) => {}
     }
+    Err(PgError::new(SqlState::SYNTAX_ERROR, format!("{} requires a Boolean value", option.name)))
 }
 
 impl Options {
     fn parse(list: &[DefElem]) -> PgResult<Options> {
         let mut options = Options { costs: true, timing: true, ..Options::default() };
+        let mut needs_analyze = None;
         for option in list {
             match &*option.name {
-                "analyze" => options.analyze = flag(option),
-                "verbose" => options.verbose = flag(option),
-                "costs" => options.costs = flag(option),
-                "timing" => options.timing = flag(option),
-                "summary" => options.summary = Some(flag(option)),
-                "buffers" | "settings" | "wal" | "generic_plan" | "memory" | "serialize" => {}
+                "analyze" => options.analyze = flag(option)?,
+                "verbose" => options.verbose = flag(option)?,
+                "costs" => options.costs = flag(option)?,
+                "timing" => {
+                    options.timing = flag(option)?;
+                    needs_analyze = needs_analyze.or(options.timing.then_some("TIMING"));
+                }
+                "summary" => options.summary = Some(flag(option)?),
+                "wal" => needs_analyze = needs_analyze.or(flag(option)?.then_some("WAL")),
+                "buffers" | "settings" | "generic_plan" | "memory" => {
+                    flag(option)?;
+                }
+                "serialize" => needs_analyze = needs_analyze.or(Some("SERIALIZE")),
                 "format" => {
                     let text = match &option.arg {
                         Some(DefArg::String(text)) => text.to_string(),
@@ -84,7 +99,13 @@ impl Options {
                 }
             }
         }
-        Ok(options)
+        match needs_analyze {
+            Some(name) if !options.analyze => Err(PgError::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("EXPLAIN option {name} requires ANALYZE"),
+            )),
+            _ => Ok(options),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::catalog::builtin::{BTREE_AM, builtin};
 use crate::catalog::{Change, ColumnStats, Relation, TableDesc, TableStats};
 use crate::exec::env::Host;
 use crate::func;
-use crate::parse::ast::{Name, VacuumStmt};
+use crate::parse::ast::{Name, ReindexKind, ReindexStmt, VacuumStmt};
 use crate::storage::{ScanRow, TableScan, whole_range};
 
 /// Rows in a sample: 300 times the default statistics target of 100.
@@ -26,12 +26,41 @@ const SAMPLE_ROWS: usize = 30_000;
 /// Most common values and histogram bounds kept for a column.
 const STATISTICS_TARGET: usize = 100;
 
+/// 42601 for an option that the statement does not have.
+fn check_options(stmt: &VacuumStmt) -> PgResult<()> {
+    const BOTH: &[&str] = &["verbose", "skip_locked", "buffer_usage_limit"];
+    const VACUUM: &[&str] = &[
+        "analyze",
+        "freeze",
+        "full",
+        "disable_page_skipping",
+        "index_cleanup",
+        "process_main",
+        "process_toast",
+        "truncate",
+        "parallel",
+        "skip_database_stats",
+        "only_database_stats",
+    ];
+    for option in &stmt.options {
+        let name = &*option.name;
+        if BOTH.contains(&name) || (stmt.is_vacuum && VACUUM.contains(&name)) {
+            continue;
+        }
+        let word = if stmt.is_vacuum { "VACUUM" } else { "ANALYZE" };
+        let message = format!("unrecognized {word} option \"{name}\"");
+        return Err(PgError::new(SqlState::SYNTAX_ERROR, message).at(option.pos));
+    }
+    Ok(())
+}
+
 impl PgSession {
     /// VACUUM, ANALYZE.
     ///
     /// # Errors
     /// Whatever reading the tables raises.
     pub(super) async fn vacuum(&mut self, stmt: &VacuumStmt) -> PgResult<Execution> {
+        check_options(stmt)?;
         if stmt.is_vacuum {
             self.require_no_block("VACUUM")?;
         }
@@ -87,6 +116,39 @@ impl PgSession {
             }
         }
         Ok(())
+    }
+
+    /// REINDEX: indexes do not bloat here, so that there is nothing to do for those that exist.
+    ///
+    /// # Errors
+    /// 42P01, 3F000, 42809 and 0A000 as PostgreSQL raises them.
+    pub(super) fn reindex(&mut self, stmt: &ReindexStmt) -> PgResult<Execution> {
+        if stmt.options.iter().any(|option| &*option.name == "concurrently") {
+            self.require_no_block("REINDEX CONCURRENTLY")?;
+        }
+        let wrong = |message: String| Err(PgError::new(SqlState::WRONG_OBJECT_TYPE, message));
+        match (stmt.kind, &stmt.relation) {
+            (ReindexKind::Index, Some(name)) => match crate::ddl::find_relation(self, name)? {
+                Relation::Index(..) => {}
+                other => return wrong(format!("\"{}\" is not an index", other.name())),
+            },
+            (ReindexKind::Table, Some(name)) => match crate::ddl::find_relation(self, name)? {
+                Relation::Table(_) => {}
+                other => return wrong(format!("\"{}\" is not a table or materialized view", other.name())),
+            },
+            (ReindexKind::Schema, Some(name)) => {
+                if self.catalog().schema_by_name(&name.name).is_none() {
+                    let message = format!("schema \"{}\" does not exist", name.name);
+                    return Err(PgError::new(SqlState::INVALID_SCHEMA_NAME, message));
+                }
+            }
+            (_, Some(name)) if *name.name != *self.database_name => {
+                let message = "can only reindex the currently open database";
+                return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+            }
+            _ => {}
+        }
+        Ok(Execution::done("REINDEX"))
     }
 
     async fn analyze(&mut self, table: &Arc<TableDesc>) -> PgResult<TableStats> {

@@ -3,6 +3,7 @@
 //! These calls come from expressions, which are not async. What they wait for (a new range of a sequence, a
 //! lock) is waited for with the worker thread handed over, so that other sessions go on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,10 +11,12 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use shardforge_kv::{KvError, ObjectId, ObjectLockMode, SessionLocks, Transaction, WaitPolicy};
-use shardforge_pgwire::{CancelToken, ConnectionRegistry};
+use shardforge_pgwire::{CancelToken, ConnectionRegistry, FieldDesc};
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use super::error::from_kv;
+use super::statement::Prepared;
+use crate::catalog::pg_catalog::{Activity, PreparedStatement};
 use crate::catalog::{CatalogSnapshot, Relation, SequenceDesc};
 use crate::engine::Engine;
 use crate::exec::env::{AdvisoryKey, AdvisoryMode, Host, Sequences};
@@ -31,6 +34,8 @@ pub struct SessionServices {
     /// Whether there are notices: asked after every message.
     has_notices: AtomicBool,
     state: Mutex<State>,
+    /// Statements with a name, for `pg_prepared_statements`.
+    prepared: Mutex<BTreeMap<String, PreparedStatement>>,
 }
 
 struct State {
@@ -78,6 +83,31 @@ impl SessionServices {
             registry,
             has_notices: AtomicBool::new(false),
             state: Mutex::new(state),
+            prepared: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Notes a statement that has a name.
+    pub fn remember_statement(&self, name: &str, prepared: &Prepared, from_sql: bool) {
+        let types = |fields: &[FieldDesc]| fields.iter().map(|field| field.type_oid).collect();
+        let statement = PreparedStatement {
+            name: name.to_owned(),
+            statement: prepared.sql.to_string(),
+            prepare_time: self.engine.clock_micros(),
+            parameter_types: prepared.params.iter().map(|ty| ty.oid).collect(),
+            result_types: prepared.fields.as_deref().map(types),
+            from_sql,
+            ..PreparedStatement::default()
+        };
+        self.prepared.lock().insert(name.to_owned(), statement);
+    }
+
+    /// Forgets one statement with a name, or all.
+    pub fn forget_statements(&self, name: Option<&str>) {
+        let mut prepared = self.prepared.lock();
+        match name {
+            Some(name) => drop(prepared.remove(name)),
+            None => prepared.clear(),
         }
     }
 
@@ -239,11 +269,14 @@ impl Sequences for SessionServices {
         Ok(value)
     }
 
-    fn last_value(&self, oid: Oid) -> PgResult<Option<i64>> {
+    fn state(&self, oid: Oid) -> PgResult<(i64, bool)> {
         let desc = self.sequence(oid)?;
-        Ok(wait_for(self.engine.store.sequence_state(desc.counter()))
-            .map_err(from_kv)?
-            .map(|state| state.last))
+        let state = wait_for(self.engine.store.sequence_state(desc.counter())).map_err(from_kv)?;
+        Ok(state.map_or((desc.start, false), |state| (state.last, state.is_called)))
+    }
+
+    fn last_value(&self, oid: Oid) -> PgResult<Option<i64>> {
+        self.state(oid).map(|(last, is_called)| is_called.then_some(last))
     }
 }
 
@@ -377,6 +410,26 @@ impl Host for SessionServices {
 
     fn signal_backend(&self, pid: i32, terminate: bool) -> PgResult<bool> {
         Ok(if terminate { self.registry.terminate(pid) } else { self.registry.cancel(pid) })
+    }
+
+    fn prepared_statements(&self) -> Vec<PreparedStatement> {
+        self.prepared.lock().values().cloned().collect()
+    }
+
+    fn activity(&self) -> Vec<Activity> {
+        let cluster = self.engine.catalog.cluster();
+        let state = |own: bool| if own { "active" } else { "idle" };
+        let sessions = self.registry.list().into_iter().map(|connection| Activity {
+            pid: connection.process_id,
+            database: cluster.database_by_name(&connection.database).map_or(Oid(0), |d| d.oid),
+            user: cluster.role_by_name(&connection.user).map_or(Oid(0), |role| role.oid),
+            client_addr: Some(connection.peer.ip().to_string()),
+            client_port: Some(i32::from(connection.peer.port())),
+            backend_start: self.start_micros(),
+            state: state(connection.process_id == self.process_id),
+            ..Activity::default()
+        });
+        sessions.collect()
     }
 
     fn relation_bytes(&self, relation: Oid) -> PgResult<i64> {

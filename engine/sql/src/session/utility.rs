@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shardforge_kv::{ObjectLockMode, WaitPolicy};
 use shardforge_pgwire::Responder;
-use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState, oid};
+use shardforge_types::{Datum, IoEnv, Oid, PgError, PgResult, SqlState, oid};
 
 use super::PgSession;
 use super::execute::{Execution, Tag};
@@ -78,6 +78,7 @@ impl PgSession {
             Statement::Discard(mode) => self.discard(*mode),
             Statement::Lock(lock) => self.lock_statement(lock).await,
             Statement::Vacuum(vacuum) => self.vacuum(vacuum).await,
+            Statement::Reindex(reindex) => self.reindex(reindex),
             Statement::Checkpoint => {
                 self.engine.checkpoint().await?;
                 Ok(Execution::done("CHECKPOINT"))
@@ -336,7 +337,9 @@ impl PgSession {
             types.push(bind::resolve_type(name, &cx)?.oid);
         }
         let prepared = self.prepare(sql.clone(), Some(Arc::new(stmt.query.clone())), &types).await?;
-        self.statements.insert(stmt.name.to_string(), Arc::new(prepared));
+        let prepared = Arc::new(prepared);
+        self.services.remember_statement(&stmt.name, &prepared, true);
+        self.statements.insert(stmt.name.to_string(), prepared);
         Ok(Execution::done("PREPARE"))
     }
 
@@ -387,10 +390,14 @@ impl PgSession {
         match name {
             None => {
                 self.statements.clear();
+                self.services.forget_statements(None);
                 Ok(Execution::done("DEALLOCATE ALL"))
             }
             Some(name) => match self.statements.remove(name) {
-                Some(_) => Ok(Execution::done("DEALLOCATE")),
+                Some(_) => {
+                    self.services.forget_statements(Some(name));
+                    Ok(Execution::done("DEALLOCATE"))
+                }
                 None => Err(PgError::new(
                     SqlState::INVALID_SQL_STATEMENT_NAME,
                     format!("prepared statement \"{name}\" does not exist"),
@@ -412,6 +419,7 @@ impl PgSession {
                 self.user = self.session_user;
                 self.settings.reset_all();
                 self.statements.clear();
+                self.services.forget_statements(None);
                 self.services.forget_sequences();
                 self.services.release_session_locks();
                 "DISCARD ALL"
@@ -489,10 +497,34 @@ pub(crate) fn text_output(names: &[&str]) -> Vec<OutputColumn> {
 }
 
 /// The text of a value in SET: a literal, a word, or a signed number.
+/// The hours of an interval that stands for a time zone.
+fn hours_of_interval(text: &str) -> PgResult<f64> {
+    let value = shardforge_types::input(oid::INTERVAL, -1, text, &IoEnv::default())?;
+    let Datum::Interval(interval) = value else {
+        return Err(PgError::internal("an interval is an interval"));
+    };
+    let invalid = |what: &str| {
+        let message = format!("invalid value for parameter \"TimeZone\": \"{text}\"");
+        let detail = format!("Cannot specify {what} in time zone interval.");
+        PgError::new(SqlState::INVALID_PARAMETER_VALUE, message).detail(detail)
+    };
+    if interval.months != 0 {
+        return Err(invalid("months"));
+    }
+    if interval.days != 0 {
+        return Err(invalid("days"));
+    }
+    Ok(interval.micros as f64 / 3_600_000_000.0)
+}
+
 fn setting_text(name: &str, expr: &Expr) -> PgResult<String> {
     let text = bind::literal_text(expr).ok_or_else(|| {
         PgError::new(SqlState::SYNTAX_ERROR, format!("the value of \"{name}\" must be a constant"))
     })?;
+    // SET TIME ZONE INTERVAL '...': hours to the east.
+    if name == "timezone" && matches!(expr, Expr::TypeCast(_)) {
+        return Ok(hours_of_interval(&text)?.to_string());
+    }
     // A list of names is kept so that it can be read back.
     let needs_quotes = name == "search_path"
         && !text.is_empty()

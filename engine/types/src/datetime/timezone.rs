@@ -194,6 +194,14 @@ fn posix_rules(text: &str) -> Option<jiff::tz::TimeZone> {
     } else {
         text
     };
+    // A name in brackets may hold a colon (`<+02:30>-02:30`), which jiff does not take.
+    let unquoted = match text.find('>') {
+        Some(end) if text.starts_with('<') => {
+            Some(format!("{}{}", text[..end].replace(':', ""), &text[end..]))
+        }
+        _ => None,
+    };
+    let text = unquoted.as_deref().unwrap_or(text);
     // jiff takes one-letter names and the like for names of files: they need an offset to be a specification.
     if !text.bytes().any(|b| b.is_ascii_digit()) {
         return None;

@@ -44,6 +44,17 @@ impl Numeric {
         Ok(exact_sqrt(&x, result_scale(weight, &[x.scale])).checked()?.into())
     }
 
+    /// The square root with as many digits behind the point as the number has: what a standard deviation is
+    /// rounded to.
+    pub fn sqrt_to_own_scale(&self) -> PgResult<Numeric> {
+        match (self.to_big(), self.scale()) {
+            (Some(x), Some(scale)) if !self.is_negative() => {
+                Ok(exact_sqrt(&x, i32::from(scale)).checked()?.into())
+            }
+            _ => self.sqrt(),
+        }
+    }
+
     /// `e ^ self`.
     pub fn exp(&self) -> PgResult<Numeric> {
         match self {

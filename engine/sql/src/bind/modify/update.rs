@@ -8,7 +8,9 @@ use crate::bind::scope::NsItem;
 use crate::bind::select::QueryCol;
 use crate::bind::types::column_ty;
 use crate::bind::walk::contains_subquery;
-use crate::ir::{Col, JoinKind, Modify, ModifyOp, Rel, Scalar, ScalarKind, Scan, Subquery, SubqueryKind, Ty};
+use crate::ir::{
+    Col, ColId, JoinKind, Modify, ModifyOp, Rel, Scalar, ScalarKind, Scan, Subquery, SubqueryKind, Ty,
+};
 use crate::parse::ast::{self, Expr};
 
 /// The rows that an UPDATE or DELETE is about.
@@ -137,7 +139,20 @@ impl Binder<'_> {
             };
             let attnum = self.assigned_column(&clause.target, target)?;
             let column = target.table.column(attnum);
-            if assigned.iter().any(|(a, _)| *a == attnum) {
+            let before = assigned.iter().position(|(a, _)| *a == attnum);
+            if !clause.target.path.is_empty()
+                && let Some(value) = value.clone()
+            {
+                // Parts of a column are assigned one after the other.
+                let old = match before {
+                    Some(place) => assigned.swap_remove(place).1,
+                    None => self.old_column(target, attnum, column_ty(column)),
+                };
+                let value = self.assign_part(old, &column.name, &clause.target.path, value)?;
+                assigned.push((attnum, value));
+                continue;
+            }
+            if before.is_some() {
                 let message = format!("multiple assignments to same column \"{}\"", column.name);
                 return Err(PgError::new(SqlState::SYNTAX_ERROR, message));
             }
@@ -171,12 +186,14 @@ impl Binder<'_> {
             }
             error
         })?;
-        if !column.path.is_empty() {
-            return Err(PgError::not_supported("assignment to a part of a column is not supported")
-                .hint("Assign the whole value.")
-                .at(column.pos));
-        }
         Ok(found)
+    }
+
+    /// A column of the row as it is.
+    fn old_column(&mut self, target: &Target, attnum: i16, ty: Ty) -> Scalar {
+        let column = Scalar::column(ColId(target.old + attnum as u32 - 1), ty);
+        self.mark_used(&column);
+        column
     }
 
     /// One column of `(a, b) = source`; `None` for DEFAULT.

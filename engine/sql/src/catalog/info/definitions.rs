@@ -2,19 +2,41 @@
 //!
 //! Pretty forms leave out a schema that the search path finds anyway, and outer parentheses.
 
+use std::sync::LazyLock;
+
+use hashbrown::HashMap;
 use shardforge_types::{Datum, Oid};
 
 use super::expressions::{is_call, shown_expression};
 use super::lookup::rows_where;
 use super::pretty::pretty_expression;
-use crate::catalog::builtin::{BTREE_AM, builtin, system_relation};
+use crate::catalog::builtin::tsv::Tsv;
+use crate::catalog::builtin::{BTREE_AM, builtin, data, system_relation};
 use crate::catalog::pg_catalog::system_view_definition;
 use crate::catalog::{CatalogSnapshot, IndexColumn, IndexDesc, IndexKey, Relation, TableDesc};
 use crate::func::ident::quote_identifier;
 
 /// `pg_get_userbyid(role)`
 pub fn role_name(catalog: &CatalogSnapshot, role: Oid) -> String {
-    catalog.cluster.roles.get(&role).map_or_else(|| format!("unknown (OID={role})"), |r| r.name.clone())
+    match catalog.cluster.roles.get(&role) {
+        Some(role) => role.name.clone(),
+        None => predefined_role(role).map_or_else(|| format!("unknown (OID={role})"), str::to_owned),
+    }
+}
+
+/// The name of a role that every cluster has.
+fn predefined_role(role: Oid) -> Option<&'static str> {
+    static ROLES: LazyLock<HashMap<Oid, &'static str>> = LazyLock::new(|| {
+        let tsv = Tsv::new(data::PG_AUTHID);
+        let (oid, name) = (tsv.column("oid"), tsv.column("rolname"));
+        (0..tsv.len())
+            .filter_map(|row| {
+                let fields: Vec<&'static str> = tsv.line(row).split('\t').collect();
+                Some((Oid(fields[oid].parse().ok()?), fields[name]))
+            })
+            .collect()
+    });
+    ROLES.get(&role).copied()
 }
 
 /// The expression behind a row of pg_attrdef: its default as SQL.

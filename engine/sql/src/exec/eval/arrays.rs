@@ -12,6 +12,88 @@ pub(super) fn from_values(elem: Oid, values: Vec<Datum>) -> PgResult<Datum> {
     Ok(Datum::Array(Arc::new(ArrayValue::from_elements(elem, values))))
 }
 
+/// The most elements that an array may have.
+const ELEMENTS_MAX: i64 = (1 << 27) - 1;
+
+fn out_of_range(message: &str) -> PgError {
+    PgError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, message)
+}
+
+/// An array of one dimension with room for these subscripts: what lies between the old elements and the new ones is
+/// NULL.
+fn widened(old: Option<&ArrayValue>, elem: Oid, first: i64, last: i64) -> PgResult<ArrayValue> {
+    let (mut elements, low) = match old {
+        Some(old) if !old.dims.is_empty() => (old.elements.clone(), i64::from(old.dims[0].lower_bound)),
+        _ => (Vec::new(), first),
+    };
+    let high = low + elements.len() as i64 - 1;
+    let (new_low, new_high) = (low.min(first), high.max(last));
+    if new_high - new_low >= ELEMENTS_MAX {
+        let message = format!("array size exceeds the maximum allowed ({ELEMENTS_MAX})");
+        return Err(PgError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+    }
+    let in_front = std::iter::repeat_n(Datum::Null, (low - new_low) as usize);
+    elements.splice(0..0, in_front);
+    elements.resize((new_high - new_low + 1) as usize, Datum::Null);
+    let dims = vec![ArrayDim { len: elements.len() as i32, lower_bound: new_low as i32 }];
+    Ok(ArrayValue { elem, dims, elements })
+}
+
+/// The array with one element replaced, or added.
+pub(super) fn set_element(old: Option<&ArrayValue>, elem: Oid, at: &[i32], value: Datum) -> PgResult<Datum> {
+    let dims = old.map_or(0, |old| old.dims.len());
+    let mut array = match (old, at) {
+        (_, [at]) if dims <= 1 => widened(old, elem, i64::from(*at), i64::from(*at))?,
+        (Some(old), _) if dims == at.len() => old.clone(),
+        _ => return Err(out_of_range("wrong number of array subscripts")),
+    };
+    let mut place = 0usize;
+    for (dim, at) in array.dims.iter().zip(at) {
+        let offset = i64::from(*at) - i64::from(dim.lower_bound);
+        if offset < 0 || offset >= i64::from(dim.len) {
+            return Err(out_of_range("array subscript out of range"));
+        }
+        place = place * dim.len as usize + offset as usize;
+    }
+    array.elements[place] = value;
+    Ok(Datum::Array(Arc::new(array)))
+}
+
+/// The array with a slice of its only dimension replaced.
+pub(super) fn set_slice(
+    old: Option<&ArrayValue>,
+    elem: Oid,
+    lower: Option<i32>,
+    upper: Option<i32>,
+    source: &ArrayValue,
+) -> PgResult<Datum> {
+    let bounds = match old.map(|old| &old.dims[..]) {
+        None | Some([]) => None,
+        Some([dim]) => {
+            Some((i64::from(dim.lower_bound), i64::from(dim.lower_bound) + i64::from(dim.len) - 1))
+        }
+        Some(_) => return Err(out_of_range("wrong number of array subscripts")),
+    };
+    let incomplete = || {
+        out_of_range("array slice subscript must provide both boundaries").detail(
+            "When assigning to a slice of an empty array value, slice boundaries must be fully specified.",
+        )
+    };
+    let first = lower.map(i64::from).or(bounds.map(|b| b.0)).ok_or_else(incomplete)?;
+    let last = upper.map(i64::from).or(bounds.map(|b| b.1)).ok_or_else(incomplete)?;
+    if first > last {
+        return Err(out_of_range("upper bound cannot be less than lower bound"));
+    }
+    let mut array = widened(old, elem, first, last)?;
+    let count = (last - first + 1) as usize;
+    if source.elements.len() < count {
+        return Err(out_of_range("source array too small"));
+    }
+    let start = (first - i64::from(array.dims[0].lower_bound)) as usize;
+    array.elements[start..start + count].clone_from_slice(&source.elements[..count]);
+    Ok(Datum::Array(Arc::new(array)))
+}
+
 /// `ARRAY[[a, b], [c, d]]`: arrays of equal dimensions become the rows of one with a dimension more.
 pub(super) fn nest(elem: Oid, rows: &[Datum]) -> PgResult<Datum> {
     let mismatch = || {

@@ -48,6 +48,20 @@ impl Children<'_> {
         self.one(scalar).map(Box::new)
     }
 
+    fn indexes(&mut self, indexes: &[SubscriptIndex]) -> PgResult<Box<[Index]>> {
+        let mut compiled = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            compiled.push(match index {
+                SubscriptIndex::Index(at) => Index::At(self.one(at)?),
+                SubscriptIndex::Slice(lower, upper) => Index::Slice(
+                    lower.as_ref().map(|lower| self.one(lower)).transpose()?,
+                    upper.as_ref().map(|upper| self.one(upper)).transpose()?,
+                ),
+            });
+        }
+        Ok(compiled.into())
+    }
+
     fn all(&mut self, scalars: &[Scalar]) -> PgResult<Box<[Node]>> {
         scalars.iter().map(|scalar| self.one(scalar)).collect()
     }
@@ -131,19 +145,15 @@ fn build(scalar: &Scalar, resolve: Resolve<'_>) -> PgResult<(Node, bool)> {
                 return Err(PgError::not_supported("subscripts of jsonb are not supported yet")
                     .hint("Use the -> operator."));
             }
-            let arg = c.boxed(arg)?;
-            let mut compiled = Vec::with_capacity(indexes.len());
-            for index in indexes {
-                compiled.push(match index {
-                    SubscriptIndex::Index(at) => Index::At(c.one(at)?),
-                    SubscriptIndex::Slice(lower, upper) => Index::Slice(
-                        lower.as_ref().map(|lower| c.one(lower)).transpose()?,
-                        upper.as_ref().map(|upper| c.one(upper)).transpose()?,
-                    ),
-                });
-            }
-            Node::Subscript { arg, indexes: compiled.into() }
+            Node::Subscript { arg: c.boxed(arg)?, indexes: c.indexes(indexes)? }
         }
+        ScalarKind::SubscriptSet { arg, indexes, value } => Node::SubscriptSet {
+            elem_type: element_type(scalar.ty.oid)
+                .ok_or_else(|| PgError::internal("an element is assigned to what is no array"))?,
+            arg: c.boxed(arg)?,
+            indexes: c.indexes(indexes)?,
+            value: c.boxed(value)?,
+        },
         ScalarKind::Row(fields) => {
             Node::Row { types: fields.iter().map(|field| field.ty.oid).collect(), fields: c.all(fields)? }
         }

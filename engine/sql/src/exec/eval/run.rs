@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use shardforge_types::{ArrayValue, Datum, Oid, PgError, PgResult, RecordValue, compare};
+use shardforge_types::{ArrayValue, Datum, Oid, PgError, PgResult, RecordValue, SqlState, compare};
 use smallvec::SmallVec;
 
 use super::lists::ValueSet;
@@ -95,6 +95,12 @@ pub(super) enum Node {
     Subscript {
         arg: Box<Node>,
         indexes: Box<[Index]>,
+    },
+    SubscriptSet {
+        elem_type: Oid,
+        arg: Box<Node>,
+        indexes: Box<[Index]>,
+        value: Box<Node>,
     },
     Row {
         types: Box<[Oid]>,
@@ -249,6 +255,9 @@ impl Node {
                 }
             }
             Node::Subscript { arg, indexes } => subscript(&arg.eval(scope)?, indexes, scope),
+            Node::SubscriptSet { elem_type, arg, indexes, value } => {
+                subscript_set(*elem_type, &arg.eval(scope)?, indexes, value.eval(scope)?, scope)
+            }
             Node::Row { types, fields } => {
                 let fields = eval_all(fields, scope)?.into_vec();
                 Ok(Datum::Record(Arc::new(RecordValue { types: types.to_vec(), fields })))
@@ -368,6 +377,48 @@ fn subscript(array: &Datum, indexes: &[Index], scope: &Scope<'_>) -> PgResult<Da
         ranges.push((lower, upper));
     }
     arrays::slice(array, &ranges)
+}
+
+/// An array with an element or a slice replaced.
+fn subscript_set(
+    elem: Oid,
+    array: &Datum,
+    indexes: &[Index],
+    value: Datum,
+    scope: &Scope<'_>,
+) -> PgResult<Datum> {
+    let old = match array {
+        Datum::Array(array) => Some(&**array),
+        _ => None,
+    };
+    let bound = |node: &Node| match node.eval(scope)? {
+        Datum::Int4(value) => Ok(value),
+        _ => Err(PgError::new(
+            SqlState::NULL_VALUE_NOT_ALLOWED,
+            "array subscript in assignment must not be null",
+        )),
+    };
+    if let [Index::Slice(lower, upper)] = indexes {
+        let lower = lower.as_ref().map(bound).transpose()?;
+        let upper = upper.as_ref().map(bound).transpose()?;
+        return match value {
+            Datum::Array(source) => arrays::set_slice(old, elem, lower, upper, &source),
+            _ => Ok(array.clone()),
+        };
+    }
+    let mut at: SmallVec<[i32; 4]> = SmallVec::new();
+    for index in indexes {
+        match index {
+            Index::At(node) => at.push(bound(node)?),
+            Index::Slice(..) => {
+                return Err(PgError::not_supported(
+                    "assignment to a slice of several dimensions is not supported yet",
+                )
+                .hint("Assign the whole array."));
+            }
+        }
+    }
+    arrays::set_element(old, elem, &at, value)
 }
 
 /// `left op ANY (array)` and `left op ALL (array)`.

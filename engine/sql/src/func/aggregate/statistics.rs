@@ -129,7 +129,7 @@ impl Accumulator for ExactSpread {
         }
         let other = if self.spread.sample { Numeric::from(self.rows - 1) } else { rows.clone() };
         let variance = numerator.div(&rows.mul(&other)?)?;
-        if self.spread.root { variance.sqrt() } else { Ok(variance) }.map(Datum::Numeric)
+        if self.spread.root { variance.sqrt_to_own_scale() } else { Ok(variance) }.map(Datum::Numeric)
     }
 }
 
