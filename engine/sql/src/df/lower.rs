@@ -4,47 +4,44 @@
 //! semantics need it. There is no logical plan in between, so nothing is renamed, coerced or folded on the way, and
 //! planning costs microseconds. What an optimizer would do is done on relations ([`super::rewrite`]) or here:
 //! access paths, join keys, semi-joins for EXISTS and IN, projection of unused columns.
+//!
+//! Aggregates and subqueries have modules of their own below this one.
+
+mod aggregate;
+mod subquery;
 
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
 use datafusion::common::{JoinSide, JoinType, NullEquality};
-use datafusion::logical_expr::AggregateUDF;
-use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::utils::{ColumnIndex, JoinFilter};
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use hashbrown::HashMap;
-use shardforge_types::codec::key::KeyOrder;
 use shardforge_types::{Oid, PgError, PgResult, oid};
-use smallvec::SmallVec;
 
-use super::aggregate::{LibraryAggregate, Source};
 use super::arrays::{orders_natively, schema_of};
 use super::ctes::{CteRows, CteScanOp, RecursiveOp, WorkTable, WorkTableOp, WrittenOp};
 use super::error::from_df;
 use super::expr::{ExprLowering, comparison};
 use super::operator::{Operator, OperatorExec};
 use super::operators::{
-    AppendOp, Correlated, DistinctOp, FunctionScanOp, LateralOp, LimitOp, ProjectSetOp, ScanOp, SetOp,
-    SubqueryAnswer, SubqueryOp, SystemScanOp, TableCall, ValuesOp,
+    AppendOp, DistinctOp, FunctionScanOp, LateralOp, LimitOp, ProjectSetOp, ScanOp, SetOp, SystemScanOp,
+    TableCall, ValuesOp,
 };
 use super::rewrite::push_down;
 use super::slots::Slots;
-use crate::catalog::builtin::{AggregateKind, builtin};
 use crate::catalog::pg_catalog::Hints;
 use crate::exec::eval::CompiledExpr;
-use crate::func::aggregate::AggregateInfo;
-use crate::func::{self, CallInfo};
+use crate::func::CallInfo;
 use crate::ir::{
-    Aggregate, Col, ColId, Cte, CteBody, CteId, JoinKind, Rel, Scalar, ScalarKind, Scan, SetOpKind, SortKey,
-    Subquery, SubqueryKind, TableFunction, Ty,
+    Col, ColId, Cte, CteBody, CteId, JoinKind, Rel, Scalar, ScalarKind, Scan, SetOpKind, SortKey,
+    TableFunction, Ty,
 };
 use crate::plan::Planner;
 use crate::storage::choose;
@@ -414,32 +411,6 @@ impl<'a> Lowering<'a> {
         Ok(Lowered { plan: Arc::new(plan), cols: input.cols })
     }
 
-    /// EXISTS and IN as a top-level condition: a semi or anti join, when the subquery's correlation can become
-    /// the join's condition. Gives the input back if not.
-    fn semi_join(&mut self, input: Lowered, conjunct: &Scalar) -> PgResult<Result<Lowered, Lowered>> {
-        let (scalar, negated) = match &conjunct.kind {
-            ScalarKind::Not(arg) => (&**arg, true),
-            _ => (conjunct, false),
-        };
-        let ScalarKind::Subquery(sub) = &scalar.kind else { return Ok(Err(input)) };
-        let (sub, mut on) = match &sub.kind {
-            SubqueryKind::Exists => (sub, Vec::new()),
-            SubqueryKind::Any(test) if !negated && !test.has_subquery() => (sub, vec![(**test).clone()]),
-            _ => return Ok(Err(input)),
-        };
-        let Some((inner, correlated)) = decorrelate(&sub.rel) else { return Ok(Err(input)) };
-        on.extend(correlated);
-        if on.iter().any(Scalar::has_subquery)
-            || (on.is_empty() && !negated && matches!(sub.kind, SubqueryKind::Exists))
-        {
-            return Ok(Err(input));
-        }
-        let inner = push_down(inner);
-        let kind = if negated { JoinKind::Anti } else { JoinKind::Semi };
-        let inner = self.rel(&inner)?;
-        Ok(Ok(self.join_plans(kind, input, inner, on)?))
-    }
-
     fn join(
         &mut self,
         kind: JoinKind,
@@ -631,112 +602,6 @@ impl<'a> Lowering<'a> {
             slots: self.slots.clone(),
         };
         Ok(self.operator(operator, cols, vec![left.plan]))
-    }
-
-    /// Lowers a relation that may use columns of an outer row: these become parameters of a plan of its own.
-    fn correlated(&mut self, rel: &Rel, output: &[Col], outer: &[Col]) -> PgResult<Correlated> {
-        let bound: Vec<(usize, Col)> = rel
-            .free_columns()
-            .into_iter()
-            .filter_map(|col| outer.iter().position(|o| o.id == col.id).map(|at| (at, col)))
-            .collect();
-        let first = self.params;
-        let mut rel = rel.clone();
-        rel.substitute(&|id| parameter(&bound, first, id));
-        let slots = Arc::new(Slots::default());
-        let saved = (std::mem::replace(&mut self.slots, slots.clone()), self.params);
-        self.params += bound.len() as u16;
-        let lowered = self.query(&rel, output);
-        (self.slots, self.params) = saved;
-        let lowered = lowered?;
-        Ok(Correlated {
-            plan: lowered.plan,
-            slots,
-            types: types_of(output),
-            outer: bound.into_iter().map(|(at, _)| at).collect(),
-        })
-    }
-
-    /// Computes the subqueries of some expressions as columns of the input, and puts these in their place.
-    fn with_subqueries(&mut self, input: Lowered, scalars: &mut [&mut Scalar]) -> PgResult<Lowered> {
-        let mut found = Vec::new();
-        for scalar in scalars.iter_mut() {
-            self.extract(scalar, &input.cols, &mut found)?;
-        }
-        if found.is_empty() {
-            return Ok(input);
-        }
-        let mut cols = input.cols.clone();
-        let mut subqueries = Vec::new();
-        for (col, correlated, answer) in found {
-            subqueries.push((correlated, answer, col.ty.oid));
-            cols.push(col);
-        }
-        let operator = SubqueryOp {
-            schema: schema_of(&cols),
-            input_types: types_of(&input.cols),
-            subqueries: Arc::new(subqueries),
-            slots: self.slots.clone(),
-        };
-        Ok(self.operator(operator, cols, vec![input.plan]))
-    }
-
-    fn extract(
-        &mut self,
-        scalar: &mut Scalar,
-        outer: &[Col],
-        found: &mut Vec<(Col, Correlated, SubqueryAnswer)>,
-    ) -> PgResult<()> {
-        if let ScalarKind::Subquery(sub) = &mut scalar.kind {
-            let Subquery { kind, rel, cols } = &mut **sub;
-            let output: Vec<Col> = {
-                let all = rel.columns();
-                cols.iter().filter_map(|id| all.iter().find(|col| col.id == *id).copied()).collect()
-            };
-            // The outer columns of an ANY or ALL test are bound like those of the subquery.
-            let test = match kind {
-                SubqueryKind::Any(test) | SubqueryKind::All(test) => Some(test.clone()),
-                _ => None,
-            };
-            let mut correlated = self.correlated(rel, &output, outer)?;
-            let answer = match (&*kind, test) {
-                (SubqueryKind::Scalar, _) => SubqueryAnswer::Scalar,
-                (SubqueryKind::Exists, _) => SubqueryAnswer::Exists,
-                (SubqueryKind::Array, _) => {
-                    SubqueryAnswer::Array(output.first().map_or(oid::TEXT, |col| col.ty.oid))
-                }
-                (quantifier, Some(mut test)) => {
-                    let any = matches!(quantifier, SubqueryKind::Any(_));
-                    let own: Vec<Col> = output.clone();
-                    let mut bound: Vec<(usize, Col)> = Vec::new();
-                    for used in test.used_columns() {
-                        if own.iter().any(|col| col.id == used.id) {
-                            continue;
-                        }
-                        if let Some(at) = outer.iter().position(|o| o.id == used.id) {
-                            bound.push((at, used));
-                        }
-                    }
-                    let first = self.params + correlated.outer.len() as u16;
-                    test.substitute_deep(&|id| parameter(&bound, first, id));
-                    correlated.outer.extend(bound.iter().map(|(at, _)| *at));
-                    let test = CompiledExpr::compile(&test, &|id| own.iter().position(|col| col.id == id))?;
-                    SubqueryAnswer::Quantified { test, any }
-                }
-                (_, None) => return Err(PgError::internal("a quantified subquery without test")),
-            };
-            let col = self.fresh(scalar.ty);
-            found.push((col, correlated, answer));
-            *scalar = Scalar::column(col.id, col.ty);
-            return Ok(());
-        }
-        let mut result = Ok(());
-        scalar.for_each_child_mut(&mut |child| {
-            if result.is_ok() {
-                result = self.extract(child, outer, found);
-            }
-        });
-        result
     }
 
     fn sort(&mut self, input: Lowered, keys: &[SortKey], fetch: Option<usize>) -> PgResult<Lowered> {
@@ -943,204 +808,6 @@ impl<'a> Lowering<'a> {
             }
         })
     }
-
-    fn aggregate(
-        &mut self,
-        input: &Rel,
-        groups: &[(Col, Scalar)],
-        sets: &[Vec<usize>],
-        grouping: &[(Col, Vec<usize>)],
-        aggregates: &[(Col, Aggregate)],
-    ) -> PgResult<Lowered> {
-        let mut output: Vec<Col> = groups.iter().map(|(col, _)| *col).collect();
-        output.extend(grouping.iter().map(|(col, _)| *col));
-        output.extend(aggregates.iter().map(|(col, _)| *col));
-        if sets.is_empty() {
-            let all: Vec<usize> = (0..groups.len()).collect();
-            let lowered = self.rel(input)?;
-            return self.group_by(lowered, groups, &all, grouping, aggregates, &output);
-        }
-        let mut plans = Vec::new();
-        for set in sets {
-            let lowered = self.rel(input)?;
-            plans.push(self.group_by(lowered, groups, set, grouping, aggregates, &output)?.plan);
-        }
-        self.union(plans, &output)
-    }
-
-    /// Groups by the members of one grouping set; the other group columns are NULL.
-    fn group_by(
-        &mut self,
-        input: Lowered,
-        groups: &[(Col, Scalar)],
-        set: &[usize],
-        grouping: &[(Col, Vec<usize>)],
-        aggregates: &[(Col, Aggregate)],
-        output: &[Col],
-    ) -> PgResult<Lowered> {
-        let mut groups = groups.to_vec();
-        let mut aggregates = aggregates.to_vec();
-        let mut scalars: Vec<&mut Scalar> = groups.iter_mut().map(|(_, scalar)| scalar).collect();
-        for (_, aggregate) in &mut aggregates {
-            scalars.extend(&mut aggregate.args);
-            scalars.extend(aggregate.order_by.iter_mut().map(|key| &mut key.expr));
-            scalars.extend(&mut aggregate.filter);
-        }
-        let input = self.with_subqueries(input, &mut scalars)?;
-        let exprs = self.exprs(&input.cols);
-        let schema = schema_of(&input.cols);
-        let mut group_exprs = Vec::new();
-        let mut calls = Vec::new();
-        let mut cols = Vec::new();
-        let mut firsts = Vec::new();
-        for at in set {
-            let (col, scalar) = &groups[*at];
-            group_exprs.push((exprs.lower_key(scalar)?, format!("c{}", col.id.0)));
-            if orders_natively(col.ty.oid) {
-                cols.push(*col);
-            } else {
-                firsts.push((*col, scalar.clone()));
-            }
-        }
-        let key_cols: Vec<Col> = {
-            let mut next = self.next_col;
-            let keyed = set.iter().map(|at| {
-                let (col, _) = &groups[*at];
-                if orders_natively(col.ty.oid) {
-                    *col
-                } else {
-                    next += 1;
-                    Col { id: ColId(next), ty: Ty::new(oid::BYTEA) }
-                }
-            });
-            keyed.collect()
-        };
-        let mut all_cols = key_cols;
-        for (col, scalar) in &firsts {
-            let udaf = LibraryAggregate::new(
-                "any",
-                Source::First,
-                vec![col.ty.oid],
-                false,
-                Vec::new(),
-                false,
-                col.ty.oid,
-                self.slots.clone(),
-            );
-            calls.push(call(udaf, vec![exprs.lower(scalar)?], &schema, col)?);
-            all_cols.push(*col);
-        }
-        for (col, aggregate) in &aggregates {
-            let (udaf, args) = self.aggregate_call(aggregate, &exprs)?;
-            calls.push(call(udaf, args, &schema, col)?);
-            all_cols.push(*col);
-        }
-        self.next_col += set.len() as u32;
-        let filters = vec![None; calls.len()];
-        let input_schema = input.plan.schema();
-        let plan: Arc<dyn ExecutionPlan> = if calls.is_empty() && group_exprs.is_empty() {
-            // GROUP BY () without aggregates: one row.
-            self.rel(&Rel::Unit)?.plan
-        } else {
-            let group_by = PhysicalGroupBy::new_single(group_exprs);
-            Arc::new(
-                AggregateExec::try_new(
-                    AggregateMode::Single,
-                    group_by,
-                    calls,
-                    filters,
-                    input.plan,
-                    input_schema,
-                )
-                .map_err(from_df)?,
-            )
-        };
-        let grouped = Lowered { plan, cols: all_cols };
-        let items: Vec<(Col, Scalar)> = output
-            .iter()
-            .map(|col| {
-                if let Some((_, listed)) = grouping.iter().find(|(g, _)| g.id == col.id) {
-                    let bits = listed.iter().fold(0, |bits, at| (bits << 1) | i32::from(!set.contains(at)));
-                    return (*col, Scalar::constant(shardforge_types::Datum::Int4(bits), col.ty));
-                }
-                if grouped.cols.iter().any(|g| g.id == col.id) {
-                    return (*col, Scalar::column(col.id, col.ty));
-                }
-                (*col, Scalar::constant(shardforge_types::Datum::Null, col.ty))
-            })
-            .collect();
-        self.project(grouped, &items)
-    }
-
-    fn aggregate_call(
-        &self,
-        aggregate: &Aggregate,
-        exprs: &ExprLowering<'_>,
-    ) -> PgResult<(LibraryAggregate, Vec<Expr>)> {
-        let factory = func::aggregate(aggregate.func).ok_or_else(|| func::not_supported(aggregate.func))?;
-        let desc = builtin().aggregate(aggregate.func);
-        let ordered_set = desc.is_some_and(|desc| desc.kind != AggregateKind::Normal);
-        let name = builtin().proc_by_oid(aggregate.func).map_or("aggregate", |proc| proc.name);
-        let mut arg_types: SmallVec<[Ty; 4]> = aggregate.args.iter().map(|arg| arg.ty).collect();
-        let direct_args = aggregate.args.len();
-        let mut args: Vec<Expr> =
-            aggregate.args.iter().map(|arg| exprs.lower(arg)).collect::<PgResult<_>>()?;
-        let orders: SmallVec<[(bool, bool); 2]> =
-            aggregate.order_by.iter().map(|key| (key.desc, key.nulls_first)).collect();
-        if ordered_set {
-            // WITHIN GROUP: what the rows are sorted by are the values, too.
-            for key in &aggregate.order_by {
-                arg_types.push(key.expr.ty);
-                args.push(exprs.lower(&key.expr)?);
-            }
-        }
-        let value_types: Vec<Oid> = arg_types.iter().map(|ty| ty.oid).collect();
-        let mut sort = Vec::new();
-        for key in &aggregate.order_by {
-            args.push(exprs.lower(&key.expr)?);
-            let order = KeyOrder { descending: key.desc, nulls_first: key.nulls_first };
-            sort.push((key.expr.ty.oid, order));
-        }
-        if let Some(filter) = &aggregate.filter {
-            args.push(exprs.lower(filter)?);
-        }
-        let info = AggregateInfo {
-            func: aggregate.func,
-            arg_types,
-            ret: aggregate.ty,
-            direct_args: if ordered_set { direct_args } else { 0 },
-            order: if ordered_set { orders } else { SmallVec::new() },
-        };
-        // An aggregate without arguments still has to see how many rows there are.
-        if args.is_empty() {
-            args.push(exprs.lower(&Scalar::bool(true))?);
-        }
-        let udaf = LibraryAggregate::new(
-            name,
-            Source::Library(factory, info),
-            value_types,
-            aggregate.distinct,
-            sort,
-            aggregate.filter.is_some(),
-            aggregate.ty.oid,
-            self.slots.clone(),
-        );
-        Ok((udaf, args))
-    }
-}
-
-fn call(
-    udaf: LibraryAggregate,
-    args: Vec<Expr>,
-    schema: &datafusion::arrow::datatypes::SchemaRef,
-    col: &Col,
-) -> PgResult<Arc<datafusion::physical_expr::aggregate::AggregateFunctionExpr>> {
-    AggregateExprBuilder::new(Arc::new(AggregateUDF::new_from_impl(udaf)), args)
-        .schema(schema.clone())
-        .alias(format!("c{}", col.id.0))
-        .build()
-        .map(Arc::new)
-        .map_err(from_df)
 }
 
 fn column(cols: &[Col], position: usize) -> Expr {
@@ -1150,63 +817,4 @@ fn column(cols: &[Col], position: usize) -> Expr {
 /// Types of columns.
 pub fn types_of(cols: &[Col]) -> Arc<[Oid]> {
     cols.iter().map(|col| col.ty.oid).collect()
-}
-
-/// The parameter that stands for an outer column.
-fn parameter(bound: &[(usize, Col)], first: u16, id: ColId) -> Option<Scalar> {
-    let at = bound.iter().position(|(_, col)| col.id == id)?;
-    Some(Scalar { kind: ScalarKind::Param(first + at as u16), ty: bound[at].1.ty, pos: None })
-}
-
-/// Takes the correlated conditions out of a subquery, if all its correlation is in filters over plain scans and
-/// joins: the relation without them, and the conditions. The relation keeps its inputs' columns, since the
-/// conditions need them.
-fn decorrelate(rel: &Rel) -> Option<(Rel, Vec<Scalar>)> {
-    if rel.free_columns().is_empty() {
-        return Some((rel.clone(), Vec::new()));
-    }
-    match rel {
-        Rel::Filter { input, predicate } => {
-            let (inner, mut conditions) = decorrelate(input)?;
-            let produced: Vec<ColId> = inner.columns().iter().map(|col| col.id).collect();
-            let mut own = Vec::new();
-            for conjunct in predicate.clone().conjuncts() {
-                if conjunct.used_columns().iter().all(|col| produced.contains(&col.id)) {
-                    own.push(conjunct);
-                } else if conjunct.has_subquery() {
-                    return None;
-                } else {
-                    conditions.push(conjunct);
-                }
-            }
-            let inner = match own.is_empty() {
-                true => inner,
-                false => Rel::Filter { input: Box::new(inner), predicate: Scalar::and(own) },
-            };
-            Some((inner, conditions))
-        }
-        Rel::Project { input, items } => {
-            let (inner, conditions) = decorrelate(input)?;
-            let produced: Vec<Col> = inner.columns();
-            let closed = |scalar: &Scalar| {
-                scalar.used_columns().iter().all(|used| produced.iter().any(|col| col.id == used.id))
-            };
-            if !items.iter().all(|(_, scalar)| closed(scalar) && !scalar.has_subquery()) {
-                return None;
-            }
-            if conditions.is_empty() {
-                return Some((Rel::Project { input: Box::new(inner), items: items.clone() }, conditions));
-            }
-            // The conditions' columns pass through.
-            let mut items = items.clone();
-            for used in conditions.iter().flat_map(Scalar::used_columns) {
-                let passes = produced.iter().any(|col| col.id == used.id);
-                if passes && items.iter().all(|(col, _)| col.id != used.id) {
-                    items.push((used, Scalar::column(used.id, used.ty)));
-                }
-            }
-            Some((Rel::Project { input: Box::new(inner), items }, conditions))
-        }
-        _ => None,
-    }
 }

@@ -11,7 +11,6 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use hashbrown::{HashMap, HashSet};
-use parking_lot::Mutex;
 use shardforge_types::codec::key::{self, KeyOrder};
 use shardforge_types::{ArrayValue, Datum, Oid, PgError, PgResult, SqlState};
 
