@@ -64,6 +64,23 @@ impl CancelReason {
     }
 }
 
+/// What a connection does, as others see it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ConnectionState {
+    /// It is being set up.
+    #[default]
+    Starting = 0,
+    /// It waits for its client.
+    Idle = 1,
+    /// The same, in a transaction block.
+    IdleInTransaction = 2,
+    /// The same, and the transaction has failed.
+    IdleInFailedTransaction = 3,
+    /// It answers a message.
+    Active = 4,
+}
+
 /// See the module's documentation. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken {
@@ -75,6 +92,8 @@ struct Shared {
     reason: AtomicU8,
     /// The connection is to end as soon as it is idle.
     draining: AtomicBool,
+    /// A [`ConnectionState`] as a number.
+    state: AtomicU8,
     raised: Notify,
 }
 
@@ -143,6 +162,22 @@ impl CancelToken {
                 return reason;
             }
             raised.await;
+        }
+    }
+
+    /// Notes what the connection does now, for those who look at it from outside.
+    pub(crate) fn set_state(&self, state: ConnectionState) {
+        self.shared.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// What the connection does.
+    pub(crate) fn state(&self) -> ConnectionState {
+        match self.shared.state.load(Ordering::Relaxed) {
+            1 => ConnectionState::Idle,
+            2 => ConnectionState::IdleInTransaction,
+            3 => ConnectionState::IdleInFailedTransaction,
+            4 => ConnectionState::Active,
+            _ => ConnectionState::Starting,
         }
     }
 

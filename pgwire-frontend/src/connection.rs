@@ -21,7 +21,8 @@ use futures::FutureExt;
 use shardforge_types::{PgError, PgResult, Severity, SqlState};
 use tokio::time::{sleep, timeout};
 
-use crate::backend::{Backend, Session, Startup};
+use crate::backend::{Backend, Session, Startup, TransactionStatus};
+use crate::cancel::ConnectionState;
 use crate::copy::CopyState;
 use crate::encode::{self, fatal};
 use crate::extended::{self, Scratch};
@@ -104,6 +105,7 @@ async fn start<B: Backend>(
         out.notice(&notice);
     }
     encode::ready_for_query(out.output(), session.transaction_status());
+    out.cancel.set_state(ConnectionState::Idle);
     Ok(Some((registration, session)))
 }
 
@@ -149,6 +151,15 @@ async fn run<B: Backend>(
         panicked(shared, &*panic);
     }
     tracing::debug!(process_id = registration.process_id, "connection ends");
+}
+
+/// What others see of a connection that waits for its client.
+fn state_at_rest(status: TransactionStatus) -> ConnectionState {
+    match status {
+        TransactionStatus::Idle => ConnectionState::Idle,
+        TransactionStatus::InTransaction => ConnectionState::IdleInTransaction,
+        TransactionStatus::Failed => ConnectionState::IdleInFailedTransaction,
+    }
 }
 
 /// Counts and logs a panic; what the client is told of it.
@@ -213,6 +224,7 @@ impl<B: Backend> Connection<'_, B> {
             if let Some(frame) = self.out.transport.frame()? {
                 if self.at_rest {
                     self.out.cancel.reset();
+                    self.out.cancel.set_state(ConnectionState::Active);
                     self.at_rest = false;
                 }
                 return Ok(Some(frame));
@@ -313,8 +325,10 @@ impl<B: Backend> Connection<'_, B> {
             self.out.parameter_status(&name, &value);
         }
         self.out.copy = CopyState::None;
-        encode::ready_for_query(self.out.output(), self.session.transaction_status());
+        let status = self.session.transaction_status();
+        encode::ready_for_query(self.out.output(), status);
         self.at_rest = true;
+        self.out.cancel.set_state(state_at_rest(status));
         match self.out.flush().await {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => self.fail(error).await,

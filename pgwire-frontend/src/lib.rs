@@ -39,7 +39,7 @@ pub use backend::{
     Backend, FieldDesc, Format, IdleTimeout, Session, Startup, StatementDescription, TransactionStatus,
     result_format,
 };
-pub use cancel::{CancelReason, CancelToken};
+pub use cancel::{CancelReason, CancelToken, ConnectionState};
 pub use frontend::{Frontend, FrontendOptions};
 pub use metrics::Metrics;
 pub use params::{RawParam, RawParams, RawParamsIter};

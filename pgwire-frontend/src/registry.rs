@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rand::RngCore;
 use shardforge_types::{PgResult, SqlState};
 
-use crate::cancel::{CancelReason, CancelToken};
+use crate::cancel::{CancelReason, CancelToken, ConnectionState};
 use crate::encode::fatal;
 use crate::limits::CANCEL_KEY_BYTES;
 
@@ -46,12 +47,17 @@ pub struct ConnectionInfo {
     pub database: String,
     /// The client's address.
     pub peer: SocketAddr,
+    /// When it was accepted.
+    pub since: SystemTime,
+    /// What it does at this moment.
+    pub state: ConnectionState,
 }
 
 impl ConnectionRegistry {
     /// The connections at this moment, by process id.
     pub fn list(&self) -> Vec<ConnectionInfo> {
-        self.connections.lock().by_id.values().map(|entry| entry.info.clone()).collect()
+        let info = |entry: &Entry| ConnectionInfo { state: entry.cancel.state(), ..entry.info.clone() };
+        self.connections.lock().by_id.values().map(info).collect()
     }
 
     /// How many connections there are.
@@ -115,7 +121,14 @@ impl ConnectionRegistry {
             return Err(fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"));
         }
         let process_id = connections.next_id();
-        let info = ConnectionInfo { process_id, user: user.into(), database: database.into(), peer };
+        let info = ConnectionInfo {
+            process_id,
+            user: user.into(),
+            database: database.into(),
+            peer,
+            since: SystemTime::now(),
+            state: ConnectionState::Starting,
+        };
         connections.by_id.insert(process_id, Entry { info, key: key.clone(), cancel: cancel.clone() });
         let position = connections.by_id.len();
         Ok(Registration { registry: Arc::clone(self), process_id, key, cancel, position })

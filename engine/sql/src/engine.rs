@@ -165,10 +165,11 @@ fn compile_expression(
     })
 }
 
+/// Microseconds from 1970-01-01 to 2000-01-01.
+pub(crate) const UNIX_TO_2000_MICROS: i64 = 946_684_800_000_000;
+
 fn pg_micros(runtime: &Runtime) -> i64 {
-    /// Microseconds from 1970-01-01 to 2000-01-01.
-    const EPOCH_SHIFT: i64 = 946_684_800_000_000;
-    runtime.wall_micros() as i64 - EPOCH_SHIFT
+    runtime.wall_micros() as i64 - UNIX_TO_2000_MICROS
 }
 
 /// Layouts kept; past it the cache starts anew.

@@ -321,3 +321,20 @@ async fn queries_stop_and_sort_as_they_are_told() {
     ])
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_see_what_a_session_does() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let (watched, watcher) = (server.connect().await, server.connect().await);
+    let pid = rows(&watched, "SELECT pg_backend_pid()").await.remove(0);
+    let state_of = format!("SELECT state, backend_start <= now() FROM pg_stat_activity WHERE pid = {pid}");
+    assert_eq!(rows(&watched, &state_of).await, ["active|t"]);
+    assert_eq!(rows(&watcher, &state_of).await, ["idle|t"]);
+    watched.batch_execute("BEGIN").await.expect("a transaction");
+    assert_eq!(rows(&watcher, &state_of).await, ["idle in transaction|t"]);
+    state(&watched, "SELECT 1/0").await;
+    assert_eq!(rows(&watcher, &state_of).await, ["idle in transaction (aborted)|t"]);
+    watched.batch_execute("ROLLBACK").await.expect("the end of it");
+    assert_eq!(rows(&watcher, &state_of).await, ["idle|t"]);
+}

@@ -9,6 +9,7 @@ use super::args::Args;
 use super::random::Random;
 use super::registry::KernelTable;
 use crate::catalog::Relation;
+use crate::engine::UNIX_TO_2000_MICROS;
 use crate::exec::env::{AdvisoryKey, AdvisoryMode, EvalEnv};
 use crate::func::CallInfo;
 
@@ -157,12 +158,9 @@ fn uuid_bytes(version: u8, mut bytes: [u8; 16]) -> [u8; 16] {
     bytes
 }
 
-/// Microseconds from 1970 to 2000.
-const UNIX_EPOCH_MICROS: i64 = 946_684_800_000_000;
-
 /// Milliseconds since 1970, then 12 bits of the millisecond's fraction, then random bits.
 fn uuid_v7(clock_micros: i64, env: &EvalEnv) -> [u8; 16] {
-    let unix = clock_micros.saturating_add(UNIX_EPOCH_MICROS).max(0);
+    let unix = clock_micros.saturating_add(UNIX_TO_2000_MICROS).max(0);
     let (millis, fraction) = (unix / 1000, unix % 1000 * 4096 / 1000);
     let mut bytes = random_bytes(env);
     bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
@@ -183,7 +181,7 @@ fn uuid_timestamp(uuid: [u8; 16]) -> Option<i64> {
             const GREGORIAN_TO_2000_TICKS: i64 = 131_659_776_000_000_000;
             Some((ticks - GREGORIAN_TO_2000_TICKS) / 10)
         }
-        7 => Some(word(&uuid[..6]) * 1000 - UNIX_EPOCH_MICROS),
+        7 => Some(word(&uuid[..6]) * 1000 - UNIX_TO_2000_MICROS),
         _ => None,
     }
 }

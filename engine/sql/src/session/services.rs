@@ -6,19 +6,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use shardforge_kv::{KvError, ObjectId, ObjectLockMode, SessionLocks, Transaction, WaitPolicy};
-use shardforge_pgwire::{CancelToken, ConnectionRegistry, FieldDesc};
+use shardforge_pgwire::{CancelToken, ConnectionRegistry, ConnectionState, FieldDesc};
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use super::error::from_kv;
 use super::statement::Prepared;
 use crate::catalog::pg_catalog::{Activity, PreparedStatement};
 use crate::catalog::{CatalogSnapshot, Relation, SequenceDesc};
-use crate::engine::Engine;
+use crate::engine::{Engine, UNIX_TO_2000_MICROS};
 use crate::exec::env::{AdvisoryKey, AdvisoryMode, Host, Sequences};
 
 /// Class of advisory locks among the store's object locks; tables are under their database's oid.
@@ -418,15 +418,20 @@ impl Host for SessionServices {
 
     fn activity(&self) -> Vec<Activity> {
         let cluster = self.engine.catalog.cluster();
-        let state = |own: bool| if own { "active" } else { "idle" };
         let sessions = self.registry.list().into_iter().map(|connection| Activity {
             pid: connection.process_id,
             database: cluster.database_by_name(&connection.database).map_or(Oid(0), |d| d.oid),
             user: cluster.role_by_name(&connection.user).map_or(Oid(0), |role| role.oid),
             client_addr: Some(connection.peer.ip().to_string()),
             client_port: Some(i32::from(connection.peer.port())),
-            backend_start: self.start_micros(),
-            state: state(connection.process_id == self.process_id),
+            backend_start: since_2000(connection.since),
+            state: match connection.state {
+                ConnectionState::Starting => "starting",
+                ConnectionState::Active => "active",
+                ConnectionState::Idle => "idle",
+                ConnectionState::IdleInTransaction => "idle in transaction",
+                ConnectionState::IdleInFailedTransaction => "idle in transaction (aborted)",
+            },
             ..Activity::default()
         });
         sessions.collect()
@@ -436,6 +441,12 @@ impl Host for SessionServices {
         let state = self.state.lock();
         Ok(state.catalog.stats.get(&relation).map_or(0, |stats| stats.bytes as i64))
     }
+}
+
+/// Microseconds since 2000-01-01 00:00 UTC.
+fn since_2000(time: SystemTime) -> i64 {
+    let micros = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    i64::try_from(micros).unwrap_or(i64::MAX).saturating_sub(UNIX_TO_2000_MICROS)
 }
 
 fn advisory_object(key: AdvisoryKey) -> ObjectId {
