@@ -335,12 +335,15 @@ fn a_running_statement_may_end_within_the_grace_period() {
     let arguments = ["--engine", "memory", "--admin-listen", "off", "--shutdown-grace", "20s"];
     let server = Server::start(folder, &arguments);
     let mut sleeping = shardforge(folder)
-        .args(["sql", &server.dsn, "-t", "-c", "select pg_sleep(1)", "-c", "select 'not reached'"])
+        .args(["sql", &server.dsn, "-t", "-c", "select pg_sleep(3)", "-c", "select 'not reached'"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("a client");
-    std::thread::sleep(Duration::from_millis(300));
+    // The session that asks is active too.
+    while server.answer(folder, "select count(*) from pg_stat_activity where state = 'active'") != "2\n" {
+        assert!(sleeping.try_wait().expect("a child").is_none(), "the client has ended");
+    }
     server.stop();
     let mut said = String::new();
     sleeping.stderr.take().expect("stderr").read_to_string(&mut said).expect("text");

@@ -6,14 +6,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_postgres::Client;
 
 use crate::server::Server;
 
 const CLIENTS: i64 = 16;
 const ACCOUNTS: i64 = 50;
+/// Transactions acknowledged in a round before the server is killed amid the next ones.
+const COMMITS_BEFORE_KILL: u32 = 300;
 /// Rounds in the ordinary test run; `SHARDFORGE_CRASH_ROUNDS` asks for more.
 const ROUNDS: usize = 4;
 
@@ -82,22 +84,26 @@ async fn acknowledged_transactions_survive_kill_9() {
     let next = Arc::new(AtomicI64::new(1));
     for _ in 0..rounds {
         let mut clients = Vec::new();
+        let committed = Arc::new(Semaphore::new(0));
         for _ in 0..CLIENTS {
             let mut client = server.connect().await;
             let next = next.clone();
+            let committed = committed.clone();
             clients.push(tokio::spawn(async move {
                 let mut done = Vec::new();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     match transfer(&mut client, number).await {
-                        Ok(()) => done.push(number),
+                        Ok(()) => {
+                            done.push(number);
+                            committed.add_permits(1);
+                        }
                         Err(_) => return done,
                     }
                 }
             }));
         }
-        // The load runs for a while; how far it comes does not matter.
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        let _loaded = committed.acquire_many(COMMITS_BEFORE_KILL).await.expect("the semaphore stays open");
         server.kill();
         for client in clients {
             acknowledged.extend(client.await.expect("a client"));
@@ -105,5 +111,5 @@ async fn acknowledged_transactions_survive_kill_9() {
         server = Server::start(directory.path());
         check(&server, &acknowledged).await;
     }
-    assert!(!acknowledged.is_empty());
+    assert!(acknowledged.len() >= rounds * COMMITS_BEFORE_KILL as usize);
 }
