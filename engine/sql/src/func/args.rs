@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use shardforge_types::{ArrayValue, Datum, Interval, Numeric, PgError, PgResult, RecordValue};
+use shardforge_types::{ArrayValue, Datum, Interval, Numeric, PgError, PgResult};
 
 /// Accessors by position and representation.
 pub(super) trait Args {
@@ -22,7 +22,6 @@ pub(super) trait Args {
     fn blanks_cut(&self, index: usize) -> PgResult<&str> {
         Ok(self.text(index)?.trim_end_matches(' '))
     }
-    fn arc_text(&self, index: usize) -> PgResult<&Arc<str>>;
     fn bytea(&self, index: usize) -> PgResult<&[u8]>;
     fn char(&self, index: usize) -> PgResult<u8>;
     fn uuid(&self, index: usize) -> PgResult<[u8; 16]>;
@@ -33,7 +32,6 @@ pub(super) trait Args {
     fn timestamptz(&self, index: usize) -> PgResult<i64>;
     fn interval(&self, index: usize) -> PgResult<&Interval>;
     fn array(&self, index: usize) -> PgResult<&Arc<ArrayValue>>;
-    fn record(&self, index: usize) -> PgResult<&RecordValue>;
 }
 
 macro_rules! accessor {
@@ -71,7 +69,6 @@ impl Args for [Datum] {
     accessor!(float8, Float8, f64);
     accessor!(numeric, Numeric, &Numeric);
     accessor!(text, Text, &str);
-    accessor!(arc_text, Text, &Arc<str>);
     accessor!(bytea, Bytea, &[u8]);
     accessor!(char, Char, u8);
     accessor!(uuid, Uuid, [u8; 16]);
@@ -82,7 +79,6 @@ impl Args for [Datum] {
     accessor!(timestamptz, Timestamptz, i64);
     accessor!(interval, Interval, &Interval);
     accessor!(array, Array, &Arc<ArrayValue>);
-    accessor!(record, Record, &RecordValue);
 }
 
 #[cold]
