@@ -132,19 +132,16 @@ impl LogWriter {
     pub(crate) async fn stop(&self, runtime: &Runtime) {
         self.shared.close();
         let worker = self.worker.lock().take();
-        match worker {
+        let orderly = match worker {
             Some(Worker::Thread(thread)) => {
                 let joined = runtime.spawn_blocking("join log-writer", move || thread.join().is_ok()).await;
-                if joined != Ok(true) {
-                    tracing::error!("the log writer ended by a panic");
-                }
+                joined == Ok(true)
             }
-            Some(Worker::Task(task)) => {
-                if task.await.is_err() {
-                    tracing::error!("the log writer ended early");
-                }
-            }
-            None => {}
+            Some(Worker::Task(task)) => task.await.is_ok(),
+            None => true,
+        };
+        if !orderly {
+            tracing::error!("the log writer ended by a panic, or early");
         }
     }
 }

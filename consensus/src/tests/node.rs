@@ -71,7 +71,7 @@ fn what_may_not_be_proposed_is_refused_unchanged() {
         let stale = Command { expected_term: Some(term + 1), ..put("a", "1") };
         match shard.propose(stale).await.unwrap_err() {
             ConsensusError::Rejected { expected, current, .. } => {
-                assert_eq!((expected, current), (term + 1, term))
+                assert_eq!((expected, current), (term + 1, term));
             }
             other => panic!("{other}"),
         }
