@@ -7,6 +7,8 @@
 //! Without a data directory it measures the memory engine: the costs of this crate alone. With one, commits
 //! include the log's sync.
 
+#![allow(clippy::disallowed_methods, reason = "an experiment measures the real clock and real tasks")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

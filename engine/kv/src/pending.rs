@@ -18,7 +18,7 @@
 //! With early lock release (docs/decisions/0006-early-lock-release.md) the list also answers what the newest
 //! version of a key will be: [`PendingCommits::newest`].
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -153,10 +153,8 @@ impl PendingCommits {
     }
 
     fn counter(&self, key: &[u8]) -> &AtomicU32 {
-        let mut hasher = self.hasher.build_hasher();
-        key.hash(&mut hasher);
         // The filter's length is a power of two.
-        &self.filter[hasher.finish() as usize & (self.filter.len() - 1)]
+        &self.filter[self.hasher.hash_one(key) as usize & (self.filter.len() - 1)]
     }
 
     /// Makes a commit known. Its timestamp is chosen afterwards.

@@ -69,6 +69,7 @@ impl ActiveSnapshots {
     }
 
     /// Gives the slot back.
+    #[expect(clippy::needless_pass_by_value, reason = "nobody may use the slot afterwards")]
     pub(crate) fn release(&self, slot: SnapshotSlot) {
         let SnapshotSlot { partition, slot } = slot;
         let mut partition = self.partitions[partition as usize].lock();

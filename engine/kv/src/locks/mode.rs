@@ -99,15 +99,11 @@ mod tests {
 
     #[test]
     fn conflicts_are_mutual() {
-        for left in 0..8 {
-            for right in 0..8 {
-                let forth = OBJECT_CONFLICTS[left] >> right & 1;
-                assert_eq!(forth, OBJECT_CONFLICTS[right] >> left & 1, "{left} against {right}");
-            }
-        }
-        for left in 0..4 {
-            for right in 0..4 {
-                assert_eq!(ROW_CONFLICTS[left] >> right & 1, ROW_CONFLICTS[right] >> left & 1);
+        for table in [&OBJECT_CONFLICTS[..], &ROW_CONFLICTS[..]] {
+            for (left, forth) in table.iter().enumerate() {
+                for (right, back) in table.iter().enumerate() {
+                    assert_eq!(forth >> right & 1, back >> left & 1, "{left} against {right}");
+                }
             }
         }
     }

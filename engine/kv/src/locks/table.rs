@@ -17,7 +17,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -343,9 +343,7 @@ impl LockTable {
     }
 
     fn hash(&self, name: &LockName) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        name.hash(&mut hasher);
-        hasher.finish()
+        self.hasher.hash_one(name)
     }
 
     fn partition(&self, hash: u64) -> &Mutex<HashTable<Slot>> {
