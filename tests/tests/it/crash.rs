@@ -74,9 +74,8 @@ async fn acknowledged_transactions_survive_kill_9() {
             "CREATE TABLE account (id int8 PRIMARY KEY, balance int8 NOT NULL);
              CREATE TABLE branch (id int8 PRIMARY KEY, balance int8 NOT NULL);
              CREATE TABLE history (number int8, account int8, delta int8);
-             INSERT INTO account SELECT i, 0 FROM generate_series(0, {} - 1) i;
+             INSERT INTO account SELECT i, 0 FROM generate_series(0, {ACCOUNTS} - 1) i;
              INSERT INTO branch VALUES (1, 0)",
-            ACCOUNTS
         ))
         .await
         .expect("the tables");
