@@ -159,7 +159,7 @@ fn compile_expression(
     let expr = parse::parse_expression(sql)?;
     let env = EvalEnv::detached();
     let cx = BindContext::for_catalog_text(catalog, &env.io);
-    let (scalar, cols) = bind::bind_table_expression(&expr, table, cx)?;
+    let (scalar, cols) = bind::bind_table_expression(&expr, table, &cx)?;
     CompiledExpr::compile(&scalar, &|id| {
         cols.iter().find(|(col, _)| col.id == id).map(|(_, attnum)| *attnum as usize - 1)
     })

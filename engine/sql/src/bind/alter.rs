@@ -19,15 +19,15 @@ pub fn bind_column_conversion(
     table: &TableDesc,
     attnum: i16,
     ty: Ty,
-    cx: BindContext<'_>,
+    cx: &BindContext<'_>,
 ) -> PgResult<(Scalar, Vec<(Col, i16)>)> {
     let column = table.column(attnum);
     let name: ast::Name = column.name.as_str().into();
     let own =
         ast::Expr::ColumnRef(ast::ColumnRef { names: std::iter::once(name).collect(), star: false, pos: 0 });
-    let (value, cols) = bind_table_expression(using.unwrap_or(&own), table, cx.clone())?;
-    let mut binder = Binder::new(&cx);
-    let target = super::format_type(&cx, ty.oid, -1);
+    let (value, cols) = bind_table_expression(using.unwrap_or(&own), table, cx)?;
+    let mut binder = Binder::new(cx);
+    let target = super::format_type(cx, ty.oid, -1);
     let converted = binder.try_assign(value, ty)?.map_err(|_| {
         if using.is_some() {
             PgError::new(
@@ -39,7 +39,7 @@ pub fn bind_column_conversion(
             )
             .hint("You might need to add an explicit cast.")
         } else {
-            let written = super::format_type(&cx, ty.oid, ty.typmod);
+            let written = super::format_type(cx, ty.oid, ty.typmod);
             PgError::new(
                 SqlState::DATATYPE_MISMATCH,
                 format!("column \"{}\" cannot be cast automatically to type {target}", column.name),
@@ -54,8 +54,8 @@ pub fn bind_column_conversion(
 ///
 /// # Errors
 /// If the stored default no longer binds.
-pub fn column_default(table: &TableDesc, attnum: i16, cx: BindContext<'_>) -> PgResult<Option<Scalar>> {
-    let value = Binder::new(&cx).column_default(table, attnum)?;
+pub fn column_default(table: &TableDesc, attnum: i16, cx: &BindContext<'_>) -> PgResult<Option<Scalar>> {
+    let value = Binder::new(cx).column_default(table, attnum)?;
     let is_null = matches!(&value.kind, ScalarKind::Const(value) if value.is_null());
     Ok((!is_null).then_some(value))
 }

@@ -147,7 +147,7 @@ impl Binder<'_> {
             Resolution::Function(candidate)
                 if candidate.proc.kind == ProcKind::Function && !candidate.proc.retset =>
             {
-                let bound = self.finish_call(candidate, vec![row], false, pos)?;
+                let bound = self.finish_call(&candidate, vec![row], false, pos)?;
                 Ok(Some(self.plain_call(bound, Some(pos))))
             }
             _ => Ok(None),
@@ -166,7 +166,7 @@ impl Binder<'_> {
             Lookup { names: &call.name, arg_types: &arg_types, arg_names, expand_variadic: !call.variadic };
         match resolve(self.cx, &lookup, args.first()) {
             Resolution::Function(candidate) => {
-                Ok(Ok(self.finish_call(candidate, args, call.variadic, call.pos)?))
+                Ok(Ok(self.finish_call(&candidate, args, call.variadic, call.pos)?))
             }
             Resolution::Coercion(target) => {
                 let arg = args.into_iter().next();
@@ -220,7 +220,7 @@ impl Binder<'_> {
     /// Casts the arguments to what the function wants, fills in defaults and gathers variadic arguments.
     pub fn finish_call(
         &mut self,
-        candidate: Candidate,
+        candidate: &Candidate,
         args: Vec<Scalar>,
         variadic: bool,
         pos: u32,
@@ -234,7 +234,7 @@ impl Binder<'_> {
             polymorphic::resolve(self.cx, &actual, &mut declared, proc.rettype).map_err(|e| e.or_at(pos))?;
         let mut args = self.coerce_args(args, &declared)?;
         if candidate.default_count > 0 || candidate.arg_numbers.is_some() {
-            args = self.place_args(&candidate, args)?;
+            args = self.place_args(candidate, args)?;
         }
         if candidate.variadic_count > 0 && proc.variadic != oid::ANY {
             let fixed = args.len() - candidate.variadic_count;

@@ -358,7 +358,7 @@ impl Binder<'_> {
                     value = match &indirection.arg {
                         Expr::ColumnRef(reference) if of_table => self
                             .field(value, name, reference.pos)
-                            .map_err(|e| no_such_column(e, reference, name))?,
+                            .map_err(|e| no_such_column(&e, reference, name))?,
                         arg => self.field(value, name, arg.start())?,
                     };
                 }
@@ -459,13 +459,14 @@ impl Binder<'_> {
                 .at_maybe(value.pos));
         }
         let steps: Vec<&ast::IndirectionElem> = path.iter().collect();
-        let part = self.subscript(column.clone(), &steps, value.pos.unwrap_or(0))?;
+        let (ty, pos) = (column.ty, column.pos);
+        let part = self.subscript(column, &steps, value.pos.unwrap_or(0))?;
         let ScalarKind::Subscript { arg, indexes } = part.kind else {
             return Err(PgError::internal("a subscript is a subscript"));
         };
         let value = self.assign(value, name, part.ty)?;
         let kind = ScalarKind::SubscriptSet { arg, indexes, value: Box::new(value) };
-        Ok(Scalar { kind, ty: column.ty, pos: column.pos })
+        Ok(Scalar { kind, ty, pos })
     }
 
     fn array_index(&mut self, index: &Expr) -> PgResult<Scalar> {
@@ -511,7 +512,7 @@ impl Binder<'_> {
 }
 
 /// A field that a table's row lacks is a column that the table lacks.
-fn no_such_column(error: PgError, reference: &ast::ColumnRef, name: &str) -> PgError {
+fn no_such_column(error: &PgError, reference: &ast::ColumnRef, name: &str) -> PgError {
     let table = reference.names.last().map_or("", |n| &**n);
     PgError::new(error.sqlstate, format!("column {table}.{name} does not exist")).at(reference.pos)
 }

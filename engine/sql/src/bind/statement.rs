@@ -34,8 +34,8 @@ impl<'a> BindContext<'a> {
 ///
 /// # Errors
 /// PostgreSQL's, with byte positions; 0A000 for what is not supported.
-pub fn bind_statement(stmt: &ast::Statement, cx: BindContext<'_>) -> PgResult<Statement> {
-    let mut binder = Binder::new(&cx);
+pub fn bind_statement(stmt: &ast::Statement, cx: &BindContext<'_>) -> PgResult<Statement> {
+    let mut binder = Binder::new(cx);
     let (kind, columns) = match stmt {
         ast::Statement::Select(select) => {
             let query = binder.nested(Level::new(), |b| b.select(select, true))?;
@@ -131,9 +131,9 @@ impl Binder<'_> {
 pub fn bind_table_expression(
     expr: &ast::Expr,
     table: &TableDesc,
-    cx: BindContext<'_>,
+    cx: &BindContext<'_>,
 ) -> PgResult<(Scalar, Vec<(Col, i16)>)> {
-    let mut binder = Binder::new(&cx);
+    let mut binder = Binder::new(cx);
     let shared = Arc::new(table.clone());
     let level = Level { clause: Clause::Standalone("check constraints"), ..Level::new() };
     let (bound, first) = binder.nested(level, |b| {
@@ -171,16 +171,16 @@ fn refuse_params(binder: &Binder<'_>) -> PgResult<()> {
 ///
 /// # Errors
 /// As for [`bind_statement`]; column references are refused.
-pub fn bind_default(expr: &ast::Expr, column: &str, ty: Ty, cx: BindContext<'_>) -> PgResult<Scalar> {
-    let mut binder = Binder::new(&cx);
+pub fn bind_default(expr: &ast::Expr, column: &str, ty: Ty, cx: &BindContext<'_>) -> PgResult<Scalar> {
+    let mut binder = Binder::new(cx);
     let bound = binder.standalone(expr, "DEFAULT expressions")?;
     refuse_params(&binder)?;
     let (source, pos) = (bound.ty.oid, bound.pos);
     binder.try_assign(bound, ty)?.map_err(|_| {
         let message = format!(
             "column \"{column}\" is of type {} but default expression is of type {}",
-            type_name(&cx, ty.oid),
-            type_name(&cx, source)
+            type_name(cx, ty.oid),
+            type_name(cx, source)
         );
         let error = PgError::new(SqlState::DATATYPE_MISMATCH, message)
             .hint("You will need to rewrite or cast the expression.");

@@ -50,7 +50,7 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterTableStmt) -> PgResult<(
         return Ok(());
     }
     let relation = names::find_relation(session, &stmt.relation)?;
-    let Relation::Table(_) = relation else { return alter_other(session, stmt, relation) };
+    let Relation::Table(_) = relation else { return alter_other(session, stmt, &relation) };
     if stmt.object != AlterTableObject::Table {
         return Err(PgError::new(
             SqlState::WRONG_OBJECT_TYPE,
@@ -79,10 +79,10 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterTableStmt) -> PgResult<(
 }
 
 /// Commands that views, sequences and indexes understand.
-fn alter_other(session: &mut PgSession, stmt: &AlterTableStmt, relation: Relation) -> PgResult<()> {
+fn alter_other(session: &mut PgSession, stmt: &AlterTableStmt, relation: &Relation) -> PgResult<()> {
     for command in &stmt.commands {
-        match (&command.kind, &relation) {
-            (AlterTableKind::OwnerTo(spec), _) => change_owner(session, &relation, spec)?,
+        match (&command.kind, relation) {
+            (AlterTableKind::OwnerTo(spec), _) => change_owner(session, relation, spec)?,
             (AlterTableKind::SetOptions(_) | AlterTableKind::ResetOptions(_), Relation::Index(..)) => {}
             _ => return Err(unsupported("this ALTER of a relation that is not a table")),
         }
@@ -667,7 +667,7 @@ fn new_type(
 ) -> PgResult<Ty> {
     let mut ty = column_type(session, name, type_name)?.ty;
     if let Some(collate) = collation {
-        ty.collation = session.with_bind_context(|cx| bind::resolve_collation(collate, ty, &cx))?;
+        ty.collation = session.with_bind_context(|cx| bind::resolve_collation(collate, ty, cx))?;
     }
     Ok(ty)
 }

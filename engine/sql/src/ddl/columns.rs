@@ -40,7 +40,7 @@ pub fn column_type(session: &mut PgSession, column: &str, name: &TypeName) -> Pg
             return Ok(WrittenType { ty: Ty::new(ty), serial: true });
         }
     }
-    let ty = session.with_bind_context(|cx| bind::resolve_type(name, &cx))?;
+    let ty = session.with_bind_context(|cx| bind::resolve_type(name, cx))?;
     let desc = crate::catalog::builtin::builtin().type_by_oid(ty.oid);
     if desc.is_none_or(|desc| desc.kind == crate::catalog::builtin::TypeKind::Pseudo) {
         let shown = desc.map_or_else(String::new, |desc| desc.name.to_string());

@@ -342,7 +342,7 @@ pub fn described_column(session: &mut PgSession, def: &ColumnDef) -> PgResult<(C
     let Some(type_name) = &def.type_name else { return Err(unsupported("a column without type")) };
     let WrittenType { mut ty, serial } = column_type(session, &def.name, type_name)?;
     if let Some(collate) = &def.collation {
-        ty.collation = session.with_bind_context(|cx| crate::bind::resolve_collation(collate, ty, &cx))?;
+        ty.collation = session.with_bind_context(|cx| crate::bind::resolve_collation(collate, ty, cx))?;
     }
     Ok((plain_column(&def.name, ty), serial))
 }

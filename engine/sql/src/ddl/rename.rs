@@ -43,13 +43,13 @@ pub async fn rename(session: &mut PgSession, stmt: &RenameStmt) -> PgResult<()> 
             let Some(relation) = existing(session, name, stmt.if_exists)? else { return Ok(()) };
             lock(session, &relation).await?;
             session.lock_name(relation.schema(), &new_name).await?;
-            check_free(&*session.catalog(), relation.schema(), &new_name)?;
+            check_free(&session.catalog(), relation.schema(), &new_name)?;
             rename_relation(session, &relation, new_name)
         }
         RenameTarget::Column(_, name, column) => {
             let Some(relation) = existing(session, name, stmt.if_exists)? else { return Ok(()) };
             lock(session, &relation).await?;
-            rename_column(session, &relation, column, new_name)
+            rename_column(session, &relation, column, &new_name)
         }
         RenameTarget::TableConstraint(name, constraint) => {
             let table = session.lock_table_by_name(name, ObjectLockMode::AccessExclusive).await?;
@@ -100,22 +100,22 @@ fn rename_relation(session: &mut PgSession, relation: &Relation, name: String) -
     }
 }
 
-fn rename_column(session: &mut PgSession, relation: &Relation, old: &str, new: String) -> PgResult<()> {
+fn rename_column(session: &mut PgSession, relation: &Relation, old: &str, new: &str) -> PgResult<()> {
     let Relation::Table(table) = relation else { return Err(unsupported("renaming a column of a view")) };
     let (attnum, _) = table.column_by_name(old).ok_or_else(|| {
         PgError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{old}\" does not exist"))
     })?;
-    check_column_name(&new)?;
-    if table.column_by_name(&new).is_some() {
+    check_column_name(new)?;
+    if table.column_by_name(new).is_some() {
         return Err(PgError::new(
             SqlState::DUPLICATE_COLUMN,
             format!("column \"{new}\" of relation \"{}\" already exists", table.name),
         ));
     }
     let mut changed = TableDesc::clone(table);
-    changed.columns[attnum as usize - 1].name.clone_from(&new);
+    changed.columns[attnum as usize - 1].name = new.to_owned();
     // Expressions are kept as text: they follow the column's new name.
-    let rename = |sql: &mut String| *sql = crate::catalog::info::rename_column(sql, old, &new);
+    let rename = |sql: &mut String| *sql = crate::catalog::info::rename_column(sql, old, new);
     for check in &mut changed.checks {
         rename(&mut check.sql);
     }
@@ -153,7 +153,7 @@ async fn rename_constraint(
         changed.indexes.iter_mut().find(|index| index.constraint.is_some() && index.name == old)
     {
         session.lock_name(table.schema, &new).await?;
-        check_free(&*session.catalog(), table.schema, &new)?;
+        check_free(&session.catalog(), table.schema, &new)?;
         index.name = new;
     } else if let Some(not_null) =
         changed.columns.iter_mut().filter_map(|c| c.not_null.as_mut()).find(|n| n.name == old)
@@ -228,7 +228,7 @@ pub async fn set_schema(session: &mut PgSession, stmt: &AlterObjectSchemaStmt) -
     let catalog = session.catalog();
     let schema = names::schema_by_name(&catalog, &stmt.new_schema)?;
     session.lock_name(schema, relation.name()).await?;
-    check_free(&*session.catalog(), schema, relation.name())?;
+    check_free(&session.catalog(), schema, relation.name())?;
     match &relation {
         Relation::Table(table) => session.record_table(TableDesc { schema, ..TableDesc::clone(table) }),
         Relation::View(view) => {

@@ -39,40 +39,37 @@ pub struct LibraryAggregate {
     id: u64,
     name: String,
     signature: Signature,
-    spec: Arc<Spec>,
+    spec: Arc<AggregateSpec>,
 }
 
-struct Spec {
-    source: Source,
+/// An aggregate call.
+pub struct AggregateSpec {
+    /// What computes it.
+    pub source: Source,
     /// Types of the aggregate's arguments.
-    args: Vec<Oid>,
-    distinct: bool,
+    pub args: Vec<Oid>,
+    /// DISTINCT.
+    pub distinct: bool,
     /// Types and orders of the sort keys.
-    order: Vec<(Oid, KeyOrder)>,
-    filter: bool,
-    ret: Oid,
-    slots: Arc<Slots>,
+    pub order: Vec<(Oid, KeyOrder)>,
+    /// FILTER: the last argument tells whether a row counts.
+    pub filter: bool,
+    /// Type of the result.
+    pub ret: Oid,
+    /// What the statement's expressions need when they run.
+    pub slots: Arc<Slots>,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl LibraryAggregate {
     /// An aggregate call.
-    pub fn new(
-        name: &str,
-        source: Source,
-        args: Vec<Oid>,
-        distinct: bool,
-        order: Vec<(Oid, KeyOrder)>,
-        filter: bool,
-        ret: Oid,
-        slots: Arc<Slots>,
-    ) -> LibraryAggregate {
+    pub fn new(name: &str, spec: AggregateSpec) -> LibraryAggregate {
         LibraryAggregate {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name: name.to_owned(),
             signature: Signature::variadic_any(Volatility::Volatile),
-            spec: Arc::new(Spec { source, args, distinct, order, filter, ret, slots }),
+            spec: Arc::new(spec),
         }
     }
 }
@@ -129,7 +126,7 @@ impl AggregateUDFImpl for LibraryAggregate {
 
 /// The state of one group.
 struct GroupState {
-    spec: Arc<Spec>,
+    spec: Arc<AggregateSpec>,
     inner: Option<Box<dyn Accumulator>>,
     first: Option<Datum>,
     /// Keys of the rows seen, for DISTINCT.

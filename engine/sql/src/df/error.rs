@@ -9,6 +9,7 @@ pub fn to_df(error: PgError) -> DataFusionError {
 }
 
 /// A DataFusion error as a SQL error; one of ours comes out as it went in.
+#[expect(clippy::needless_pass_by_value, reason = "it is for `map_err`")]
 pub fn from_df(error: DataFusionError) -> PgError {
     let root = error.find_root();
     if let DataFusionError::External(inner) = root

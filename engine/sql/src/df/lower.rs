@@ -112,7 +112,7 @@ impl<'a> Lowering<'a> {
         inputs: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Lowered {
         let plan = OperatorExec::new(Arc::new(operator), schema_of(&cols), inputs);
-        Lowered { plan, cols }
+        Lowered { plan: Arc::new(plan), cols }
     }
 
     fn exprs<'b>(&'b self, input: &'b [Col]) -> ExprLowering<'b> {

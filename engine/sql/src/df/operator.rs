@@ -52,18 +52,14 @@ pub struct OperatorExec {
 
 impl OperatorExec {
     /// A node with this schema over these inputs.
-    pub fn new(
-        operator: Arc<dyn Operator>,
-        schema: SchemaRef,
-        inputs: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Arc<dyn ExecutionPlan> {
+    pub fn new(operator: Arc<dyn Operator>, schema: SchemaRef, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Arc::new(OperatorExec { operator, inputs, properties: Arc::new(properties) })
+        OperatorExec { operator, inputs, properties: Arc::new(properties) }
     }
 
     /// See [`Operator::can_go_back`].

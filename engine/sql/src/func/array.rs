@@ -32,7 +32,7 @@ pub(super) const KERNELS: KernelTable = &[
     ("array_replace", |a, _, _| replace(a, Some(a.datum(2)))),
     ("array_fill", |a, info, _| fill(a.datum(0), a.datum(1), None, info)),
     ("array_fill_with_lower_bounds", |a, info, _| fill(a.datum(0), a.datum(1), Some(a.datum(2)), info)),
-    ("arrayoverlap", |a, _, _| Ok(Datum::Bool(a.array(0)?.elements.iter().any(|e| contains(a.array(1), e))))),
+    ("arrayoverlap", |a, _, _| Ok(Datum::Bool(overlap(a.array(0)?, a.array(1)?)))),
     ("arraycontains", |a, _, _| Ok(Datum::Bool(contains_all(a.array(0)?, a.array(1)?)))),
     ("arraycontained", |a, _, _| Ok(Datum::Bool(contains_all(a.array(1)?, a.array(0)?)))),
     ("trim_array", trim),
@@ -305,14 +305,17 @@ fn fill(value: &Datum, lens: &Datum, bounds: Option<&Datum>, info: &CallInfo) ->
 }
 
 /// Whether an element, not null, is in the array.
-fn contains(within: PgResult<&Arc<ArrayValue>>, element: &Datum) -> bool {
-    let Ok(within) = within else { return false };
+fn contains(within: &ArrayValue, element: &Datum) -> bool {
     !element.is_null()
         && within.elements.iter().any(|e| !e.is_null() && compare::cmp(within.elem, e, element).is_eq())
 }
 
-fn contains_all(outer: &Arc<ArrayValue>, inner: &ArrayValue) -> bool {
-    inner.elements.iter().all(|element| contains(Ok(outer), element))
+fn overlap(left: &ArrayValue, right: &ArrayValue) -> bool {
+    left.elements.iter().any(|element| contains(right, element))
+}
+
+fn contains_all(outer: &ArrayValue, inner: &ArrayValue) -> bool {
+    inner.elements.iter().all(|element| contains(outer, element))
 }
 
 /// How many of the ascending thresholds are not above the value.

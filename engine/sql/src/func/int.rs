@@ -207,7 +207,7 @@ pub(super) const KERNELS: KernelTable = &[
     ("btint84cmp", |a, _, _| compare(a.int8(0)?, i64::from(a.int4(1)?))),
 ];
 
-fn compare<T: Ord>(left: T, right: T) -> PgResult<Datum> {
+fn compare<T: Ord + Copy>(left: T, right: T) -> PgResult<Datum> {
     Ok(Datum::Int4(left.cmp(&right) as i32))
 }
 

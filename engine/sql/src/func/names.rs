@@ -155,9 +155,9 @@ fn unescape(text: &str) -> PgResult<String> {
             continue;
         }
         let after = &rest[1..];
-        if after.starts_with('\\') {
+        if let Some(after) = after.strip_prefix('\\') {
             out.push('\\');
-            rest = &after[1..];
+            rest = after;
             continue;
         }
         let (skip, digits) = match after.as_bytes().first() {

@@ -25,6 +25,7 @@ pub struct Statement {
 
 /// Reads or writes.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a statement")]
 pub enum StatementKind {
     /// SELECT, VALUES, TABLE.
     Query(Rel),

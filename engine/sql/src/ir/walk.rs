@@ -156,7 +156,7 @@ impl Rel {
             | Rel::Distinct { on: None, .. } => {}
             Rel::Values { rows, .. } => rows.iter_mut().flatten().for_each(f),
             Rel::FunctionScan { functions: list, .. } | Rel::ProjectSet { functions: list, .. } => {
-                functions(list, f)
+                functions(list, f);
             }
             Rel::Filter { predicate, .. } => f(predicate),
             Rel::Project { items, .. } => items.iter_mut().for_each(|(_, scalar)| f(scalar)),

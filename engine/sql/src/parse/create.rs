@@ -421,7 +421,7 @@ impl Parser<'_> {
             let at = self.tok();
             match at.kind {
                 Kind::Kw(Kw::Insert | Kw::Update | Kw::Delete | Kw::Truncate) => {
-                    events.push(self.take_name()?)
+                    events.push(self.take_name()?);
                 }
                 _ => return self.unexpected(),
             }

@@ -330,7 +330,7 @@ impl<'a> Parser<'a> {
     pub(super) fn qualified_name(&mut self) -> PResult<RangeVar> {
         let pos = self.pos();
         let names = self.any_name()?;
-        range_var(names, pos)
+        range_var(&names, pos)
     }
 
     /// RoleSpec.
@@ -459,7 +459,7 @@ impl<'a> Parser<'a> {
 }
 
 /// A name of one to three parts as a table's.
-pub(super) fn range_var(names: Names, pos: u32) -> PResult<RangeVar> {
+pub(super) fn range_var(names: &Names, pos: u32) -> PResult<RangeVar> {
     let (catalog, schema, name) = match names.as_slice() {
         [name] => (None, None, name),
         [schema, name] => (None, Some(schema), name),

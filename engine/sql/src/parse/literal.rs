@@ -172,7 +172,7 @@ pub(super) fn escape_string(text: &str, pos: u32) -> PResult<Name> {
     if high.is_some() {
         return Err(ParseError::syntax(format!("{PAIR} at or near \"'\""), pos + 2 + raw.len() as u32));
     }
-    utf8(out)
+    utf8(&out)
 }
 
 /// What is wrong with an escape in an E'' string: `offset` is that into the raw contents.
@@ -219,7 +219,7 @@ pub(super) fn unicode(text: &str, escape: char, pos: u32) -> PResult<Name> {
     if high.is_some() {
         return Err(ParseError::syntax(PAIR, pos + 3 + at as u32));
     }
-    utf8(out)
+    utf8(&out)
 }
 
 /// Append a code point; the first half of a surrogate pair waits in `high` for the second.
@@ -256,8 +256,8 @@ fn hex(digits: Option<&[u8]>) -> Option<u32> {
 }
 
 /// What escapes made of a string must be text still.
-fn utf8(bytes: Vec<u8>) -> PResult<Name> {
-    let bad = match std::str::from_utf8(&bytes) {
+fn utf8(bytes: &[u8]) -> PResult<Name> {
+    let bad = match std::str::from_utf8(bytes) {
         Ok(text) => match text.find('\0') {
             None => return Ok(Arc::from(text)),
             Some(at) => &bytes[at..=at],

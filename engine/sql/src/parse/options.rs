@@ -250,12 +250,9 @@ impl Parser<'_> {
                 option(kw.text(), Some(self.number()?), pos)
             }
             Kw::No => {
-                let kw = match self.kind_at(1) {
-                    Kind::Kw(kw @ (Kw::Minvalue | Kw::Maxvalue | Kw::Cycle)) => kw,
-                    _ => {
-                        self.bump();
-                        return self.unexpected();
-                    }
+                let Kind::Kw(kw @ (Kw::Minvalue | Kw::Maxvalue | Kw::Cycle)) = self.kind_at(1) else {
+                    self.bump();
+                    return self.unexpected();
                 };
                 self.bump();
                 self.bump();

@@ -184,29 +184,30 @@ impl Parser<'_> {
 
     /// Whether the select list is empty: what is here ends it.
     fn at_target_list_end(&self) -> bool {
-        match self.kind() {
-            Kind::Eof | Kind::Char(b';' | b')') => true,
-            Kind::Kw(
-                Kw::From
-                | Kw::Into
-                | Kw::Where
-                | Kw::Group
-                | Kw::Having
-                | Kw::Window
-                | Kw::Union
-                | Kw::Intersect
-                | Kw::Except
-                | Kw::Order
-                | Kw::Limit
-                | Kw::Offset
-                | Kw::Fetch
-                | Kw::For
-                | Kw::On
-                | Kw::Returning,
-            ) => true,
-            Kind::Kw(Kw::With) => true,
-            _ => false,
-        }
+        matches!(
+            self.kind(),
+            Kind::Eof
+                | Kind::Char(b';' | b')')
+                | Kind::Kw(
+                    Kw::From
+                        | Kw::Into
+                        | Kw::Where
+                        | Kw::Group
+                        | Kw::Having
+                        | Kw::Window
+                        | Kw::Union
+                        | Kw::Intersect
+                        | Kw::Except
+                        | Kw::Order
+                        | Kw::Limit
+                        | Kw::Offset
+                        | Kw::Fetch
+                        | Kw::For
+                        | Kw::On
+                        | Kw::Returning
+                        | Kw::With,
+                )
+        )
     }
 
     /// target_el.

@@ -167,7 +167,7 @@ impl FastSelect {
         match &self.source {
             FastSource::Unit => lines.push(format!("{indent}Result (fast path)")),
             FastSource::Values(rows) => {
-                lines.push(format!("{indent}Values Scan (fast path, {} rows)", rows.len()))
+                lines.push(format!("{indent}Values Scan (fast path, {} rows)", rows.len()));
             }
             FastSource::Table { layout, path, reverse } => {
                 let table = &layout.table.name;

@@ -226,7 +226,7 @@ impl ModifyPlan {
             for row in batch.rows {
                 match &self.op {
                     ModifyKind::Insert { values, conflict } => {
-                        run.insert(row, values, conflict.as_ref()).await?
+                        run.insert(row, values, conflict.as_ref()).await?;
                     }
                     ModifyKind::Update { row_key, .. } | ModifyKind::Delete { row_key, .. } => {
                         if let Datum::Bytea(key) = &row[*row_key] {

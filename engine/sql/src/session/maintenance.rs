@@ -231,7 +231,7 @@ fn column_stats(
     for (i, (_, value)) in present.iter().enumerate() {
         match groups.last_mut() {
             Some((first, count)) if shardforge_types::compare::cmp(ty, present[*first].1, value).is_eq() => {
-                *count += 1
+                *count += 1;
             }
             _ => groups.push((i, 1)),
         }

@@ -261,13 +261,13 @@ impl PgSession {
     /// Calls a function of the binder with the session's context.
     pub(crate) fn with_bind_context<T>(
         &mut self,
-        f: impl FnOnce(BindContext<'_>) -> PgResult<T>,
+        f: impl FnOnce(&BindContext<'_>) -> PgResult<T>,
     ) -> PgResult<T> {
         let catalog = self.catalog();
         let search_path = self.search_path(&catalog);
         let io = self.settings.parsed(|parsed| parsed.io.clone());
         let database = self.database_name.clone();
-        f(self.bind_context(&catalog, &search_path, &io, &database, Vec::new()))
+        f(&self.bind_context(&catalog, &search_path, &io, &database, Vec::new()))
     }
 
     /// 25001 inside a transaction block.

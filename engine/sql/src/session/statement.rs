@@ -148,7 +148,7 @@ impl PgSession {
         let io = self.settings.parsed(|parsed| parsed.io.clone());
         let database = self.database_name.clone();
         let cx = self.bind_context(&catalog, &search_path, &io, &database, param_types);
-        let bound = bind::bind_statement(stmt, cx)?;
+        let bound = bind::bind_statement(stmt, &cx)?;
         let planned = Planner { engine: &self.engine, catalog: &catalog }.plan(bound)?;
         Ok((planned, search_path, catalog.version))
     }

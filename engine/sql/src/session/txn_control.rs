@@ -79,12 +79,7 @@ impl PgSession {
         });
         let isolation = modes.isolation.map_or(isolation, isolation_level);
         let read_only = modes.read_only.unwrap_or(read_only);
-        let options = TxnOptions {
-            isolation,
-            read_only,
-            session: self.env.backend_pid as u64,
-            ..TxnOptions::default()
-        };
+        let options = TxnOptions { isolation, read_only, session: self.env.backend_pid as u64 };
         let txn = Arc::new(self.engine.store.begin(options));
         self.services.set_transaction(Some(txn.clone()));
         self.txn = Some(SessionTxn::new(txn, isolation, read_only, true, self.engine.clock_micros()));
@@ -107,8 +102,7 @@ impl PgSession {
                     "SET TRANSACTION ISOLATION LEVEL must be called before any query",
                 ));
             }
-            let options =
-                TxnOptions { isolation, read_only: txn.read_only, session, ..TxnOptions::default() };
+            let options = TxnOptions { isolation, read_only: txn.read_only, session };
             txn.txn = Arc::new(engine.store.begin(options));
             txn.isolation = isolation;
             let begun = txn.txn.clone();

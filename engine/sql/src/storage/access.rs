@@ -496,7 +496,7 @@ impl AccessPath {
         if self.alternatives.is_empty() {
             return match parts.get(self.prefix.len()) {
                 Some(part) if self.lower.is_some() || self.upper.is_some() => {
-                    self.bounded(start, part, params, env).map(|span| span.into_iter().collect())
+                    self.bounded(&start, part, params, env).map(|span| span.into_iter().collect())
                 }
                 _ => Ok(vec![exact(start)]),
             };
@@ -525,7 +525,7 @@ impl AccessPath {
     /// The range between the bounds on the column after the prefix. NULLs are never within bounds.
     fn bounded(
         &self,
-        prefix: Vec<u8>,
+        prefix: &[u8],
         part: &KeyPart,
         params: &[Datum],
         env: &EvalEnv,
@@ -537,7 +537,7 @@ impl AccessPath {
             }
         };
         let encoded = |datum: &Datum| {
-            let mut bytes = prefix.clone();
+            let mut bytes = prefix.to_vec();
             key::encode(part.ty, part.order, datum, &mut bytes);
             bytes
         };
@@ -550,7 +550,7 @@ impl AccessPath {
             (Converted::BelowAll, Converted::AboveAll)
         };
         let same = |a: &Converted, b: &Converted| std::mem::discriminant(a) == std::mem::discriminant(b);
-        let values = key::value_range(&prefix);
+        let values = key::value_range(prefix);
         let start = match first {
             None => values.0,
             Some((Converted::Key(datum), true)) => encoded(&datum),

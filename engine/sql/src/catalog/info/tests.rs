@@ -87,5 +87,5 @@ fn privileges_follow_from_ownership() {
     assert_eq!(has_privileges(&catalog, Oid(16390), PrivilegeTarget::Table(Oid(1259)), &select), Some(true));
     assert_eq!(has_privileges(&catalog, Oid(16390), PrivilegeTarget::Table(Oid(4)), &select), None);
     let error = parse_privileges(table, "SELECT, FLY").expect_err("no such privilege");
-    assert_eq!(error.to_string().contains("unrecognized privilege type: \"FLY\""), true);
+    assert!(error.to_string().contains("unrecognized privilege type: \"FLY\""), "{error}");
 }

@@ -58,7 +58,7 @@ pub(super) fn produce(relation: &'static SystemRelation, scan: &SystemScan<'_>, 
     let projection = table.project(relation, scan.columns);
     match table.candidates(scan.equalities) {
         Some(found) => {
-            found.into_iter().for_each(|row| rows.push_row(table.decode(row as usize, &projection)))
+            found.into_iter().for_each(|row| rows.push_row(table.decode(row as usize, &projection)));
         }
         None => (0..table.tsv.len()).for_each(|row| rows.push_row(table.decode(row, &projection))),
     }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::{Expr, Lowered, Lowering};
 use crate::catalog::builtin::{AggregateKind, builtin};
-use crate::df::aggregate::{LibraryAggregate, Source};
+use crate::df::aggregate::{AggregateSpec, LibraryAggregate, Source};
 use crate::df::arrays::{orders_natively, schema_of};
 use crate::df::error::from_df;
 use crate::df::expr::ExprLowering;
@@ -94,16 +94,16 @@ impl Lowering<'_> {
         };
         let mut all_cols = key_cols;
         for (col, scalar) in &firsts {
-            let udaf = LibraryAggregate::new(
-                "any",
-                Source::First,
-                vec![col.ty.oid],
-                false,
-                Vec::new(),
-                false,
-                col.ty.oid,
-                self.slots.clone(),
-            );
+            let spec = AggregateSpec {
+                source: Source::First,
+                args: vec![col.ty.oid],
+                distinct: false,
+                order: Vec::new(),
+                filter: false,
+                ret: col.ty.oid,
+                slots: self.slots.clone(),
+            };
+            let udaf = LibraryAggregate::new("any", spec);
             calls.push(call(udaf, vec![exprs.lower(scalar)?], &schema, col)?);
             all_cols.push(*col);
         }
@@ -192,17 +192,16 @@ impl Lowering<'_> {
         if args.is_empty() {
             args.push(exprs.lower(&Scalar::bool(true))?);
         }
-        let udaf = LibraryAggregate::new(
-            name,
-            Source::Library(factory, info),
-            value_types,
-            aggregate.distinct,
-            sort,
-            aggregate.filter.is_some(),
-            aggregate.ty.oid,
-            self.slots.clone(),
-        );
-        Ok((udaf, args))
+        let spec = AggregateSpec {
+            source: Source::Library(factory, info),
+            args: value_types,
+            distinct: aggregate.distinct,
+            order: sort,
+            filter: aggregate.filter.is_some(),
+            ret: aggregate.ty.oid,
+            slots: self.slots.clone(),
+        };
+        Ok((LibraryAggregate::new(name, spec), args))
     }
 }
 

@@ -272,7 +272,7 @@ fn position(args: &[Datum], _: &CallInfo, _: &EvalEnv) -> PgResult<Datum> {
 /// regexp_substr(string, pattern, start, n, flags, subexpr)
 fn part(args: &[Datum], _: &CallInfo, _: &EvalEnv) -> PgResult<Datum> {
     let span = nth_span(args, 4, "regexp_substr")?;
-    Ok(span.map_or(Ok(Datum::Null), |(start, end)| args.text(0).map(|text| Datum::text(&text[start..end])))?)
+    span.map_or(Ok(Datum::Null), |(start, end)| args.text(0).map(|text| Datum::text(&text[start..end])))
 }
 
 #[cfg(test)]

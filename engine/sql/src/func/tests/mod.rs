@@ -90,7 +90,7 @@ fn answer(expression: &str, env: &EvalEnv) -> PgResult<String> {
     let parsed = crate::parse::parse(&sql)?;
     let bound = bind_statement(
         &parsed[0].stmt,
-        BindContext {
+        &BindContext {
             catalog: &env.catalog,
             search_path: &env.search_path,
             user: env.user,
