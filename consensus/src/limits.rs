@@ -48,8 +48,8 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
 /// Proposals that may wait for their turn at one shard; more are held back at their callers.
 pub const PROPOSALS_QUEUED_MAX: usize = 64 << 10;
 
-/// With less free space than this the node takes no more writes: what is left is for those under way, and for
-/// flushing what is in memory.
+/// With less free space than this the node takes no more writes, unless its options say otherwise: what is left
+/// is for those under way, and for flushing what is in memory.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 
 /// The free space is looked at this often.

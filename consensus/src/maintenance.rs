@@ -20,7 +20,7 @@ use crate::directory::DataDirectory;
 use crate::engine::Engine;
 use crate::error::{ConsensusError, Result};
 use crate::failure::Failure;
-use crate::limits::{DISK_CHECK_INTERVAL, DISK_RESERVE_BYTES, LOG_SIZE_TO_FLUSH_BYTES};
+use crate::limits::{DISK_CHECK_INTERVAL, LOG_SIZE_TO_FLUSH_BYTES};
 use crate::raft::SnapshotMeta;
 use crate::raft::log_writer::LogWriter;
 use crate::shard::Shard;
@@ -32,6 +32,8 @@ pub(crate) struct Maintenance {
     pub writer: Arc<LogWriter>,
     pub shards: Vec<Arc<Shard>>,
     pub directory: Option<Arc<DataDirectory>>,
+    /// With less free space than this no more writes are taken.
+    pub disk_reserve_bytes: u64,
     pub disk_full: Arc<AtomicBool>,
     pub failure: Arc<Failure>,
 }
@@ -60,7 +62,7 @@ impl Maintenance {
     }
 
     /// Stops taking writes while little space is left, and takes them again when there is more.
-    fn check_disk(&self) {
+    pub(crate) fn check_disk(&self) {
         let Some(directory) = &self.directory else { return };
         let free = match self.runtime.disk().free_bytes(directory.path()) {
             Ok(free) => free,
@@ -69,7 +71,7 @@ impl Maintenance {
                 return;
             }
         };
-        let full = free < DISK_RESERVE_BYTES;
+        let full = free < self.disk_reserve_bytes;
         let was_full = self.disk_full.swap(full, Ordering::AcqRel);
         if full && !was_full {
             tracing::error!("{free} bytes are left on the disk: writes are refused until there are more");

@@ -13,10 +13,12 @@ use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
 
 use crate::directory::DataDirectory;
+use crate::engine::heads::HeadCache;
 use crate::engine::rocks::{RocksOptions, block_cache, open_shared};
 use crate::engine::{CompactionFilter, Engine, EngineStats, Keep, MemoryStorage, SharedFilter};
 use crate::error::{ConsensusError, Result};
 use crate::failure::Failure;
+use crate::limits::DISK_RESERVE_BYTES;
 use crate::maintenance::{Maintenance, flush_and_purge};
 use crate::raft::log_writer::{LogWriter, LogWriterStats};
 use crate::raft::network::{NoNetwork, Router};
@@ -58,8 +60,13 @@ pub struct NodeOptions {
     pub version_suffix_bytes: Option<usize>,
     /// Memory for cached blocks of both engines; taken as they are read, not at the start.
     pub block_cache_bytes: usize,
+    /// Memory for the newest versions of rows that were read lately; none by default. It needs
+    /// [`Self::version_suffix_bytes`].
+    pub row_cache_bytes: usize,
     /// Memory for writes to `kvdb` that are not in files yet.
     pub memtable_bytes: usize,
+    /// With less free space than this on its disk the node takes no more writes.
+    pub disk_reserve_bytes: u64,
     /// What to do when the node has had to stop.
     pub on_fatal: FatalHook,
 }
@@ -77,7 +84,9 @@ impl NodeOptions {
             compaction_filter: None,
             version_suffix_bytes: None,
             block_cache_bytes: 256 << 20,
+            row_cache_bytes: 0,
             memtable_bytes: 32 << 20,
+            disk_reserve_bytes: DISK_RESERVE_BYTES,
             on_fatal: Arc::new(|_reason| {}),
         }
     }
@@ -112,6 +121,16 @@ struct Engines {
 }
 
 fn open_engines(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
+    let mut engines = open_stores(options, runtime)?;
+    if let Some(suffix_bytes) = options.version_suffix_bytes
+        && options.row_cache_bytes > 0
+    {
+        engines.kv = Arc::new(HeadCache::new(engines.kv, suffix_bytes, options.row_cache_bytes)?);
+    }
+    Ok(engines)
+}
+
+fn open_stores(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
     let filter =
         options.compaction_filter.clone().map(|filter| Arc::new(ShardKeysOnly(filter)) as SharedFilter);
     match &options.storage {
@@ -226,9 +245,11 @@ impl Node {
             writer: Arc::clone(&writer),
             shards: shards.clone(),
             directory: engines.directory.clone(),
+            disk_reserve_bytes: options.disk_reserve_bytes,
             disk_full: context.disk_full,
             failure: Arc::clone(&failure),
         };
+        maintenance.check_disk();
         let maintenance = runtime.spawn("maintenance", maintenance.run());
         Ok(Arc::new(Self {
             runtime,

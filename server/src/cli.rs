@@ -109,6 +109,9 @@ pub struct SettingFlags {
     /// Memory for cached blocks of data.
     #[arg(long, value_name = "SIZE")]
     pub block_cache: Option<String>,
+    /// Memory for the newest versions of rows read lately.
+    #[arg(long, value_name = "SIZE")]
+    pub row_cache: Option<String>,
     /// How long running statements may go on after SIGTERM.
     #[arg(long, value_name = "TIME")]
     pub shutdown_grace: Option<String>,
@@ -128,6 +131,7 @@ impl SettingFlags {
             ("max_connections", &self.max_connections),
             ("query_memory", &self.query_memory),
             ("block_cache", &self.block_cache),
+            ("row_cache", &self.row_cache),
             ("shutdown_grace", &self.shutdown_grace),
             ("log", &self.log),
         ]

@@ -64,6 +64,8 @@ impl Database {
         let (failed, failure) = watch::channel(None);
         let mut options = Store::node_options(storage);
         options.block_cache_bytes = config.block_cache_bytes;
+        options.row_cache_bytes = config.row_cache_bytes;
+        options.disk_reserve_bytes = config.disk_reserve_bytes;
         options.on_fatal = Arc::new(move |reason: &str| {
             failed.send_replace(Some(reason.to_owned()));
         });

@@ -287,6 +287,34 @@ fn a_damaged_data_directory_is_refused() {
 }
 
 #[test]
+fn a_full_disk_refuses_writes_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let server = Server::start(folder, &["--data-dir", "./data"]);
+    server.answer(folder, "create table t (id int primary key)");
+    server.answer(folder, "insert into t values (1), (2)");
+    server.stop();
+
+    // More is to be kept free than there is.
+    std::fs::write(folder.join("full.toml"), "data_dir = \"data\"\ndisk_reserve = \"9999TB\"\n")
+        .expect("a file");
+    let server = Server::start(folder, &["--config", "full.toml"]);
+    for write in ["insert into t values (3)", "update t set id = 3 where id = 1", "create table u (id int)"] {
+        let output = server.sql(folder, write);
+        assert!(!output.status.success(), "{write}");
+        let message = text(&output.stderr);
+        assert!(message.contains("no space left on device"), "{message}");
+    }
+    assert_eq!(server.answer(folder, "select sum(id) from t").trim(), "3");
+    server.stop();
+
+    let server = Server::start(folder, &["--data-dir", "./data"]);
+    server.answer(folder, "insert into t values (3)");
+    assert_eq!(server.answer(folder, "select sum(id) from t").trim(), "6");
+    server.stop();
+}
+
+#[test]
 fn wrong_settings_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!              Engine  (get, cursor, write, flush)
-//!             /      \
-//!     RocksEngine   MemoryEngine
+//!             /      \        \
+//!     RocksEngine   MemoryEngine   HeadCache (before either of them)
 //! ```
 //!
 //! A node has two instances, see [`crate::Node`]: `raftdb`, whose writes are durable when they return, and
@@ -18,6 +18,7 @@
 //!   `.await`: it pins memory and files.
 
 mod batch;
+pub(crate) mod heads;
 mod memory;
 pub(crate) mod rocks;
 

@@ -1,6 +1,7 @@
 //! Tests of whole nodes: alone, after crashes, in a cluster, in a simulation and on real files.
 
 mod cluster;
+mod heads;
 mod node;
 mod rocks;
 

@@ -30,6 +30,9 @@ pub const SCAN_PAGE_STEPS_MAX: usize = 65_536;
 /// Steps over versions of one key before the cursor seeks past the rest.
 pub const VERSION_STEPS_BEFORE_SEEK: usize = 8;
 
+/// Memory for the newest versions of rows that were read lately, where the node's options name no other.
+pub const ROW_CACHE_BYTES: usize = 128 << 20;
+
 /// The longest key a transaction accepts, in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
 

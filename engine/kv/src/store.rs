@@ -11,7 +11,7 @@ use shardforge_runtime::Runtime;
 use crate::encoding;
 use crate::error::{DeadlockReport, DeadlockWait, KvError, Result};
 use crate::gc::GarbageQueue;
-use crate::limits::DEADLOCK_CHECK_INTERVAL;
+use crate::limits::{DEADLOCK_CHECK_INTERVAL, ROW_CACHE_BYTES};
 use crate::locks::{LockTable, WaitEdge, find_cycles};
 use crate::pending::PendingCommits;
 use crate::record::{Record, RecordStatus};
@@ -90,6 +90,7 @@ impl Store {
     pub fn node_options(storage: Storage) -> NodeOptions {
         let mut options = NodeOptions::new(storage);
         options.version_suffix_bytes = Some(encoding::VERSION_SUFFIX_BYTES);
+        options.row_cache_bytes = ROW_CACHE_BYTES;
         options
     }
 

@@ -54,6 +54,10 @@ pub struct Config {
     pub spill_dir: PathBuf,
     /// Memory for cached blocks, in bytes.
     pub block_cache_bytes: usize,
+    /// Memory for the newest versions of rows read lately, in bytes.
+    pub row_cache_bytes: usize,
+    /// With less free space than this, writes are refused, in bytes.
+    pub disk_reserve_bytes: u64,
     /// How long superseded row versions are kept at least.
     pub gc_ttl: Duration,
     /// Threads that run statements.
@@ -87,6 +91,8 @@ impl Config {
             query_memory_bytes: settings.parse("query_memory", values::size)?,
             spill_dir,
             block_cache_bytes: settings.parse("block_cache", values::size)?,
+            row_cache_bytes: settings.parse("row_cache", values::size)?,
+            disk_reserve_bytes: settings.parse("disk_reserve", values::size)? as u64,
             gc_ttl: settings.parse("gc_ttl", values::duration)?,
             worker_threads: match settings.parse("worker_threads", values::count(0, 1_024))? {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),

@@ -30,6 +30,8 @@ const DEFINITIONS: &[Definition] = &[
     define("query_memory", "256MB", "Memory for sorts, joins and groupings of all queries together."),
     define("spill_dir", "", "Where queries spill to; the folder \"spill\" of the data directory if empty."),
     define("block_cache", "256MB", "Memory for cached blocks of data."),
+    define("row_cache", "128MB", "Memory for the newest versions of rows read lately; 0 for none."),
+    define("disk_reserve", "64MB", "With less free space than this, writes are refused."),
     define("gc_ttl", "5s", "How long superseded row versions are kept at least."),
     define("worker_threads", "0", "Threads that run statements; 0 means one for each core."),
     define("log", "info", "What is logged: a level, or a filter such as \"info,shardforge_sql=debug\"."),
