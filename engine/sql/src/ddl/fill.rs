@@ -132,7 +132,7 @@ pub async fn insert_all(
     table: Arc<TableDesc>,
     mut execution: Execution,
 ) -> PgResult<u64> {
-    let Some((mut cursor, cx)) = execution.cursor.take() else { return Ok(0) };
+    let Some((mut cursor, cx)) = execution.cursor.take().map(|running| *running) else { return Ok(0) };
     let catalog = session.catalog();
     let layout = session.engine.layout(&table, &catalog)?;
     let next_row_id = || cx.engine.next_row_id();

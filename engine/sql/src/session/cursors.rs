@@ -33,22 +33,26 @@ impl PgSession {
         if let Statement::Transaction(transaction) = &**stmt {
             portal.is_over = true;
             // Never interrupted half-way: a commit is either not begun or finished.
-            return self.transaction_statement(transaction).await.map(Some);
+            return Box::pin(self.transaction_statement(transaction)).await.map(Some);
         }
-        let work = async {
-            if portal.execution.is_none() {
-                let execution = if is_planned(stmt) {
-                    self.start(&prepared, portal.params.clone()).await?
-                } else {
-                    self.utility(stmt, &prepared.sql, &portal.params, &prepared.params, out).await?
-                };
-                // What returns rows can be asked for more of them, and has none.
-                portal.is_over = execution.cursor.is_none() && execution.output.is_empty();
-                portal.execution = Some(execution);
-            }
-            self.send(portal, max.unwrap_or(usize::MAX), out).await
+        let sent = {
+            // Pinned here, and rare branches boxed: a future that is handed on is copied, with all that it may ever hold.
+            let work = std::pin::pin!(async {
+                if portal.execution.is_none() {
+                    let execution = if is_planned(stmt) {
+                        self.start(&prepared, portal.params.clone()).await?
+                    } else {
+                        Box::pin(self.utility(stmt, &prepared.sql, &portal.params, &prepared.params, out))
+                            .await?
+                    };
+                    // What returns rows can be asked for more of them, and has none.
+                    portal.is_over = execution.cursor.is_none() && execution.output.is_empty();
+                    portal.execution = Some(execution);
+                }
+                self.send(portal, max.unwrap_or(usize::MAX), out).await
+            });
+            Self::cancelable(&cancel, timeout, &runtime, work).await?
         };
-        let sent = Self::cancelable(&cancel, timeout, &runtime, work).await?;
         if max.is_some_and(|max| sent == max) && !portal.is_over {
             if portal.needs_snapshot() {
                 portal.hold(self.ensure_txn().txn.hold_snapshot());
@@ -79,7 +83,7 @@ impl PgSession {
         loop {
             let wanted = (max - sent).min(ROWS_AT_ONCE);
             let mut rows = RowBuffer::new(&self.engine, "cursor");
-            let count = portal.forward(wanted, Some(&mut rows)).await?;
+            let count = Box::pin(portal.forward(wanted, Some(&mut rows))).await?;
             let mut sink = WireSink::new(out, &portal.columns, &env);
             while let Some(row) = rows.pop_front() {
                 sink.row(&row)?;
@@ -196,7 +200,7 @@ impl PgSession {
         let cx = self.exec_context(Arc::new([]));
         Ok(Execution {
             output,
-            cursor: Some((QueryCursor::Rows(rows), cx)),
+            cursor: Some(Box::new((QueryCursor::Rows(rows), cx))),
             tag: Tag::Counted("FETCH"),
             sent: 0,
         })

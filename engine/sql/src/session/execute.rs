@@ -20,8 +20,8 @@ use crate::plan::{ExecContext, Planned, PlannedKind, QueryCursor};
 pub struct Execution {
     /// Result columns; empty if it returns no rows.
     pub output: Arc<[OutputColumn]>,
-    /// Rows to send.
-    pub cursor: Option<(QueryCursor, ExecContext)>,
+    /// Rows to send. Boxed, because executions and the portals that hold them are moved about.
+    pub cursor: Option<Box<(QueryCursor, ExecContext)>>,
     /// What CommandComplete says.
     pub tag: Tag,
     /// Rows sent since the client last asked for some.
@@ -149,7 +149,7 @@ impl PgSession {
         txn.txn.begin_statement();
         let mut cx = self.exec_context(params);
         for (cte, plan) in &planned.first {
-            let result = plan.run(&cx).await?;
+            let result = Box::pin(plan.run(&cx)).await?;
             Arc::make_mut(&mut cx.written).insert(*cte, Arc::new(result.rows));
         }
         match &planned.kind {
@@ -157,7 +157,7 @@ impl PgSession {
                 let cursor = QueryCursor::start(plan, &cx).await?;
                 Ok(Execution {
                     output: planned.output.clone(),
-                    cursor: Some((cursor, cx)),
+                    cursor: Some(Box::new((cursor, cx))),
                     tag: Tag::Counted("SELECT"),
                     sent: 0,
                 })
@@ -166,7 +166,7 @@ impl PgSession {
                 let result = Box::pin(plan.run(&cx)).await?;
                 let word = if *word == "INSERT" { "INSERT 0" } else { word };
                 let (cursor, tag) = if plan.returns {
-                    (Some((QueryCursor::Rows(result.rows), cx)), Tag::Counted(word))
+                    (Some(Box::new((QueryCursor::Rows(result.rows), cx))), Tag::Counted(word))
                 } else {
                     (None, Tag::Fixed(format!("{word} {}", result.count)))
                 };
@@ -204,7 +204,7 @@ impl PgSession {
         max_rows: usize,
         out: &mut Responder,
     ) -> PgResult<bool> {
-        let Some((cursor, cx)) = &mut execution.cursor else { return Ok(true) };
+        let Some((cursor, cx)) = execution.cursor.as_deref_mut() else { return Ok(true) };
         let mut left = max_rows;
         loop {
             let progress = cursor.fetch(cx, left, &mut WireSink::new(out, columns, &cx.env)).await?;

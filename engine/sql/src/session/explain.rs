@@ -191,7 +191,7 @@ impl PgSession {
 
     /// Runs an execution to its end and counts its rows.
     async fn drain(&mut self, execution: &mut Execution) -> PgResult<u64> {
-        let Some((mut cursor, cx)) = execution.cursor.take() else { return Ok(0) };
+        let Some((mut cursor, cx)) = execution.cursor.take().map(|running| *running) else { return Ok(0) };
         let types: Arc<[_]> = execution.output.iter().map(|column| column.col.ty.oid).collect();
         let mut rows = 0;
         loop {

@@ -110,7 +110,7 @@ impl Portal {
         rows: RowBuffer,
     ) {
         let context = match &self.execution {
-            Some(Execution { cursor: Some((_, context)), .. }) if plan.can_go_back() => Some(context.clone()),
+            Some(Execution { cursor: Some(running), .. }) if plan.can_go_back() => Some(running.1.clone()),
             _ => None,
         };
         let (backward, kept) = match (options.scroll, context) {
@@ -285,7 +285,7 @@ impl Portal {
         let types: Arc<[_]> = execution.output.iter().map(|column| column.col.ty.oid).collect();
         let mut passed = 0;
         while passed < count {
-            let Some((cursor, cx)) = &mut execution.cursor else { break };
+            let Some((cursor, cx)) = execution.cursor.as_deref_mut() else { break };
             let wanted = (count - passed).min(ROWS_AT_ONCE);
             let progress = match &mut into {
                 None => cursor.fetch(cx, wanted, &mut Discard).await?,
@@ -376,7 +376,7 @@ impl Portal {
         cursor.kept = Some(RowBuffer::new(&cx.engine, "cursor"));
         let again = QueryCursor::start(plan, cx).await?;
         if let Some(execution) = &mut self.execution {
-            execution.cursor = Some((again, (**cx).clone()));
+            execution.cursor = Some(Box::new((again, (**cx).clone())));
         }
         cursor.backward = Backward::Kept;
         self.keep_up_to(if self.at_end { usize::MAX } else { self.position }).await
@@ -388,7 +388,7 @@ impl Portal {
         let Some(execution) = &mut self.execution else { return Ok(()) };
         let types: Arc<[_]> = execution.output.iter().map(|column| column.col.ty.oid).collect();
         while *base + kept.len() < count {
-            let Some((cursor, cx)) = &mut execution.cursor else { break };
+            let Some((cursor, cx)) = execution.cursor.as_deref_mut() else { break };
             let mut sink = Collect::new(types.clone());
             let wanted = (count - *base - kept.len()).min(ROWS_AT_ONCE);
             let progress = cursor.fetch(cx, wanted, &mut sink).await?;

@@ -314,7 +314,7 @@ impl PgSession {
         let cx = self.exec_context(Arc::new([]));
         Execution {
             output: text_output(names).into(),
-            cursor: Some((QueryCursor::Rows(rows.into()), cx)),
+            cursor: Some(Box::new((QueryCursor::Rows(rows.into()), cx))),
             tag: Tag::Fixed(tag.to_owned()),
             sent: 0,
         }

@@ -83,7 +83,7 @@ impl PgSession {
         };
         let prepared = self.prepare(sql.clone(), Some(Arc::new(query)), &[]).await?;
         let mut execution = self.start(&prepared, Arc::new([])).await?;
-        let Some((mut cursor, cx)) = execution.cursor.take() else {
+        let Some((mut cursor, cx)) = execution.cursor.take().map(|running| *running) else {
             return Err(PgError::not_supported("COPY query must have a RETURNING clause"));
         };
         let types: Vec<Oid> = execution.output.iter().map(|column| column.col.ty.oid).collect();
