@@ -258,7 +258,7 @@ fn a_damaged_data_directory_is_refused() {
             "a format to come",
             Box::new(|dir| {
                 std::fs::write(dir.join("FORMAT"), "shardforge data directory\nversion 9\nnode 1\n")
-                    .expect("a file")
+                    .expect("a file");
             }),
         ),
     ];

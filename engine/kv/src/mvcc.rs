@@ -313,7 +313,6 @@ impl<'a> RowCursor<'a> {
     }
 
     /// The version of the row at hand that the reader sees, looked for from the newest on.
-    #[allow(clippy::type_complexity, reason = "an outcome or an obstacle, or an error of the storage")]
     fn newest_from_the_front(&mut self) -> Result<std::result::Result<Option<Option<Bytes>>, Obstacle>> {
         self.target.clear();
         self.target.extend_from_slice(&self.prefix);

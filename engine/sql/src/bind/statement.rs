@@ -195,16 +195,16 @@ pub fn bind_default(expr: &ast::Expr, column: &str, ty: Ty, cx: &BindContext<'_>
 ///
 /// # Errors
 /// As for [`bind_statement`]; 42804 if it cannot be cast to the target.
-pub fn bind_expression(expr: &ast::Expr, target: Option<Ty>, cx: BindContext<'_>) -> PgResult<Scalar> {
-    let mut binder = Binder::new(&cx);
+pub fn bind_expression(expr: &ast::Expr, target: Option<Ty>, cx: &BindContext<'_>) -> PgResult<Scalar> {
+    let mut binder = Binder::new(cx);
     let bound = binder.standalone(expr, "EXECUTE parameters")?;
     let Some(target) = target else { return binder.nested(Level::new(), |b| b.resolve_unknown(bound)) };
     let (source, pos) = (bound.ty.oid, bound.pos);
     binder.try_assign(bound, target)?.map_err(|_| {
         let message = format!(
             "parameter of type {} cannot be coerced to the expected type {}",
-            type_name(&cx, source),
-            type_name(&cx, target.oid)
+            type_name(cx, source),
+            type_name(cx, target.oid)
         );
         let error = PgError::new(SqlState::DATATYPE_MISMATCH, message)
             .hint("You will need to rewrite or cast the expression.");

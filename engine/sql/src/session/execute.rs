@@ -58,8 +58,7 @@ impl PgSession {
         txn.get_or_insert_with(|| {
             let (isolation, read_only) =
                 settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only));
-            let options =
-                TxnOptions { isolation, read_only, session: env.backend_pid as u64, ..TxnOptions::default() };
+            let options = TxnOptions { isolation, read_only, session: env.backend_pid as u64 };
             let txn = Arc::new(engine.store.begin(options));
             services.set_transaction(Some(txn.clone()));
             SessionTxn::new(txn, isolation, read_only, false, engine.clock_micros())

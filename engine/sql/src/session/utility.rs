@@ -380,7 +380,7 @@ impl PgSession {
             .zip(types)
             .map(|(expr, ty)| {
                 let cx = self.bind_context(&catalog, &search_path, &env.io, &database, Vec::new());
-                let scalar = bind::bind_expression(expr, Some(*ty), cx)?;
+                let scalar = bind::bind_expression(expr, Some(*ty), &cx)?;
                 CompiledExpr::compile(&scalar, &|_| None)?.eval(&Vec::new(), &[], &env)
             })
             .collect()
