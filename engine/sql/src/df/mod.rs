@@ -145,7 +145,9 @@ impl DfPlan {
     }
 
     fn take(&self) -> PgResult<Instance> {
-        match self.pool.lock().pop() {
+        // In a statement of its own, so that the pool is not locked while a plan is made.
+        let pooled = self.pool.lock().pop();
+        match pooled {
             Some(instance) => Ok(instance),
             None => (self.remake)(),
         }
