@@ -8,6 +8,7 @@ pub mod engine;
 pub mod exec;
 pub mod func;
 pub mod ir;
+mod limits;
 pub mod parse;
 pub mod plan;
 pub mod session;

@@ -236,3 +236,38 @@ fn damaged_conversations_end_and_disturb_nobody() {
         assert_eq!(bystander.query("select 1").answers(), ["row 1", "SELECT 1", "ready I"], "round {round}");
     }
 }
+
+#[test]
+fn what_is_too_wide_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let mut c = Wire::connect(&server);
+    let ones = |n: usize| vec!["1"; n].join(",");
+    let columns =
+        |n: usize, suffix: &str| (0..n).map(|i| format!("c{i}{suffix}")).collect::<Vec<_>>().join(",");
+    let named = (0..1601).map(|i| format!("1 c{i}")).collect::<Vec<_>>().join(",");
+    assert_eq!(errors(&c.query(format!("create table wide ({})", columns(1600, " int"))).answers()), [""; 0]);
+    assert_eq!(errors(&c.query(format!("select {}", ones(1664))).answers()), [""; 0]);
+    let targets = "54011 target lists can have at most 1664 entries";
+    let table = "54011 tables can have at most 1600 columns";
+    let index = "54011 cannot use more than 32 columns in an index";
+    let cases = [
+        (format!("select {}", ones(1665)), targets),
+        (format!("select count(*) from (select {}) x", ones(1700)), targets),
+        (format!("values ({})", ones(1665)), targets),
+        ("select * from wide a, wide b".to_owned(), targets),
+        (format!("select row({})", ones(1665)), "54011 ROW expressions can have at most 1664 entries"),
+        (format!("select concat({})", ones(101)), "54023 cannot pass more than 100 arguments to a function"),
+        (format!("create table wider ({})", columns(1601, " int")), table),
+        ("create table wider (like wide, z int)".to_owned(), table),
+        (format!("create table wider as select {named}"), table),
+        (format!("create view wider as select {named}"), table),
+        ("alter table wide add z int".to_owned(), table),
+        ("alter table wide drop c0, add z int".to_owned(), table),
+        (format!("create index on wide ({})", columns(33, "")), index),
+        (format!("create table keyed ({}, unique ({}))", columns(33, " int"), columns(33, "")), index),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(errors(&c.query(&sql).answers()), [expected], "{}", &sql[..sql.len().min(60)]);
+    }
+}

@@ -14,6 +14,7 @@ use super::types::{array_type, is_rowtype, type_name};
 use super::walk::{same_aggregate, visit};
 use crate::catalog::builtin::{AggregateKind, CastContext, ProcDesc, ProcKind, builtin};
 use crate::ir::{Aggregate, Col, Scalar, ScalarKind, TableFunction, Ty};
+use crate::limits;
 use crate::parse::ast::{self, Expr};
 
 /// `nextval`, `setval` (both forms): functions that write.
@@ -161,6 +162,7 @@ impl Binder<'_> {
         args: Vec<Scalar>,
         arg_names: &[ast::Name],
     ) -> PgResult<Result<BoundCall, Scalar>> {
+        limits::check_arguments(args.len()).map_err(|e| e.at(call.pos))?;
         let arg_types: Vec<Oid> = args.iter().map(|a| a.ty.oid).collect();
         let lookup =
             Lookup { names: &call.name, arg_types: &arg_types, arg_names, expand_variadic: !call.variadic };

@@ -10,6 +10,7 @@ use super::types::{self, array_type, base_type, element_type, type_name};
 use super::walk::contains_subquery;
 use crate::catalog::builtin::{CastContext, builtin};
 use crate::ir::{Scalar, ScalarKind, SubscriptIndex, Ty};
+use crate::limits;
 use crate::parse::ast::{self, Expr};
 
 impl Binder<'_> {
@@ -317,6 +318,7 @@ impl Binder<'_> {
 
     fn row_expr(&mut self, row: &ast::RowExpr) -> PgResult<Scalar> {
         let fields = self.row_fields_of(&row.args)?;
+        limits::check_row(fields.len()).map_err(|e| e.at(row.pos))?;
         let mut typed = Vec::with_capacity(fields.len());
         for field in fields {
             typed.push(self.resolve_unknown(field)?);

@@ -17,6 +17,7 @@ use super::target::Target;
 use super::walk::must_compute_once;
 use crate::catalog::builtin::CastContext;
 use crate::ir::{Col, ColId, Rel, RowLock, Scalar, ScalarKind, SortKey, Ty};
+use crate::limits;
 use crate::parse::ast;
 
 /// A bound query.
@@ -272,6 +273,7 @@ impl Binder<'_> {
     /// VALUES as a query (`transformValuesClause`).
     fn values_query(&mut self, stmt: &ast::SelectStmt, resolve: bool) -> PgResult<Query> {
         let width = stmt.values[0].len();
+        limits::check_targets(width)?;
         let mut columns: Vec<Vec<Scalar>> = vec![Vec::with_capacity(stmt.values.len()); width];
         for row in &stmt.values {
             if row.len() != width {

@@ -9,6 +9,7 @@ use super::expr::take_field;
 use super::scope::{FoundColumn, row_fields};
 use super::types::type_name;
 use crate::ir::{Scalar, ScalarKind};
+use crate::limits;
 use crate::parse::ast::{self, Expr};
 
 /// An item of a select list, or something that ORDER BY and its like added to it.
@@ -57,6 +58,7 @@ impl Binder<'_> {
                 }
             }
         }
+        limits::check_targets(bound.len())?;
         Ok(bound)
     }
 

@@ -8,7 +8,8 @@ use shardforge_types::codec::row;
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use super::columns::{
-    add_check, add_key, check_column_name, check_supported, column_type, default_desc, set_not_null,
+    add_check, add_key, check_column_name, check_supported, column_type, default_desc, push_column,
+    set_not_null,
 };
 use super::create_table::{
     add_column_properties, add_sequence, cluster_by_primary_key, described_column, option_text,
@@ -313,8 +314,7 @@ impl Work {
             ));
         }
         let (column, serial) = described_column(session, def)?;
-        self.table.columns.push(column);
-        let attnum = self.table.columns.len() as i16;
+        let attnum = push_column(&mut self.table, column)?;
         let position = attnum as usize - 1;
         let mut serials = Vec::new();
         if serial {

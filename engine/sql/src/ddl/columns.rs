@@ -11,6 +11,7 @@ use crate::catalog::{
 };
 use crate::ddl::unsupported;
 use crate::ir::{ColId, Scalar, ScalarKind, Ty};
+use crate::limits;
 use crate::parse::ast::{ColumnDef, Constraint, ConstraintKind, Expr, IndexConstraint, TypeName};
 use crate::session::PgSession;
 
@@ -20,6 +21,16 @@ pub struct WrittenType {
     pub ty: Ty,
     /// `serial`, `bigserial`, `smallserial`.
     pub serial: bool,
+}
+
+/// Adds a column to a table; its attribute number.
+///
+/// # Errors
+/// 54011 if the table has too many.
+pub fn push_column(table: &mut TableDesc, column: ColumnDesc) -> PgResult<i16> {
+    limits::check_columns(table.columns.len() + 1)?;
+    table.columns.push(column);
+    Ok(table.columns.len() as i16)
 }
 
 /// Resolves a written type.
@@ -302,6 +313,7 @@ pub async fn add_key(
         .iter()
         .map(|name| key_column(table, name).map(|(attnum, _)| attnum))
         .collect::<PgResult<Vec<_>>>()?;
+    limits::check_index_columns(key.len() + include.len())?;
     if primary {
         for part in &key {
             if let IndexKey::Column(attnum) = part.key {

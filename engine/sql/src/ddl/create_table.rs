@@ -6,7 +6,7 @@ use shardforge_types::{PgError, PgResult, SqlState, oid};
 
 use super::columns::{
     WrittenType, add_check, add_key, check_column_name, check_supported, column_type, default_desc,
-    immutable_expression, plain_column, set_not_null,
+    immutable_expression, plain_column, push_column, set_not_null,
 };
 use super::sequence::{self, SequenceOptions};
 use super::{check_free, names, unsupported};
@@ -161,8 +161,7 @@ struct Builder {
 impl Builder {
     async fn column(&mut self, session: &mut PgSession, def: &ColumnDef) -> PgResult<()> {
         let column = self.plain(session, def)?;
-        self.table.columns.push(column);
-        let attnum = self.table.columns.len() as i16;
+        let attnum = push_column(&mut self.table, column)?;
         add_column_properties(session, &mut self.table, attnum, def, &mut self.serials).await
     }
 
@@ -216,8 +215,7 @@ impl Builder {
                     Some(DefaultDesc { oid: session.engine.next_oid().await?, sql: default.sql.clone() });
                 copy.generated = column.generated;
             }
-            self.table.columns.push(copy);
-            let attnum = self.table.columns.len() as i16;
+            let attnum = push_column(&mut self.table, copy)?;
             if column.not_null.is_some() {
                 set_not_null(session, &mut self.table, attnum, None).await?;
             }
@@ -496,7 +494,7 @@ pub async fn create_as(
         if ty.oid == oid::UNKNOWN {
             ty = Ty::new(oid::TEXT);
         }
-        table.columns.push(plain_column(name, ty));
+        push_column(&mut table, plain_column(name, ty))?;
     }
     session.record(Change::PutRelation(RelationDesc::Table(table.clone())))?;
     if into.skip_data {

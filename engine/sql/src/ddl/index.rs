@@ -8,6 +8,7 @@ use shardforge_types::{PgError, PgResult, SqlState};
 use super::columns::{check_indexable, immutable_expression};
 use super::{check_free, fill, names, unsupported};
 use crate::catalog::{IndexColumn, IndexDesc, IndexKey, TableDesc};
+use crate::limits;
 use crate::parse::ast::{self, IndexStmt, SortNulls};
 use crate::session::PgSession;
 
@@ -35,6 +36,7 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
         };
         include.push(find_column(&table, name)?);
     }
+    limits::check_index_columns(keys.len() + include.len())?;
     let predicate = match &stmt.where_clause {
         None => None,
         Some(expr) => {

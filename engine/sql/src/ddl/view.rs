@@ -6,6 +6,7 @@ use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
 use super::{check_free, names, unsupported};
 use crate::catalog::{Change, Relation, RelationDesc, ViewDesc};
+use crate::limits;
 use crate::parse::ast::{Statement, ViewStmt};
 use crate::session::PgSession;
 
@@ -46,6 +47,7 @@ pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
         let ty_oid = if ty.oid == oid::UNKNOWN { oid::TEXT } else { ty.oid };
         columns.push((name, ty_oid, ty.typmod, ty.collation));
     }
+    limits::check_columns(columns.len())?;
     let catalog = session.catalog();
     let existing = match catalog.relation_by_name(schema, &name) {
         Some(Relation::View(view)) if stmt.replace => Some(view.clone()),
