@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
+use crate::error::{PgError, PgResult};
 use crate::numeric::Numeric;
 use crate::oid::Oid;
+use crate::sqlstate::SqlState;
 
 /// One value, or NULL.
 ///
@@ -145,6 +147,22 @@ pub struct ArrayDim {
     pub len: i32,
     /// The subscript of its first element; 1 unless said otherwise.
     pub lower_bound: i32,
+}
+
+impl ArrayDim {
+    /// A dimension whose subscripts, and the one past the last, are integers.
+    ///
+    /// # Errors
+    /// 54000 if they are not.
+    pub fn new(len: i32, lower_bound: i32) -> PgResult<ArrayDim> {
+        if lower_bound.checked_add(len).is_none() {
+            return Err(PgError::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("array lower bound is too large: {lower_bound}"),
+            ));
+        }
+        Ok(ArrayDim { len, lower_bound })
+    }
 }
 
 impl ArrayValue {

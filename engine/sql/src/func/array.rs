@@ -132,8 +132,12 @@ fn push(target: &Datum, element: &Datum, end: End, info: &CallInfo) -> PgResult<
     if end == End::Back {
         elements.push(element.clone());
     }
-    let len = i32::try_from(elements.len()).map_err(|_| super::int::out_of_range("integer"))?;
-    Ok(array(ArrayValue { elem: old.elem, dims: vec![ArrayDim { len, lower_bound: bound }], elements }))
+    let out_of_range = || super::int::out_of_range("integer");
+    if end == End::Front && !old.dims.is_empty() {
+        bound.checked_sub(1).ok_or_else(out_of_range)?;
+    }
+    let len = i32::try_from(elements.len()).map_err(|_| out_of_range())?;
+    Ok(array(ArrayValue { elem: old.elem, dims: vec![ArrayDim::new(len, bound)?], elements }))
 }
 
 #[cold]
@@ -185,6 +189,7 @@ fn concat(args: &[Datum], _: &CallInfo, _: &EvalEnv) -> PgResult<Datum> {
         );
         return Err(incompatible(&detail));
     }
+    dims[0] = ArrayDim::new(dims[0].len, dims[0].lower_bound)?;
     let elements = left.elements.iter().chain(&right.elements).cloned().collect();
     Ok(array(ArrayValue { elem: left.elem, dims, elements }))
 }
@@ -299,7 +304,7 @@ fn fill(value: &Datum, lens: &Datum, bounds: Option<&Datum>, info: &CallInfo) ->
     let dims = if count == 0 {
         Vec::new()
     } else {
-        lens.iter().zip(&bounds).map(|(len, bound)| ArrayDim { len: *len, lower_bound: *bound }).collect()
+        lens.iter().zip(&bounds).map(|(len, bound)| ArrayDim::new(*len, *bound)).collect::<PgResult<_>>()?
     };
     Ok(array(ArrayValue { elem, dims, elements: vec![value.clone(); count as usize] }))
 }

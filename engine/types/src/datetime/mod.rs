@@ -78,7 +78,7 @@ pub fn check_time(micros: i64) -> PgResult<i64> {
 
 /// `secs`, if a zone may lie that far from Greenwich, else 22009.
 pub fn check_zone(secs: i32) -> PgResult<i32> {
-    if secs.abs() < ZONE_SECS_END {
+    if secs.unsigned_abs() < ZONE_SECS_END.unsigned_abs() {
         return Ok(secs);
     }
     Err(PgError::new(SqlState::INVALID_TIME_ZONE_DISPLACEMENT_VALUE, "time zone displacement out of range"))

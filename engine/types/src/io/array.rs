@@ -470,13 +470,7 @@ pub(crate) fn array_recv(elem: Oid, typmod: i32, bytes: &[u8]) -> PgResult<Array
         let (len, lower_bound) = (reader.i32()?, reader.i32()?);
         let factor = usize::try_from(len).map_err(|_| too_many_elements())?;
         count = count.checked_mul(factor).filter(|c| *c <= ELEMENTS_MAX).ok_or_else(too_many_elements)?;
-        if lower_bound.checked_add(len).is_none() {
-            return Err(PgError::new(
-                SqlState::PROGRAM_LIMIT_EXCEEDED,
-                format!("array lower bound is too large: {lower_bound}"),
-            ));
-        }
-        dims.push(ArrayDim { len, lower_bound });
+        dims.push(ArrayDim::new(len, lower_bound)?);
     }
     if dims.is_empty() || count == 0 {
         reader.end()?;

@@ -35,7 +35,7 @@ fn widened(old: Option<&ArrayValue>, elem: Oid, first: i64, last: i64) -> PgResu
     let in_front = std::iter::repeat_n(Datum::Null, (low - new_low) as usize);
     elements.splice(0..0, in_front);
     elements.resize((new_high - new_low + 1) as usize, Datum::Null);
-    let dims = vec![ArrayDim { len: elements.len() as i32, lower_bound: new_low as i32 }];
+    let dims = vec![ArrayDim::new(elements.len() as i32, new_low as i32)?];
     Ok(ArrayValue { elem, dims, elements })
 }
 

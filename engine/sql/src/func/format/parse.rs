@@ -388,6 +388,20 @@ impl Fields {
         Ok(days_of_date(year, month as i32, day as i32))
     }
 
+    /// The zone, if the text says how far it is from Greenwich.
+    fn fixed_zone(&self, text: &str) -> PgResult<Option<TimeZone>> {
+        /// The hours that a zone may be away from Greenwich, besides minutes.
+        const HOURS_MAX: i64 = 15;
+        let Some(sign) = self.zone_sign else { return Ok(None) };
+        if !(0..=HOURS_MAX).contains(&self.zone_hours) || !(0..60).contains(&self.zone_minutes) {
+            return Err(PgError::new(
+                SqlState::INVALID_TIME_ZONE_DISPLACEMENT_VALUE,
+                format!("time zone displacement out of range: \"{text}\""),
+            ));
+        }
+        Ok(Some(TimeZone::fixed((sign * (self.zone_hours * 3600 + self.zone_minutes * 60)) as i32)))
+    }
+
     /// Microseconds since midnight.
     fn time(&self, text: &str) -> PgResult<i64> {
         let wrong = || Fields::out_of_range(text);
@@ -428,9 +442,7 @@ pub(super) fn to_timestamp(text: &str, template: &str, zone: &TimeZone) -> PgRes
     let local =
         local.ok_or_else(|| PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range"))?;
     let local = datetime::check_timestamp(local)?;
-    let fixed = fields
-        .zone_sign
-        .map(|sign| TimeZone::fixed((sign * (fields.zone_hours * 3600 + fields.zone_minutes * 60)) as i32));
+    let fixed = fields.fixed_zone(text)?;
     ops::timestamp_to_timestamptz(local, fixed.as_ref().or(fields.zone.as_ref()).unwrap_or(zone))
 }
 
