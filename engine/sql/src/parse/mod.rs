@@ -41,6 +41,8 @@ mod role;
 mod select;
 mod statement;
 mod table;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod types;
 mod utility;
