@@ -24,9 +24,11 @@ test: setup
 bench: build
 	@tools/bench.py --shardforge $(BINARY)
 
+# Advisories change without a change of ours, so they are looked at by hand: `cargo deny check`.
 lint: setup
 	@cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	@cargo fmt --all --check
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; fi
 
 fmt:
 	@cargo fmt --all
