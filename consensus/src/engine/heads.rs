@@ -19,6 +19,7 @@
 //! of here: [`super::CompactionFilter`] may only drop what no reader asks for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -74,6 +75,43 @@ impl Weighter<Vec<u8>, Head> for HeadWeighter {
     }
 }
 
+/// Where all heads that were ever kept lie, by the first bytes of their keys. Range deletes elsewhere, such as those of
+/// the node's own records, then need not look at each head.
+struct Span {
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Span {
+    fn empty() -> Self {
+        Self { first: AtomicU64::new(u64::MAX), last: AtomicU64::new(0) }
+    }
+
+    /// A number that orders keys as their first eight bytes do.
+    fn place(key: &[u8]) -> u64 {
+        let mut bytes = [0; 8];
+        let length = key.len().min(8);
+        bytes[..length].copy_from_slice(&key[..length]);
+        u64::from_be_bytes(bytes)
+    }
+
+    fn include(&self, key: &[u8]) {
+        let place = Self::place(key);
+        if place < self.first.load(Ordering::Relaxed) {
+            self.first.fetch_min(place, Ordering::Relaxed);
+        }
+        if place > self.last.load(Ordering::Relaxed) {
+            self.last.fetch_max(place, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a key from `start` to before `end` may have been included.
+    fn may_meet(&self, start: &[u8], end: &[u8]) -> bool {
+        Self::place(start) <= self.last.load(Ordering::Relaxed)
+            && Self::place(end) >= self.first.load(Ordering::Relaxed)
+    }
+}
+
 /// An engine behind a cache of its groups' heads; see the module's essay.
 pub(crate) struct HeadCache {
     engine: Arc<dyn Engine>,
@@ -81,6 +119,7 @@ pub(crate) struct HeadCache {
     heads: Cache<Vec<u8>, Head, HeadWeighter>,
     /// Held shared while a head is fetched and kept, and alone while range deletes take effect here.
     fetching: RwLock<()>,
+    span: Span,
 }
 
 impl HeadCache {
@@ -94,7 +133,7 @@ impl HeadCache {
                 ConsensusError::Storage(format!("no cache of {capacity_bytes} bytes: {error}"))
             })?;
         let heads = Cache::with_options(options, HeadWeighter, Default::default(), Default::default());
-        Ok(Self { engine, suffix_bytes, heads, fetching: RwLock::default() })
+        Ok(Self { engine, suffix_bytes, heads, fetching: RwLock::default(), span: Span::empty() })
     }
 
     /// The group that a key belongs to; `None` for keys too short to have a version.
@@ -130,6 +169,7 @@ impl HeadCache {
                 if let Looked::Head(head) = &looked
                     && head.pair.len() <= KEPT_PAIR_BYTES_MAX
                 {
+                    self.span.include(head.key());
                     // Refused when a write came in between.
                     let _ = placeholder.insert(head.clone());
                 }
@@ -168,7 +208,9 @@ impl HeadCache {
                 Operation::Delete(key) => self.has_deleted(key),
                 Operation::DeleteRange(start, end) => {
                     let _alone = self.fetching.write();
-                    self.heads.retain(|_, head| head.key() < &start[..] || head.key() >= &end[..]);
+                    if self.span.may_meet(start, end) {
+                        self.heads.retain(|_, head| head.key() < &start[..] || head.key() >= &end[..]);
+                    }
                 }
             }
         }
