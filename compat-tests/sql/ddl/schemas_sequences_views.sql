@@ -111,3 +111,25 @@ TRUNCATE ONLY trunc1 CONTINUE IDENTITY CASCADE;
 SELECT count(*) FROM trunc1;
 TRUNCATE nope;
 DROP TABLE t, with_seq, trunc1, trunc2;
+
+-- What a schema is made with
+CREATE SCHEMA made CREATE TABLE t1 (a int PRIMARY KEY) CREATE VIEW v AS SELECT a + 1 AS b FROM t1 CREATE INDEX ON t1 (a) CREATE SEQUENCE s;
+INSERT INTO made.t1 VALUES (1);
+SELECT * FROM made.v;
+DROP SCHEMA made CASCADE;
+CREATE SCHEMA made CREATE TABLE other.t1 (a int);
+CREATE SCHEMA made CREATE VIEW made.v AS SELECT 1 AS one;
+SELECT * FROM made.v;
+DROP SCHEMA made CASCADE;
+-- Options of sequences
+CREATE SEQUENCE refused OWNED BY nobody;
+CREATE SEQUENCE refused AS text;
+CREATE SEQUENCE refused AS nosuchtype;
+CREATE SEQUENCE refused AS smallint MAXVALUE 100000;
+CREATE SEQUENCE refused AS smallint MINVALUE -100000;
+CREATE SEQUENCE small AS smallint;
+CREATE SEQUENCE small_down AS smallint INCREMENT BY -1;
+ALTER SEQUENCE small AS int;
+ALTER SEQUENCE small_down AS int;
+SELECT sequencename, data_type, min_value, max_value, start_value FROM pg_sequences WHERE sequencename LIKE 'small%' ORDER BY 1;
+DROP SEQUENCE small, small_down;

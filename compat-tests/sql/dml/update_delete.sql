@@ -64,3 +64,10 @@ UPDATE many SET k = k + 1000;
 SELECT min(k), max(k), sum(v), count(*) FROM many;
 DELETE FROM many WHERE k IN (1001, 1002, 1003) RETURNING k, v;
 DROP TABLE item, cat, many;
+
+CREATE TABLE several (a int, b int);
+INSERT INTO several VALUES (1, 2), (3, 4);
+UPDATE several SET (a, b) = ROW (v.*) FROM (VALUES (3, 100)) AS v(i, j) WHERE several.a = v.i;
+UPDATE several SET (a, b) = ROW (v.*) FROM (VALUES (3)) AS v(i) WHERE several.a = v.i;
+SELECT * FROM several ORDER BY a;
+DROP TABLE several;

@@ -32,3 +32,5 @@ SELECT sum(x), avg(x) FROM (VALUES (9223372036854775807), (1)) v(x);
 SELECT sum(x::text) FROM generate_series(1, 3) x;
 SELECT avg('x'::text);
 SELECT sum(DISTINCT x), count(DISTINCT x), avg(DISTINCT x) FROM (VALUES (1), (1), (2)) v(x);
+SELECT to_number('5.01-', 'FM9.999999S'), to_number('0', '99.99'), to_number('.0', '99999999.99999999');
+SELECT width_bucket('NaN', 3.0, 4.0, 888);

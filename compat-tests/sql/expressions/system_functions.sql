@@ -13,3 +13,10 @@ SELECT pg_size_pretty(10240::bigint), pg_size_pretty(123456789::bigint), pg_size
 SELECT pg_size_bytes('ten');
 SELECT hashtext('a') = hashtext('a'), pg_column_size(1), pg_column_size('abc'::text);
 SELECT txid_current() > 0, pg_current_xact_id() IS NOT NULL, pg_advisory_lock(1) IS NOT NULL, pg_try_advisory_lock(1), pg_advisory_unlock(1), pg_advisory_unlock(1), pg_advisory_unlock(1);
+SELECT pg_sleep(0) IS NULL, pg_advisory_lock(1) IS NULL, pg_advisory_unlock_all() IS NULL;
+SELECT concat_ws(',', VARIADIC 10);
+SELECT format('%s', VARIADIC 10);
+SELECT unistr('wrong: \+2FFFFF');
+SET search_path = pg_catalog;
+SELECT current_schema, current_schemas(false);
+RESET search_path;

@@ -60,3 +60,29 @@ SELECT 'x' AS label, count(*) FROM orders GROUP BY label;
 SELECT sum(generate_series(1, 3));
 SELECT max(sum) FROM (SELECT sum(amount) FROM orders GROUP BY region) s;
 DROP TABLE orders;
+
+-- What FILTER leaves out is not computed
+SELECT sum(10 / x) FILTER (WHERE x > 0) FROM (VALUES (0), (1), (2)) v(x);
+SELECT count(10 / x) FILTER (WHERE x <> 0), array_agg(10 / x ORDER BY 10 / x) FILTER (WHERE x <> 0) FROM (VALUES (0), (5), (2)) v(x);
+-- Rows and arrays as values of groups
+SELECT array_agg(x) FROM (VALUES (row(1, 2)), (row(3, 4))) v(x);
+SELECT array_agg(array[i, i * 2] ORDER BY i) FROM generate_series(1, 3) i;
+SELECT array(SELECT array[i, i / 2] FROM generate_series(1, 5) i);
+SELECT array(SELECT array[i] FROM generate_series(1, 3) i WHERE i > 5);
+SELECT array(SELECT row(i, i / 2) FROM generate_series(1, 2) i);
+CREATE TABLE pair (a int, b int);
+INSERT INTO pair VALUES (1, 2), (3, 4), (1, 2);
+SELECT DISTINCT p FROM pair p ORDER BY p;
+SELECT p, count(*) FROM pair p GROUP BY p ORDER BY p;
+SELECT array_agg(p ORDER BY a DESC, b) FROM pair p;
+SELECT * FROM pair p, LATERAL (VALUES (p)) s ORDER BY a;
+SELECT (SELECT p) FROM pair p ORDER BY a;
+SELECT count(*) FROM pair p WHERE p IN (VALUES (p));
+-- Grouping by what a set-returning function yields
+SELECT generate_series(1, 3) g, count(*) FROM pair GROUP BY g ORDER BY g;
+SELECT unnest(array['a', 'b', 'a']) AS tag, count(*) FROM pair GROUP BY tag ORDER BY 1;
+SELECT unnest(array['a', 'b', 'a']) AS tag, count(*), sum(a) FROM pair GROUP BY 1 HAVING count(*) > 3 ORDER BY 2, 1;
+SELECT a, count(*), unnest(array[1, 1, 3]) FROM pair GROUP BY a, unnest(array[1, 1, 3]) ORDER BY 1, 3;
+SELECT generate_series(1, 2) + a AS s, count(*) FROM pair GROUP BY s ORDER BY s;
+SELECT a, generate_series(1, 2) g, count(*) FROM pair GROUP BY CUBE (a, g) ORDER BY 1, 2;
+DROP TABLE pair;

@@ -107,3 +107,60 @@ zz	bad
 \.
 SELECT id, v FROM strict WHERE id >= 60 ORDER BY id;
 DROP TABLE t, strict;
+
+-- DEFAULT, ON_ERROR, REJECT_LIMIT, LOG_VERBOSITY
+CREATE TABLE lenient (id int PRIMARY KEY, a int DEFAULT 5, b text DEFAULT 'x', c date);
+COPY lenient FROM STDIN WITH (DEFAULT '\D');
+1	\D	\D	\N
+2	\D	q	2020-01-01
+\.
+COPY lenient FROM STDIN WITH (FORMAT csv, DEFAULT 'D', ON_ERROR ignore);
+3,D,"D",2020-01-01
+x,1,2,
+4,zz,k,
+5,5,k,not-a-date
+6,,,
+\.
+COPY lenient FROM STDIN (ON_ERROR ignore, LOG_VERBOSITY verbose);
+7	1	a	\N
+bad	1	b	\N
+\.
+COPY lenient FROM STDIN (ON_ERROR ignore, REJECT_LIMIT 1);
+8	1	a	\N
+bad	1	b	\N
+bad	1	b	\N
+\.
+COPY lenient FROM STDIN (ON_ERROR ignore, LOG_VERBOSITY silent);
+9	1	a
+\.
+COPY lenient FROM STDIN (ON_ERROR ignore);
+1	1	a	\N
+\.
+COPY lenient FROM STDIN (ON_ERROR stop);
+bad	1	b	\N
+\.
+COPY lenient (id) FROM STDIN (DEFAULT 'd');
+d
+\.
+SELECT * FROM lenient ORDER BY id;
+COPY lenient TO STDOUT (ON_ERROR ignore);
+COPY lenient TO STDOUT (DEFAULT 'x');
+COPY lenient TO STDOUT (FORMAT csv, HEADER match);
+COPY lenient FROM STDIN (FORMAT binary, ON_ERROR ignore);
+COPY lenient FROM STDIN (FORMAT binary, DEFAULT 'x');
+COPY lenient FROM STDIN (ON_ERROR nosuch);
+COPY lenient FROM STDIN (LOG_VERBOSITY nosuch);
+COPY lenient FROM STDIN (REJECT_LIMIT 3);
+COPY lenient FROM STDIN (ON_ERROR ignore, REJECT_LIMIT 0);
+COPY lenient TO STDOUT (FORCE_QUOTE *);
+COPY lenient FROM STDIN (FORCE_NULL *);
+COPY lenient FROM STDIN (FORMAT csv, FORCE_QUOTE *);
+COPY lenient TO STDOUT (FORMAT csv, FORCE_NULL *);
+COPY lenient TO STDOUT (FORMAT csv, FORCE_QUOTE (nosuch));
+COPY lenient (id) TO STDOUT (FORMAT csv, FORCE_QUOTE (a));
+COPY lenient FROM STDIN (FORMAT csv, DEFAULT E'\n');
+COPY lenient FROM STDIN (FORMAT csv, DEFAULT '', NULL '');
+COPY lenient FROM STDIN (FORMAT csv, DEFAULT 'a,b');
+COPY lenient FROM STDIN (FORMAT csv, DEFAULT 'a"b');
+COPY (SELECT 1 INTO nosuch) TO STDOUT;
+DROP TABLE lenient;

@@ -100,3 +100,7 @@ SHOW lc_collate;
 SHOW server_encoding;
 RESET SESSION AUTHORIZATION;
 DISCARD ALL;
+SET timezone = '04:30';
+SHOW timezone;
+SELECT '2020-01-01 00:00:00+00'::timestamptz;
+RESET timezone;

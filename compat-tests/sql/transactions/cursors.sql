@@ -81,3 +81,15 @@ UPDATE n SET i = i + 100;
 FETCH 1 FROM ic;
 ROLLBACK;
 DROP TABLE n;
+
+BEGIN;
+DECLARE listed SCROLL CURSOR FOR SELECT 1 AS x;
+DECLARE listed2 NO SCROLL CURSOR WITH HOLD FOR SELECT 2 AS x;
+SELECT name, statement, is_holdable, is_binary, is_scrollable FROM pg_cursors ORDER BY name;
+FETCH 1 FROM listed;
+CLOSE listed;
+SELECT name FROM pg_cursors ORDER BY name;
+COMMIT;
+SELECT name FROM pg_cursors ORDER BY name;
+CLOSE ALL;
+SELECT name FROM pg_cursors ORDER BY name;

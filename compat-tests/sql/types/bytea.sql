@@ -38,3 +38,8 @@ SELECT data FROM blobs WHERE data LIKE 'te%'::bytea;
 SELECT data, count(*) FROM blobs GROUP BY data ORDER BY 1;
 INSERT INTO blobs VALUES (6, 5);
 DROP TABLE blobs;
+
+SELECT encode('\x1234567890abcdef005c', 'escape');
+SELECT convert('\xe9', 'LATIN1', 'UTF8'), convert('é', 'UTF8', 'LATIN1'), convert_from('\xe9', 'LATIN1'), convert_to('é', 'LATIN1');
+SELECT convert_to('€', 'LATIN1');
+SELECT convert('a', 'UTF8', 'nosuch');

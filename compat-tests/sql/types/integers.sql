@@ -67,3 +67,6 @@ SELECT i FROM numbers WHERE i = 'two'::text;
 SELECT i FROM numbers WHERE i = true;
 SELECT width_bucket(5.35, 0.024, 10.06, 5), width_bucket(5, ARRAY[1, 3, 4, 10]);
 DROP TABLE numbers;
+
+-- Literals of other bases, with a sign
+SELECT -0x80000000, -0b11, -0x8000000000000000, -0o17, 0x7fffffff, 0x80000000, -0x8000000000000001;

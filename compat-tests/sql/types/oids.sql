@@ -31,3 +31,9 @@ SELECT typname, typlen, typbyval, typcategory, typtype FROM pg_type WHERE typnam
 SELECT oprname, oprleft::regtype, oprright::regtype, oprresult::regtype FROM pg_operator WHERE oprname = '||' AND oprleft = 'text'::regtype ORDER BY 3;
 SELECT castsource::regtype, casttarget::regtype, castcontext FROM pg_cast WHERE castsource = 'int4'::regtype ORDER BY 2;
 SELECT proname, pronargs, prorettype::regtype FROM pg_proc WHERE proname = 'abs' ORDER BY prorettype;
+
+-- Names of functions, operators and collations
+SELECT 'abs(int)'::regprocedure, '+(int, int)'::regoperator, '||/'::regoper, '"C"'::regcollation;
+SELECT 'nosuch(int)'::regprocedure;
+SELECT '++(int,int)'::regoperator;
+SELECT '{pg_class,pg_type}'::regclass[], '{int4,text}'::regtype[];

@@ -120,6 +120,21 @@ pub(super) struct CteEntry {
     /// What it is at this moment.
     pub state: CteState,
     pub references: usize,
+    /// How many of [`Binder::recursion`] are around it: those after them are within its recursive term.
+    pub around: usize,
+}
+
+/// Where a recursive reference must not stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoRecursion {
+    /// A sub-select in an expression, or the WITH of a recursive query.
+    Subquery,
+    /// The side of an outer join that may be missing.
+    OuterJoin,
+    /// Either side of INTERSECT ALL.
+    Intersect,
+    /// The right side of EXCEPT, or either of EXCEPT ALL.
+    Except,
 }
 
 /// How far a common table expression is bound.
@@ -174,6 +189,8 @@ pub(super) struct Level {
     pub set_calls: Vec<SetCall>,
     /// Names of outer queries stay invisible: the body of a view.
     pub barrier: bool,
+    /// Whether its FROM refers to a recursive query from within its recursive term.
+    pub refers_to_itself: bool,
 }
 
 impl Level {
@@ -191,6 +208,7 @@ impl Level {
             named_windows: Vec::new(),
             set_calls: Vec::new(),
             barrier: false,
+            refers_to_itself: false,
         }
     }
 }
@@ -212,6 +230,8 @@ pub(super) struct Binder<'a> {
     pub named_rows: Vec<NamedRow>,
     /// Columns of type `record` whose fields are known.
     pub record_columns: Vec<(ColId, Vec<(String, Ty)>)>,
+    /// What is around the place that is bound right now, and forbids recursive references.
+    pub recursion: Vec<NoRecursion>,
     depth: u32,
 }
 
@@ -230,6 +250,7 @@ impl<'a> Binder<'a> {
             writes: false,
             named_rows: Vec::new(),
             record_columns: Vec::new(),
+            recursion: Vec::new(),
             depth: 0,
         }
     }
@@ -252,6 +273,7 @@ impl<'a> Binder<'a> {
             writes: self.writes,
             named_rows: std::mem::take(&mut self.named_rows),
             record_columns: std::mem::take(&mut self.record_columns),
+            recursion: std::mem::take(&mut self.recursion),
             depth: self.depth,
         };
         let bound = bind(&mut part);
@@ -294,6 +316,19 @@ impl<'a> Binder<'a> {
         }
         self.depth += 1;
         Ok(())
+    }
+
+    /// Binds what is to hold no recursive reference, if there is a reason.
+    pub fn without_recursion<T>(
+        &mut self,
+        reason: Option<NoRecursion>,
+        bind: impl FnOnce(&mut Self) -> PgResult<T>,
+    ) -> PgResult<T> {
+        let around = self.recursion.len();
+        self.recursion.extend(reason);
+        let result = bind(self);
+        self.recursion.truncate(around);
+        result
     }
 
     /// Runs `bind` with another clause set.

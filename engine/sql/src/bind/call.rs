@@ -11,7 +11,7 @@ use super::function::{Candidate, Lookup, Resolution, is_window, resolve};
 use super::polymorphic;
 use super::scope::{ColumnMatch, row_fields};
 use super::types::{array_type, is_rowtype, type_name};
-use super::walk::{same_aggregate, visit};
+use super::walk::{same_aggregate, same_expr, visit};
 use crate::catalog::builtin::{AggregateKind, CastContext, ProcDesc, ProcKind, builtin};
 use crate::ir::{Aggregate, Col, Scalar, ScalarKind, TableFunction, Ty};
 use crate::limits;
@@ -229,6 +229,14 @@ impl Binder<'_> {
     ) -> PgResult<BoundCall> {
         let proc = candidate.proc;
         let written = args.len();
+        if variadic
+            && proc.variadic == oid::ANY
+            && args.last().is_none_or(|arg| super::types::element_type(self.cx, arg.ty.oid).is_none())
+        {
+            let at = args.last().and_then(|arg| arg.pos).unwrap_or(pos);
+            let message = "VARIADIC argument must be an array";
+            return Err(PgError::new(SqlState::DATATYPE_MISMATCH, message).at(at));
+        }
         let mut declared = candidate.args.clone();
         declared.truncate(written);
         let actual: Vec<Oid> = args.iter().map(|a| a.ty.oid).collect();
@@ -486,6 +494,13 @@ impl Binder<'_> {
         let fields = self.result_fields(&bound, call.pos)?;
         let name = bound.proc.name.to_owned();
         let pos = Some(call.pos);
+        let level = self.level();
+        if matches!(level.clause, Clause::OrderBy | Clause::GroupBy | Clause::DistinctOn)
+            && let Some(col) = same_set_call(&level.set_calls, &bound)
+        {
+            // It means the one of the select list.
+            return Ok(Scalar { pos, ..Scalar::column(col.id, col.ty) });
+        }
         let (cols, value) = match fields {
             Some(fields) => {
                 let cols: Vec<Col> = fields.iter().map(|(_, ty)| self.new_col(*ty, ColKind::Set)).collect();
@@ -619,5 +634,19 @@ fn same_but_cast(arg: &Scalar, order: &Scalar) -> bool {
         ScalarKind::Call(call) if call.args.len() == 1 => same_but_cast(&call.args[0], order),
         ScalarKind::Const(Datum::Null) => false,
         _ => false,
+    }
+}
+
+/// The column of a set-returning function that is called in the same way.
+fn same_set_call(calls: &[SetCall], bound: &BoundCall) -> Option<Col> {
+    let found = calls.iter().find(|call| {
+        let function = &call.function;
+        function.func == bound.proc.oid
+            && function.args.len() == bound.args.len()
+            && function.args.iter().zip(&bound.args).all(|(a, b)| same_expr(a, b))
+    })?;
+    match found.function.cols[..] {
+        [col] => Some(col),
+        _ => None,
     }
 }

@@ -4,13 +4,20 @@ use std::sync::Arc;
 
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
-use super::binder::{Binder, ColKind, CteEntry, CteState, Level};
+use super::binder::{Binder, ColKind, CteEntry, CteState, Level, NoRecursion};
 use super::from::FromItem;
 use super::scope::{Columns, Rte, RteColumn};
-use super::select::Query;
+use super::select::{Query, QueryCol};
 use super::types::format_type;
 use crate::ir::{Col, Cte, CteBody, CteId, Rel, Scalar, Ty};
 use crate::parse::ast;
+
+/// The terms of a recursive expression, bound.
+enum Terms {
+    /// It does not refer to itself.
+    Plain(Query),
+    Recursive(Vec<Col>, CteBody),
+}
 
 impl Binder<'_> {
     /// Binds the expressions of a WITH clause at the current level.
@@ -42,6 +49,7 @@ impl Binder<'_> {
                 cols: Vec::new(),
                 state: CteState::NotYet,
                 references: 0,
+                around: self.recursion.len(),
             };
             self.level().ctes.push(entry);
         }
@@ -50,11 +58,11 @@ impl Binder<'_> {
             match &cte.query {
                 ast::Statement::Select(select) => match (&select.set_op, with.recursive) {
                     (Some(operation), true) if is_union_of(select, operation) => {
-                        self.recursive_cte(place, cte, operation)?;
+                        self.recursive_cte(place, cte, select.with.as_ref(), operation)?;
                     }
                     (_, recursive) => self.plain_cte(place, cte, select, recursive)?,
                 },
-                statement => self.modifying_cte(place, cte, statement)?,
+                statement => self.modifying_cte(place, cte, statement, with.recursive)?,
             }
         }
         Ok(())
@@ -71,24 +79,27 @@ impl Binder<'_> {
             // A reference to itself would not be of the right form.
             self.level().ctes[place].state = CteState::BaseTerm;
         }
-        let mut query = self.nested(Level::new(), |b| b.select(select, true)).map_err(|e| {
-            if recursive && e.message.contains("within its non-recursive term") {
-                let message = format!(
-                    "recursive query \"{}\" does not have the form non-recursive-term UNION [ALL] recursive-term",
-                    cte.name
-                );
-                return PgError::new(SqlState::INVALID_RECURSION, message).at(cte.pos);
-            }
-            e
-        })?;
+        let mut query = self
+            .nested(Level::new(), |b| b.select(select, true))
+            .map_err(|e| if recursive && refers_to_itself(&e) { not_recursive(cte, select) } else { e })?;
         self.resolve_output(&mut query)?;
         self.cte_ready(place, cte, &query)?;
         self.keep_plain(place, cte, query);
         Ok(())
     }
 
-    /// Names the columns of a bound expression.
+    /// Names the columns of a bound expression: from now on it can be referred to.
     fn cte_ready(&mut self, place: usize, cte: &ast::CommonTableExpr, query: &Query) -> PgResult<()> {
+        let depth = self.levels.len() - 1;
+        self.name_columns((depth, place), cte, query)
+    }
+
+    fn name_columns(
+        &mut self,
+        (depth, place): (usize, usize),
+        cte: &ast::CommonTableExpr,
+        query: &Query,
+    ) -> PgResult<()> {
         if cte.columns.len() > query.cols.len() {
             let message = format!(
                 "WITH query \"{}\" has {} columns available but {} columns specified",
@@ -101,7 +112,7 @@ impl Binder<'_> {
         let name = |i: usize, own: &Arc<str>| cte.columns.get(i).unwrap_or(own).clone();
         let cols =
             query.cols.iter().enumerate().map(|(i, c)| (name(i, &c.name), c.col.ty, c.origin)).collect();
-        let entry = &mut self.level().ctes[place];
+        let entry = &mut self.levels[depth].ctes[place];
         entry.cols = cols;
         entry.state = CteState::Ready;
         Ok(())
@@ -124,28 +135,93 @@ impl Binder<'_> {
         &mut self,
         place: usize,
         cte: &ast::CommonTableExpr,
+        with: Option<&ast::WithClause>,
         operation: &ast::SetOperation,
     ) -> PgResult<()> {
-        self.level().ctes[place].state = CteState::BaseTerm;
+        // A WITH of its own is for both terms, which are then bound one level deeper.
+        let Some(with) = with else {
+            let depth = self.levels.len() - 1;
+            return match self.recursive_terms((depth, place), cte, operation)? {
+                Terms::Plain(query) => {
+                    self.cte_ready(place, cte, &query)?;
+                    self.keep_plain(place, cte, query);
+                    Ok(())
+                }
+                Terms::Recursive(cols, body) => {
+                    self.keep_cte(place, cte, cols, body);
+                    Ok(())
+                }
+            };
+        };
+        let at = (self.levels.len() - 1, place);
+        let query = self.nested(Level::new(), |b| {
+            b.levels[at.0].ctes[place].state = CteState::StepTerm;
+            b.without_recursion(Some(NoRecursion::Subquery), |b| b.with_clause(with))?;
+            let terms = b.recursive_terms(at, cte, operation)?;
+            let mut ctes = std::mem::take(&mut b.level().bound_ctes);
+            let mut query = match terms {
+                Terms::Plain(query) => query,
+                Terms::Recursive(cols, body) => {
+                    let id = b.levels[at.0].ctes[place].id;
+                    ctes.push(Cte {
+                        id,
+                        name: cte.name.to_string(),
+                        cols: cols.clone(),
+                        body,
+                        materialized: cte.materialized,
+                        references: 1,
+                    });
+                    let names: Vec<Arc<str>> =
+                        b.levels[at.0].ctes[place].cols.iter().map(|(name, ..)| name.clone()).collect();
+                    let cols: Vec<Col> = cols.iter().map(|c| b.new_col(c.ty, ColKind::From)).collect();
+                    let output = names.into_iter().zip(&cols).map(|(name, &col)| QueryCol {
+                        name,
+                        col,
+                        origin: (Oid(0), 0),
+                        pos: cte.pos,
+                    });
+                    Query { cols: output.collect(), rel: Rel::CteScan { cte: id, cols } }
+                }
+            };
+            let ctes = b.count_references(ctes);
+            query.rel = Rel::With { ctes, body: Box::new(query.rel) };
+            Ok(query)
+        })?;
+        // References from outside are to all of this.
+        let id = CteId(self.next_cte);
+        self.next_cte += 1;
+        self.level().ctes[place].id = id;
+        self.cte_ready(place, cte, &query)?;
+        self.keep_plain(place, cte, query);
+        Ok(())
+    }
+
+    /// Both terms of the recursive expression that is the entry `place` of the level at `depth`.
+    fn recursive_terms(
+        &mut self,
+        (depth, place): (usize, usize),
+        cte: &ast::CommonTableExpr,
+        operation: &ast::SetOperation,
+    ) -> PgResult<Terms> {
+        self.levels[depth].ctes[place].state = CteState::BaseTerm;
         let base = self.nested(Level::new(), |b| {
             let mut base = b.select(&operation.left, false)?;
             b.resolve_output(&mut base)?;
             Ok(base)
         })?;
-        self.cte_ready(place, cte, &base)?;
-        self.level().ctes[place].state = CteState::StepTerm;
-        self.level().ctes[place].references = 0;
+        self.name_columns((depth, place), cte, &base)?;
+        let entry = &mut self.levels[depth].ctes[place];
+        entry.state = CteState::StepTerm;
+        entry.references = 0;
         let mut step = self.nested(Level::new(), |b| b.select(&operation.right, false))?;
-        let references = self.level().ctes[place].references;
-        self.level().ctes[place].state = CteState::Ready;
-        self.level().ctes[place].references = 0;
+        let entry = &mut self.levels[depth].ctes[place];
+        let references = std::mem::take(&mut entry.references);
+        entry.state = CteState::Ready;
         if references == 0 {
             // It does not refer to itself after all.
             let mut query = self.combine(operation, base, step)?;
             self.resolve_output(&mut query)?;
-            self.cte_ready(place, cte, &query)?;
-            self.keep_plain(place, cte, query);
-            return Ok(());
+            return Ok(Terms::Plain(query));
         }
         self.check_recursive_types(cte, &base, &mut step, operation)?;
         let cols: Vec<Col> = base.cols.iter().map(|c| self.new_col(c.col.ty, ColKind::From)).collect();
@@ -155,8 +231,7 @@ impl Binder<'_> {
             step: (Box::new(step.rel), step_ids),
             all: operation.all,
         };
-        self.keep_cte(place, cte, cols, body);
-        Ok(())
+        Ok(Terms::Recursive(cols, body))
     }
 
     /// The types of the recursive term must be those of the other one.
@@ -201,8 +276,19 @@ impl Binder<'_> {
         place: usize,
         cte: &ast::CommonTableExpr,
         statement: &ast::Statement,
+        recursive: bool,
     ) -> PgResult<()> {
-        let (modify, cols) = self.nested(Level::new(), |b| b.modify(statement))?;
+        if recursive {
+            self.level().ctes[place].state = CteState::BaseTerm;
+        }
+        let (modify, cols) = self.nested(Level::new(), |b| b.modify(statement)).map_err(|e| {
+            if recursive && refers_to_itself(&e) {
+                let message =
+                    format!("recursive query \"{}\" must not contain data-modifying statements", cte.name);
+                return PgError::new(SqlState::INVALID_RECURSION, message).at(cte.pos);
+            }
+            e
+        })?;
         let rel = Rel::Modify(Box::new(modify));
         let query = Query { rel, cols };
         self.cte_ready(place, cte, &query)?;
@@ -233,21 +319,30 @@ impl Binder<'_> {
                     return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(name.pos));
                 }
                 CteState::BaseTerm => {
-                    let message = format!(
-                        "recursive reference to query \"{}\" must not appear within its non-recursive term",
-                        name.name
-                    );
-                    return Err(PgError::new(SqlState::INVALID_RECURSION, message).at(name.pos));
+                    return Err(misplaced(name, "within its non-recursive term"));
                 }
                 CteState::Ready | CteState::StepTerm | CteState::NotYet => {}
             }
             entry.references += 1;
-            if entry.state == CteState::StepTerm && entry.references > 1 {
-                let message =
-                    format!("recursive reference to query \"{}\" must not appear more than once", name.name);
-                return Err(PgError::new(SqlState::INVALID_RECURSION, message).at(name.pos));
+            if entry.state == CteState::StepTerm {
+                // The innermost of the reasons counts, but an outer join gives way to any other.
+                let reasons = &self.recursion[entry.around..];
+                let inner = reasons.iter().rev().find(|reason| **reason != NoRecursion::OuterJoin);
+                let place = match inner.or(reasons.first()) {
+                    Some(NoRecursion::Subquery) => "within a subquery",
+                    Some(NoRecursion::OuterJoin) => "within an outer join",
+                    Some(NoRecursion::Intersect) => "within INTERSECT",
+                    Some(NoRecursion::Except) => "within EXCEPT",
+                    None if entry.references > 1 => "more than once",
+                    None => "",
+                };
+                if !place.is_empty() {
+                    return Err(misplaced(name, place));
+                }
             }
+            let recursive = entry.state == CteState::StepTerm;
             let (id, columns) = (entry.id, entry.cols.clone());
+            self.level().refers_to_itself |= recursive;
             return Ok(Some(self.scan_cte(id, &columns, name)?));
         }
         Ok(None)
@@ -298,6 +393,39 @@ impl Binder<'_> {
     }
 }
 
+/// Whether binding failed because a query that cannot be recursive refers to itself.
+fn refers_to_itself(error: &PgError) -> bool {
+    error.sqlstate == SqlState::INVALID_RECURSION && error.message.contains("within its non-recursive term")
+}
+
+/// Why a query that refers to itself is not of the form that a recursive one must have.
+fn not_recursive(cte: &ast::CommonTableExpr, select: &ast::SelectStmt) -> PgError {
+    let is_union = select.set_op.as_ref().is_some_and(|operation| operation.op == ast::SetOp::Union);
+    let clause = if !select.order_by.is_empty() {
+        "ORDER BY"
+    } else if select.limit_offset.is_some() {
+        "OFFSET"
+    } else if select.limit_count.is_some() {
+        "LIMIT"
+    } else {
+        "FOR UPDATE/SHARE"
+    };
+    if is_union {
+        let message = format!("{clause} in a recursive query is not implemented");
+        return PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(cte.pos);
+    }
+    let message = format!(
+        "recursive query \"{}\" does not have the form non-recursive-term UNION [ALL] recursive-term",
+        cte.name
+    );
+    PgError::new(SqlState::INVALID_RECURSION, message).at(cte.pos)
+}
+
+fn misplaced(name: &ast::RangeVar, place: &str) -> PgError {
+    let message = format!("recursive reference to query \"{}\" must not appear {place}", name.name);
+    PgError::new(SqlState::INVALID_RECURSION, message).at(name.pos)
+}
+
 /// Whether a query is a plain UNION of two: the form that a recursive one must have.
 fn is_union_of(select: &ast::SelectStmt, operation: &ast::SetOperation) -> bool {
     operation.op == ast::SetOp::Union
@@ -305,5 +433,4 @@ fn is_union_of(select: &ast::SelectStmt, operation: &ast::SetOperation) -> bool 
         && select.limit_count.is_none()
         && select.limit_offset.is_none()
         && select.locking.is_empty()
-        && select.with.is_none()
 }

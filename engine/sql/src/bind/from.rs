@@ -6,7 +6,7 @@ use shardforge_kv::{LockStrength, ObjectLockMode};
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
 use super::BindContext;
-use super::binder::{AtMaybe, Binder, Clause, ColKind, Level};
+use super::binder::{AtMaybe, Binder, Clause, ColKind, Level, NoRecursion};
 use super::relation::{Found, open_relation};
 use super::scope::{ColumnMatch, Columns, FoundColumn, NsItem, Rte, RteColumn};
 use super::select::{Query, strength_name};
@@ -281,20 +281,23 @@ impl Binder<'_> {
 
     fn from_join(&mut self, join: &ast::JoinExpr) -> PgResult<FromItem> {
         let first = self.columns.len() as u32;
-        let left = self.from_item(&join.left)?;
         let kind = match join.kind {
             ast::JoinType::Inner => JoinKind::Inner,
             ast::JoinType::Left => JoinKind::Left,
             ast::JoinType::Right => JoinKind::Right,
             ast::JoinType::Full => JoinKind::Full,
         };
+        let nullable = |sides: [JoinKind; 2]| sides.contains(&kind).then_some(NoRecursion::OuterJoin);
+        let no_left = nullable([JoinKind::Right, JoinKind::Full]);
+        let left = self.without_recursion(no_left, |b| b.from_item(&join.left))?;
         // The right side may refer to the left one if it is LATERAL.
         let lateral_ok = matches!(kind, JoinKind::Inner | JoinKind::Left);
         let outside = self.level().namespace.len();
         let seen = left.names.iter().map(|n| NsItem { lateral_only: true, lateral_ok, ..*n });
         let seen: Vec<NsItem> = seen.collect();
         self.level().namespace.extend(seen);
-        let right = self.from_item(&join.right);
+        let no_right = nullable([JoinKind::Left, JoinKind::Full]);
+        let right = self.without_recursion(no_right, |b| b.from_item(&join.right));
         self.level().namespace.truncate(outside);
         let right = right?;
         self.check_name_conflicts(&left.names, &right.names)?;

@@ -97,15 +97,7 @@ impl Binder<'_> {
                     let message = format!("window functions are not allowed in {clause}");
                     Some(PgError::new(SqlState::WINDOWING_ERROR, message).at_maybe(pos))
                 }
-                ColKind::Set => {
-                    let message = format!("set-returning functions are not supported in {clause}");
-                    Some(
-                        PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
-                            .hint("Expand them in a sub-select, and group by its column.")
-                            .at_maybe(pos),
-                    )
-                }
-                ColKind::From => None,
+                ColKind::From | ColKind::Set => None,
             };
         });
         error.map_or(Ok(()), Err)

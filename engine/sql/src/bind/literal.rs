@@ -8,7 +8,7 @@ use super::coerce::relabel;
 use super::relation::find_relation;
 use super::types::{self, base_type, lookup_type};
 use crate::catalog::builtin::{ProcKind, builtin};
-use crate::ir::{Scalar, Ty};
+use crate::ir::{Scalar, ScalarKind, Ty};
 use crate::parse::ast;
 
 /// The value of a plain integer literal, possibly with a sign: type modifiers, ordinals.
@@ -57,6 +57,12 @@ impl Binder<'_> {
         let base = base_type(target);
         // Interval is the one type whose input needs the modifier at once; for the others it is applied later.
         let typmod = if base == oid::INTERVAL { typmod } else { -1 };
+        if let (Datum::Text(_), true) = (&value, reads_catalog(base)) {
+            // What it names is looked up when the statement runs.
+            let text = Scalar { pos, ..Scalar::constant(value, Ty::new(oid::TEXT)) };
+            let read = Scalar { kind: ScalarKind::IoCast(Box::new(text)), ty: Ty::new(base), pos };
+            return Ok(if base == target { read } else { relabel(read, Ty::new(target)) });
+        }
         let value = match &value {
             Datum::Text(text) => read_value(self.cx, base, typmod, text).map_err(|e| e.at_maybe(pos))?,
             _ => value,
@@ -64,6 +70,15 @@ impl Binder<'_> {
         let constant = Scalar { pos, ..Scalar::constant(value, Ty::new(base).with_typmod(typmod)) };
         Ok(if base == target { constant } else { relabel(constant, Ty::new(target)) })
     }
+}
+
+/// Whether text stands for an object of the catalog that only an execution can look up.
+fn reads_catalog(ty: Oid) -> bool {
+    matches!(ty, oid::REGPROCEDURE | oid::REGOPER | oid::REGOPERATOR | oid::REGCOLLATION)
+        || shardforge_types::element_type(ty).is_some_and(|elem| {
+            matches!(elem, oid::REGCLASS | oid::REGTYPE | oid::REGPROC | oid::REGNAMESPACE | oid::REGROLE)
+                || reads_catalog(elem)
+        })
 }
 
 /// A number that is no 32-bit integer: int8 if it is an integer that fits, else numeric.
@@ -78,13 +93,17 @@ fn number(text: &str, io: &IoEnv) -> PgResult<(Datum, Oid)> {
 }
 
 fn integer(text: &str) -> Option<i64> {
-    let (radix, digits) = match text.as_bytes() {
-        [b'0', b'x' | b'X', ..] => (16, &text[2..]),
-        [b'0', b'o' | b'O', ..] => (8, &text[2..]),
-        [b'0', b'b' | b'B', ..] => (2, &text[2..]),
-        _ => (10, text),
+    let (sign, magnitude) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text),
     };
-    i64::from_str_radix(digits, radix).ok()
+    let radix = match magnitude.as_bytes() {
+        [b'0', b'x' | b'X', ..] => 16,
+        [b'0', b'o' | b'O', ..] => 8,
+        [b'0', b'b' | b'B', ..] => 2,
+        _ => return text.parse().ok(),
+    };
+    i64::from_str_radix(&format!("{sign}{}", &magnitude[2..]), radix).ok()
 }
 
 /// The value that a text stands for; the types that name objects of the catalog are read here.

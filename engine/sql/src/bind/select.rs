@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
-use super::binder::{Binder, Clause, ColKind};
-use super::clause::SortItem;
+use super::binder::{Binder, Clause, ColKind, SetCall};
+use super::clause::{Grouping, SortItem};
 use super::target::Target;
 use super::walk::must_compute_once;
 use crate::catalog::builtin::CastContext;
@@ -111,6 +111,11 @@ impl Binder<'_> {
             rel = Rel::Filter { input: Box::new(rel), predicate };
         }
         if self.groups_rows(&grouping, having.is_some()) {
+            if self.level().refers_to_itself && !self.level().aggregates.is_empty() {
+                let message = "aggregate functions are not allowed in a recursive query's recursive term";
+                return Err(PgError::new(SqlState::INVALID_RECURSION, message));
+            }
+            rel = self.expand_group_sets(rel, &grouping, &targets);
             rel = self.aggregate(rel, grouping, &mut targets, &mut having)?;
             for target in &mut targets {
                 if !matches!(target.expr.kind, ScalarKind::Column(_)) {
@@ -255,19 +260,28 @@ impl Binder<'_> {
     }
 
     /// Puts the expansion of set-returning functions above a relation, inner ones first.
-    pub fn expand_sets(&mut self, mut rel: Rel) -> Rel {
-        let mut calls = std::mem::take(&mut self.level().set_calls);
-        calls.sort_by_key(|c| c.nesting);
-        let mut calls = calls.into_iter().peekable();
-        while let Some(first) = calls.next() {
-            let nesting = first.nesting;
-            let mut functions = vec![first.function];
-            while let Some(next) = calls.next_if(|c| c.nesting == nesting) {
-                functions.push(next.function);
-            }
-            rel = Rel::ProjectSet { input: Box::new(rel), functions };
+    pub fn expand_sets(&mut self, rel: Rel) -> Rel {
+        let calls = std::mem::take(&mut self.level().set_calls);
+        expand_calls(rel, calls)
+    }
+
+    /// Expands the set-returning functions that rows are grouped by: their rows are what is grouped.
+    fn expand_group_sets(&mut self, rel: Rel, grouping: &Grouping, targets: &[Target]) -> Rel {
+        let mut used: Vec<ColId> = Vec::new();
+        let groups = grouping.targets.iter().map(|&target| &targets[target].expr);
+        super::call::for_each_column(groups, &mut |id, _| used.push(id));
+        let mut below = Vec::new();
+        loop {
+            let calls = &mut self.level().set_calls;
+            let is_used = |call: &SetCall| call.function.cols.iter().any(|col| used.contains(&col.id));
+            let Some(at) = calls.iter().position(is_used) else { break };
+            let call = calls.remove(at);
+            // So are those among its arguments.
+            super::call::for_each_column(call.function.args.iter(), &mut |id, _| used.push(id));
+            call.function.cols.iter().for_each(|col| self.adopt_col(col.id));
+            below.push(call);
         }
-        rel
+        expand_calls(rel, below)
     }
 
     /// VALUES as a query (`transformValuesClause`).
@@ -502,4 +516,19 @@ impl Limits {
 
 fn lock_rows(rel: Rel, locks: Vec<RowLock>) -> Rel {
     if locks.is_empty() { rel } else { Rel::LockRows { input: Box::new(rel), locks } }
+}
+
+/// Puts the expansion of these calls above a relation, inner ones first.
+fn expand_calls(mut rel: Rel, mut calls: Vec<SetCall>) -> Rel {
+    calls.sort_by_key(|c| c.nesting);
+    let mut calls = calls.into_iter().peekable();
+    while let Some(first) = calls.next() {
+        let nesting = first.nesting;
+        let mut functions = vec![first.function];
+        while let Some(next) = calls.next_if(|c| c.nesting == nesting) {
+            functions.push(next.function);
+        }
+        rel = Rel::ProjectSet { input: Box::new(rel), functions };
+    }
+    rel
 }

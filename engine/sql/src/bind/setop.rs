@@ -2,7 +2,7 @@
 
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
-use super::binder::{Binder, ColKind, Level};
+use super::binder::{Binder, ColKind, Level, NoRecursion};
 use super::coerce::{common_type, common_typmod};
 use super::select::{Query, QueryCol, locking_name};
 use crate::ir::{Rel, SetOpKind, Ty};
@@ -23,8 +23,16 @@ impl Binder<'_> {
     }
 
     fn set_tree(&mut self, operation: &ast::SetOperation) -> PgResult<Query> {
-        let left = self.deeper(|b| b.set_operand(&operation.left))?;
-        let right = self.deeper(|b| b.set_operand(&operation.right))?;
+        let (no_left, no_right) = match operation.op {
+            ast::SetOp::Union => (None, None),
+            ast::SetOp::Intersect if operation.all => {
+                (Some(NoRecursion::Intersect), Some(NoRecursion::Intersect))
+            }
+            ast::SetOp::Intersect => (None, None),
+            ast::SetOp::Except => (operation.all.then_some(NoRecursion::Except), Some(NoRecursion::Except)),
+        };
+        let left = self.without_recursion(no_left, |b| b.deeper(|b| b.set_operand(&operation.left)))?;
+        let right = self.without_recursion(no_right, |b| b.deeper(|b| b.set_operand(&operation.right)))?;
         self.combine(operation, left, right)
     }
 

@@ -2,7 +2,7 @@
 
 use shardforge_types::{PgError, PgResult, SqlState, oid};
 
-use super::binder::{Binder, Clause, Level};
+use super::binder::{Binder, Clause, Level, NoRecursion};
 use super::select::Query;
 use super::types::{array_type, type_name};
 use crate::ir::{ColId, Scalar, ScalarKind, Subquery, SubqueryKind, Ty};
@@ -85,7 +85,9 @@ impl Binder<'_> {
             let message = format!("cannot use subquery in {}", clause.trim_end_matches('s'));
             return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(link.pos));
         }
-        self.nested(Level::new(), |b| b.select(&link.subselect, true))
+        self.without_recursion(Some(NoRecursion::Subquery), |b| {
+            b.nested(Level::new(), |b| b.select(&link.subselect, true))
+        })
     }
 
     fn test_against(

@@ -12,17 +12,21 @@ use super::columns::{
     set_not_null,
 };
 use super::create_table::{
-    add_column_properties, add_sequence, cluster_by_primary_key, described_column, option_text,
+    add_column_properties, add_generation, add_sequence, cluster_by_primary_key, described_column,
+    generation_sql, option_text,
 };
 use super::drop::{drop_storage, fresh_storage, owned_sequences};
 use super::sequence::SequenceOptions;
 use super::{fill, names, role, unsupported};
 use crate::bind;
-use crate::catalog::{Change, IndexKey, Relation, RelationDesc, SequenceDesc, TableDesc, TableKey, ViewDesc};
+use crate::catalog::{
+    Change, DefaultDesc, IndexKey, Relation, RelationDesc, SequenceDesc, TableDesc, TableKey, ViewDesc,
+};
 use crate::exec::eval::CompiledExpr;
 use crate::ir::Ty;
 use crate::parse::ast::{
-    AlterTableKind, AlterTableObject, AlterTableStmt, ColumnDef, Constraint, ConstraintKind, Expr, RoleSpec,
+    AlterTableKind, AlterTableObject, AlterTableStmt, ColumnDef, Constraint, ConstraintKind, DefArg, DefElem,
+    Expr, RoleSpec,
 };
 use crate::plan::single::is_volatile;
 use crate::session::PgSession;
@@ -241,20 +245,28 @@ impl Work {
                 let ConstraintKind::Identity { always, options } = &constraint.kind else {
                     return Err(PgError::internal("ADD GENERATED without identity"));
                 };
-                if self.table.column(attnum).not_null.is_none() {
-                    return Err(PgError::new(
-                        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                        format!(
-                            "column \"{name}\" of relation \"{}\" must be declared NOT NULL before identity can be added",
-                            self.table.name
-                        ),
-                    ));
+                let column = self.table.column(attnum);
+                let refuse = |what: &str| {
+                    let message = format!("column \"{name}\" of relation \"{}\" {what}", self.table.name);
+                    Err(PgError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message))
+                };
+                check_identity_type(column.ty)?;
+                if column.not_null.is_none() {
+                    return refuse("must be declared NOT NULL before identity can be added");
+                }
+                if column.identity.is_some() {
+                    return refuse("is already an identity column");
+                }
+                if column.default.is_some() {
+                    return refuse("already has a default value");
                 }
                 let mut parsed = SequenceOptions::of_type(self.table.column(attnum).ty);
                 parsed.apply(options)?;
                 let sequence = add_sequence(session, &mut self.table, attnum, Some(*always), &parsed).await?;
                 session.record(Change::PutRelation(RelationDesc::Sequence(sequence)))
             }
+            AlterTableKind::SetIdentity(name, options) => self.set_identity(session, name, options).await,
+            AlterTableKind::SetExpression(name, expr) => self.set_expression(session, name, expr).await,
             AlterTableKind::DropIdentity(name, if_exists) => {
                 let attnum = self.find(name)?;
                 match self.table.columns[attnum as usize - 1].identity.take() {
@@ -292,6 +304,58 @@ impl Work {
         }
     }
 
+    /// SET GENERATED and the options of an identity's sequence.
+    async fn set_identity(
+        &mut self,
+        session: &mut PgSession,
+        name: &str,
+        options: &[DefElem],
+    ) -> PgResult<()> {
+        let attnum = self.find(name)?;
+        let column = &mut self.table.columns[attnum as usize - 1];
+        let Some(identity) = &mut column.identity else {
+            let message =
+                format!("column \"{name}\" of relation \"{}\" is not an identity column", self.table.name);
+            return Err(PgError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+        };
+        let (kind, of_sequence): (Vec<&DefElem>, Vec<&DefElem>) =
+            options.iter().partition(|option| &*option.name == "generated");
+        if let [_, again, ..] = kind[..] {
+            let error = PgError::new(SqlState::SYNTAX_ERROR, "conflicting or redundant options");
+            return Err(error.at(again.pos));
+        }
+        if let [DefElem { arg: Some(DefArg::Boolean(always)), .. }] = kind[..] {
+            identity.always = *always;
+        }
+        if of_sequence.is_empty() {
+            return Ok(());
+        }
+        let sequence = identity.sequence;
+        let catalog = session.catalog();
+        let Some(Relation::Sequence(sequence)) = catalog.relation(sequence) else {
+            return Err(PgError::internal("an identity column has a sequence"));
+        };
+        let mut parsed = SequenceOptions::of_type(sequence.ty);
+        let of_sequence: Vec<DefElem> = of_sequence.into_iter().cloned().collect();
+        parsed.apply(&of_sequence)?;
+        super::sequence::change(session, SequenceDesc::clone(sequence), &parsed).await
+    }
+
+    /// SET EXPRESSION: the rows are computed anew.
+    async fn set_expression(&mut self, session: &mut PgSession, name: &str, expr: &Expr) -> PgResult<()> {
+        let attnum = self.find(name)?;
+        if !self.table.column(attnum).generated {
+            let message =
+                format!("column \"{name}\" of relation \"{}\" is not a generated column", self.table.name);
+            return Err(PgError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+        }
+        let sql = generation_sql(session, &self.table, expr)?;
+        let default = DefaultDesc { oid: session.engine.next_oid().await?, sql };
+        self.table.columns[attnum as usize - 1].default = Some(default);
+        self.rewrite = true;
+        Ok(())
+    }
+
     async fn add_column(
         &mut self,
         session: &mut PgSession,
@@ -321,6 +385,7 @@ impl Work {
             serials.push((attnum, None, SequenceOptions::of_type(self.table.columns[position].ty)));
         }
         add_column_properties(session, &mut self.table, attnum, def, &mut serials).await?;
+        add_generation(session, &mut self.table, def).await?;
         let has_sequence = !serials.is_empty();
         let mut next = None;
         for (attnum, identity, options) in serials {
@@ -493,6 +558,9 @@ impl Work {
     ) -> PgResult<()> {
         let attnum = self.find(name)?;
         let position = attnum as usize - 1;
+        if self.table.column(attnum).identity.is_some() {
+            check_identity_type(ty.oid)?;
+        }
         let catalog = session.catalog();
         if let Some(view) = catalog
             .relations
@@ -623,7 +691,14 @@ impl Work {
 
     async fn finish(self, session: &mut PgSession, old: &Arc<TableDesc>) -> PgResult<()> {
         let Work { mut table, computed, rewrite, not_null, checks, new_indexes } = self;
+        let mut constants = Vec::new();
         if rewrite {
+            // The one value of a column that the old rows do not have.
+            for (position, column) in table.columns.iter().enumerate().skip(old.columns.len()) {
+                if let Some(bytes) = &column.missing {
+                    constants.extend(row::decode(bytes, &[column.ty])?.into_iter().map(|v| (position, v)));
+                }
+            }
             drop_storage(session, old);
             cluster_by_primary_key(&mut table);
             fresh_storage(session, &mut table).await?;
@@ -642,7 +717,7 @@ impl Work {
                     .iter()
                     .map(|(position, expr)| Ok((*position, expr.eval(&*values, &[], &env)?)))
                     .collect::<PgResult<Vec<_>>>()?;
-                for (position, value) in results {
+                for (position, value) in constants.iter().cloned().chain(results) {
                     values[position] = value;
                 }
                 Ok(())
@@ -656,6 +731,18 @@ impl Work {
             }
         }
         Ok(())
+    }
+}
+
+/// 22023 for a type that no identity column has.
+fn check_identity_type(ty: shardforge_types::Oid) -> PgResult<()> {
+    use shardforge_types::oid;
+    match ty {
+        oid::INT2 | oid::INT4 | oid::INT8 => Ok(()),
+        _ => Err(PgError::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            "identity column type must be smallint, integer, or bigint",
+        )),
     }
 }
 

@@ -241,6 +241,9 @@ pub async fn add_check(
     constraint: &Constraint,
     expr: &Expr,
 ) -> PgResult<()> {
+    if constraint.attrs.enforced == Some(false) {
+        return Err(unsupported("NOT ENFORCED").at(constraint.pos));
+    }
     let (sql, _, used) = table_expression(session, table, expr, true)?;
     let name = match &constraint.name {
         Some(name) => {
@@ -314,6 +317,7 @@ pub async fn add_key(
         .map(|name| key_column(table, name).map(|(attnum, _)| attnum))
         .collect::<PgResult<Vec<_>>>()?;
     limits::check_index_columns(key.len() + include.len())?;
+    names.extend(include.iter().map(|attnum| table.column(*attnum).name.clone()));
     if primary {
         for part in &key {
             if let IndexKey::Column(attnum) = part.key {
@@ -326,7 +330,6 @@ pub async fn add_key(
         table.indexes.iter().map(|i| i.name.clone()).chain([table.name.clone()]).collect();
     let name = match &constraint.name {
         Some(name) => {
-            check_constraint_free(table, name)?;
             if taken.iter().any(|t| **t == **name) {
                 return Err(PgError::new(
                     SqlState::DUPLICATE_TABLE,
@@ -334,6 +337,7 @@ pub async fn add_key(
                 ));
             }
             super::check_free(&catalog, table.schema, name)?;
+            check_constraint_free(table, name)?;
             name.to_string()
         }
         None if primary => {

@@ -11,7 +11,7 @@ use super::columns::{
 use super::sequence::{self, SequenceOptions};
 use super::{check_free, names, unsupported};
 use crate::catalog::{
-    Change, ColumnDesc, DefaultDesc, Identity, Persistence, RelationDesc, TableDesc, TableKey,
+    Change, ColumnDesc, DefaultDesc, Identity, Persistence, Relation, RelationDesc, TableDesc, TableKey,
 };
 use crate::ir::Ty;
 use crate::parse::ast::{
@@ -49,6 +49,12 @@ pub async fn create(session: &mut PgSession, stmt: &CreateStmt) -> PgResult<()> 
             TableElement::Column(column) => builder.column(session, column).await?,
             TableElement::Like(like) => builder.like(session, like).await?,
             TableElement::Constraint(_) => {}
+        }
+    }
+    // What is generated may come from columns behind.
+    for element in &stmt.elements {
+        if let TableElement::Column(column) = element {
+            add_generation(session, &mut builder.table, column).await?;
         }
     }
     // Constraints come when all columns are known; NOT NULL first, since keys look at it, then keys, then checks.
@@ -187,8 +193,16 @@ impl Builder {
 
     async fn like(&mut self, session: &mut PgSession, like: &TableLikeClause) -> PgResult<()> {
         let relation = names::find_relation(session, &like.relation)?;
-        let crate::catalog::Relation::Table(source) = relation else {
-            return Err(super::not_a_table(&relation));
+        let source = match &relation {
+            Relation::Table(source) => source.clone(),
+            Relation::View(view) => {
+                for (name, ty, typmod, collation) in &view.columns {
+                    let ty = Ty { oid: *ty, typmod: *typmod, collation: *collation };
+                    self.like_column(plain_column(name, ty))?;
+                }
+                return Ok(());
+            }
+            _ => return Err(super::not_a_table(&relation)),
         };
         let wants = |option: LikeOption| {
             like.options
@@ -202,12 +216,6 @@ impl Builder {
                 &column.name,
                 Ty { oid: column.ty, typmod: column.typmod, collation: column.collation },
             );
-            if self.table.column_by_name(&copy.name).is_some() {
-                return Err(PgError::new(
-                    SqlState::DUPLICATE_COLUMN,
-                    format!("column \"{}\" specified more than once", copy.name),
-                ));
-            }
             let keep_default =
                 if column.generated { wants(LikeOption::Generated) } else { wants(LikeOption::Defaults) };
             if keep_default && let Some(default) = &column.default {
@@ -215,7 +223,7 @@ impl Builder {
                     Some(DefaultDesc { oid: session.engine.next_oid().await?, sql: default.sql.clone() });
                 copy.generated = column.generated;
             }
-            let attnum = push_column(&mut self.table, copy)?;
+            let attnum = self.like_column(copy)?;
             if column.not_null.is_some() {
                 set_not_null(session, &mut self.table, attnum, None).await?;
             }
@@ -236,6 +244,15 @@ impl Builder {
             self.like_indexes(session, &source).await?;
         }
         Ok(())
+    }
+
+    /// Adds the copy of a column and returns its number.
+    fn like_column(&mut self, copy: ColumnDesc) -> PgResult<i16> {
+        if self.table.column_by_name(&copy.name).is_some() {
+            let message = format!("column \"{}\" specified more than once", copy.name);
+            return Err(PgError::new(SqlState::DUPLICATE_COLUMN, message));
+        }
+        push_column(&mut self.table, copy)
     }
 
     async fn like_indexes(&mut self, session: &mut PgSession, source: &TableDesc) -> PgResult<()> {
@@ -354,39 +371,15 @@ pub async fn add_column_properties(
     serials: &mut Vec<(i16, Option<bool>, SequenceOptions)>,
 ) -> PgResult<()> {
     let position = attnum as usize - 1;
-    let not_null = |kind: &ConstraintKind| matches!(kind, ConstraintKind::NotNull(_));
-    if let Some(null) = def.constraints.iter().find(|c| matches!(c.kind, ConstraintKind::Null))
-        && def.constraints.iter().any(|constraint| not_null(&constraint.kind))
-    {
-        let message = format!(
-            "conflicting NULL/NOT NULL declarations for column \"{}\" of table \"{}\"",
-            def.name, table.name
-        );
-        return Err(PgError::new(SqlState::SYNTAX_ERROR, message).at(null.pos));
-    }
+    let is_serial = serials.iter().any(|(of, identity, _)| *of == attnum && identity.is_none());
+    check_declarations(def, &table.name, is_serial)?;
     for constraint in &def.constraints {
         match &constraint.kind {
             ConstraintKind::Default(expr) => {
-                if table.columns[position].default.is_some() {
-                    return Err(PgError::new(
-                        SqlState::SYNTAX_ERROR,
-                        format!(
-                            "multiple default values specified for column \"{}\" of table \"{}\"",
-                            def.name, table.name
-                        ),
-                    )
-                    .at(constraint.pos));
-                }
                 let default = default_desc(session, &table.columns[position], expr).await?;
                 table.columns[position].default = Some(default);
             }
-            ConstraintKind::Generated { expr, .. } => {
-                let message = "generation expression is not immutable";
-                let (sql, _, _) = immutable_expression(session, table, expr, false, message)?;
-                let default = DefaultDesc { oid: session.engine.next_oid().await?, sql };
-                table.columns[position].default = Some(default);
-                table.columns[position].generated = true;
-            }
+            ConstraintKind::Generated { .. } => table.columns[position].generated = true,
             ConstraintKind::Identity { always, options } => {
                 let ty = table.columns[position].ty;
                 if !matches!(ty, oid::INT2 | oid::INT4 | oid::INT8) {
@@ -401,6 +394,83 @@ pub async fn add_column_properties(
                 serials.push((attnum, Some(*always), parsed));
             }
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The expression of a generated column, once the table has all its columns.
+pub async fn add_generation(session: &mut PgSession, table: &mut TableDesc, def: &ColumnDef) -> PgResult<()> {
+    for constraint in &def.constraints {
+        let ConstraintKind::Generated { expr, .. } = &constraint.kind else { continue };
+        let sql = generation_sql(session, table, expr)?;
+        let default = DefaultDesc { oid: session.engine.next_oid().await?, sql };
+        if let Some(column) = table.columns.iter_mut().find(|c| c.name == *def.name && !c.dropped) {
+            column.default = Some(default);
+        }
+    }
+    Ok(())
+}
+
+/// The expression of a generated column as it is stored.
+pub fn generation_sql(session: &mut PgSession, table: &TableDesc, expr: &ast::Expr) -> PgResult<String> {
+    let message = "generation expression is not immutable";
+    let (sql, _, used) = immutable_expression(session, table, expr, false, message)?;
+    match used.iter().map(|attnum| table.column(*attnum)).find(|column| column.generated) {
+        None => Ok(sql),
+        Some(other) => {
+            let message =
+                format!("cannot use generated column \"{}\" in column generation expression", other.name);
+            Err(PgError::new(SqlState::INVALID_OBJECT_DEFINITION, message)
+                .detail("A generated column cannot reference another generated column."))
+        }
+    }
+}
+
+/// What a column definition says must go together (`transformColumnDefinition`).
+fn check_declarations(def: &ColumnDef, table: &str, is_serial: bool) -> PgResult<()> {
+    let refuse = |what: &str, pos: u32| {
+        let message = format!("{what} for column \"{}\" of table \"{table}\"", def.name);
+        Err(PgError::new(SqlState::SYNTAX_ERROR, message).at(pos))
+    };
+    let (mut default, mut identity, mut generated) = (is_serial, false, false);
+    let mut nullable = is_serial.then_some(false);
+    for constraint in &def.constraints {
+        let pos = constraint.pos;
+        let declared = match constraint.kind {
+            ConstraintKind::Null => Some(true),
+            ConstraintKind::NotNull(_) | ConstraintKind::PrimaryKey(_) | ConstraintKind::Identity { .. } => {
+                Some(false)
+            }
+            _ => None,
+        };
+        if declared.is_some() && nullable.is_some() && declared != nullable {
+            return refuse("conflicting NULL/NOT NULL declarations", pos);
+        }
+        nullable = nullable.or(declared);
+        match constraint.kind {
+            ConstraintKind::Default(_) if default => {
+                return refuse("multiple default values specified", pos);
+            }
+            ConstraintKind::Default(_) => default = true,
+            ConstraintKind::Identity { .. } if identity => {
+                return refuse("multiple identity specifications", pos);
+            }
+            ConstraintKind::Identity { .. } => identity = true,
+            ConstraintKind::Generated { .. } if generated => {
+                return refuse("multiple generation clauses specified", pos);
+            }
+            ConstraintKind::Generated { .. } => generated = true,
+            _ => {}
+        }
+        if default && identity {
+            return refuse("both default and identity specified", pos);
+        }
+        if default && generated {
+            return refuse("both default and generation expression specified", pos);
+        }
+        if identity && generated {
+            return refuse("both identity and generation expression specified", pos);
         }
     }
     Ok(())
@@ -472,11 +542,13 @@ pub async fn create_as(
         }
         return Err(error);
     }
-    if !matches!(stmt.query, Statement::Select(_)) {
-        return Err(unsupported("CREATE TABLE AS EXECUTE"));
-    }
-    let query = Arc::new(stmt.query.clone());
-    let prepared = session.prepare(sql.clone(), Some(query), &[]).await?;
+    let (prepared, params) = match &stmt.query {
+        Statement::Execute(execute) => session.execute_target(execute)?,
+        query => {
+            let query = Arc::new(query.clone());
+            (Arc::new(session.prepare(sql.clone(), Some(query), &[]).await?), Arc::from([]))
+        }
+    };
     let planned = session.plan_of(&prepared)?;
     if into.columns.len() > planned.output.len() {
         return Err(PgError::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));
@@ -498,9 +570,10 @@ pub async fn create_as(
     }
     session.record(Change::PutRelation(RelationDesc::Table(table.clone())))?;
     if into.skip_data {
-        return Ok("CREATE TABLE AS".to_owned());
+        let executes = matches!(stmt.query, Statement::Execute(_));
+        return Ok(if executes { "SELECT 0" } else { "CREATE TABLE AS" }.to_owned());
     }
-    let execution = session.start(&prepared, Arc::new([])).await?;
+    let execution = session.start(&prepared, params).await?;
     let count = super::fill::insert_all(session, Arc::new(table), execution).await?;
     Ok(format!("SELECT {count}"))
 }

@@ -35,6 +35,7 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
             return Err(PgError::not_supported("expressions are not supported in included columns"));
         };
         include.push(find_column(&table, name)?);
+        column_names.push(name.to_string());
     }
     limits::check_index_columns(keys.len() + include.len())?;
     let predicate = match &stmt.where_clause {

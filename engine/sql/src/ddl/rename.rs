@@ -100,8 +100,27 @@ fn rename_relation(session: &mut PgSession, relation: &Relation, name: String) -
     }
 }
 
+fn rename_view_column(session: &mut PgSession, view: &ViewDesc, old: &str, new: &str) -> PgResult<()> {
+    let mut view = ViewDesc::clone(view);
+    if view.columns.iter().any(|(name, ..)| name == new) {
+        let message = format!("column \"{new}\" of relation \"{}\" already exists", view.name);
+        return Err(PgError::new(SqlState::DUPLICATE_COLUMN, message));
+    }
+    let Some((name, ..)) = view.columns.iter_mut().find(|(name, ..)| name == old) else {
+        let message = format!("column \"{old}\" does not exist");
+        return Err(PgError::new(SqlState::UNDEFINED_COLUMN, message));
+    };
+    *name = new.to_owned();
+    view.version += 1;
+    session.record(Change::PutRelation(RelationDesc::View(view)))
+}
+
 fn rename_column(session: &mut PgSession, relation: &Relation, old: &str, new: &str) -> PgResult<()> {
-    let Relation::Table(table) = relation else { return Err(unsupported("renaming a column of a view")) };
+    let table = match relation {
+        Relation::Table(table) => table,
+        Relation::View(view) => return rename_view_column(session, view, old, new),
+        _ => return Err(super::not_a_table(relation)),
+    };
     let (attnum, _) = table.column_by_name(old).ok_or_else(|| {
         PgError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{old}\" does not exist"))
     })?;

@@ -6,7 +6,7 @@ use shardforge_types::{PgError, PgResult, SqlState};
 
 use super::{role, unsupported};
 use crate::catalog::{Change, SchemaDesc};
-use crate::parse::ast::{CreateSchemaStmt, RangeVar, Statement};
+use crate::parse::ast::{CreateSchemaStmt, Statement};
 use crate::session::PgSession;
 
 /// Oid of `pg_namespace`, the namespace of schema names.
@@ -48,16 +48,36 @@ pub async fn create(session: &mut PgSession, stmt: &CreateSchemaStmt, sql: &Arc<
         Statement::View(_) => 2,
         _ => 3,
     });
+    session.lead_search_path(Some(oid));
+    let made = create_elements(session, &name, elements, sql).await;
+    session.lead_search_path(None);
+    made
+}
+
+/// Makes what stands inside CREATE SCHEMA.
+async fn create_elements(
+    session: &mut PgSession,
+    schema: &str,
+    elements: Vec<Statement>,
+    sql: &Arc<str>,
+) -> PgResult<()> {
     for mut element in elements {
-        let inside = |relation: &mut RangeVar| {
-            relation.schema.get_or_insert_with(|| name.as_str().into());
-        };
-        match &mut element {
-            Statement::Create(create) => inside(&mut create.relation),
-            Statement::View(view) => inside(&mut view.view),
-            Statement::CreateSeq(sequence) => inside(&mut sequence.sequence),
-            Statement::Index(index) => inside(&mut index.relation),
+        let relation = match &mut element {
+            Statement::Create(create) => &mut create.relation,
+            Statement::View(view) => &mut view.view,
+            Statement::CreateSeq(sequence) => &mut sequence.sequence,
+            Statement::Index(index) => &mut index.relation,
             _ => return Err(unsupported("this statement inside CREATE SCHEMA")),
+        };
+        match &relation.schema {
+            None => relation.schema = Some(schema.into()),
+            Some(other) if **other == *schema => {}
+            Some(other) => {
+                let message = format!(
+                    "CREATE specifies a schema ({other}) different from the one being created ({schema})"
+                );
+                return Err(PgError::new(SqlState::INVALID_SCHEMA_DEFINITION, message));
+            }
         }
         Box::pin(super::execute(session, &element, sql)).await?;
     }

@@ -4,6 +4,8 @@ use shardforge_kv::{ObjectLockMode, SequenceState};
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid, type_name};
 
 use super::{check_free, names};
+use crate::catalog::builtin::builtin;
+use crate::catalog::well_known::PG_CATALOG;
 use crate::catalog::{Change, Relation, RelationDesc, SequenceDesc};
 use crate::parse::ast::{AlterSeqStmt, CreateSeqStmt, DefArg, DefElem};
 use crate::session::PgSession;
@@ -64,19 +66,20 @@ impl SequenceOptions {
             match &*option.name {
                 "as" => {
                     self.ty_given = true;
-                    self.ty = match &option.arg {
-                        Some(DefArg::Type(name)) => match name.names.last().map(|n| &**n) {
-                            Some("int2" | "smallint") => oid::INT2,
-                            Some("int4" | "integer" | "int") => oid::INT4,
-                            Some("int8" | "bigint") => oid::INT8,
-                            _ => {
-                                return Err(PgError::new(
-                                    SqlState::INVALID_PARAMETER_VALUE,
-                                    "sequence type must be smallint, integer, or bigint",
-                                ));
-                            }
-                        },
-                        _ => self.ty,
+                    let name = match &option.arg {
+                        Some(DefArg::Type(name)) => name.names.last().map(|n| &**n),
+                        Some(DefArg::String(name)) => Some(&**name),
+                        _ => None,
+                    };
+                    self.ty = match name {
+                        Some("int2" | "smallint") => oid::INT2,
+                        Some("int4" | "integer" | "int") => oid::INT4,
+                        Some("int8" | "bigint") => oid::INT8,
+                        Some(name) if builtin().type_by_name(PG_CATALOG, name).is_none() => {
+                            let message = format!("type \"{name}\" does not exist");
+                            return Err(PgError::new(SqlState::UNDEFINED_OBJECT, message));
+                        }
+                        _ => return Err(invalid("sequence type must be smallint, integer, or bigint")),
                     };
                 }
                 "increment" => self.increment = number()?,
@@ -131,7 +134,7 @@ fn fill_in(desc: &mut SequenceDesc, options: &SequenceOptions, is_new: bool) -> 
     let (type_min, type_max) = type_range(options.ty);
     let type_changed = options.ty_given && options.ty != desc.ty;
     let old_range = type_range(desc.ty);
-    let (was_min, was_max) = (desc.min == old_range.0, desc.max == old_range.1);
+    let (was_min, was_max) = (!is_new && desc.min == old_range.0, !is_new && desc.max == old_range.1);
     if is_new || options.ty_given {
         desc.ty = options.ty;
     }
@@ -144,16 +147,14 @@ fn fill_in(desc: &mut SequenceDesc, options: &SequenceOptions, is_new: bool) -> 
     let ascending = desc.increment > 0;
     match options.max {
         Some(Some(max)) => desc.max = max,
-        _ if is_new || options.max.is_some() || (type_changed && was_max) => {
-            desc.max = if ascending { type_max } else { -1 };
-        }
+        _ if type_changed && was_max => desc.max = type_max,
+        _ if is_new || options.max.is_some() => desc.max = if ascending { type_max } else { -1 },
         _ => {}
     }
     match options.min {
         Some(Some(min)) => desc.min = min,
-        _ if is_new || options.min.is_some() || (type_changed && was_min) => {
-            desc.min = if ascending { 1 } else { type_min };
-        }
+        _ if type_changed && was_min => desc.min = type_min,
+        _ if is_new || options.min.is_some() => desc.min = if ascending { 1 } else { type_min },
         _ => {}
     }
     for (value, what) in [(desc.max, "MAXVALUE"), (desc.min, "MINVALUE")] {
@@ -255,8 +256,13 @@ fn owner(
     current: Option<(Oid, i16, bool)>,
 ) -> PgResult<Option<(Oid, i16, bool)>> {
     let Some(names) = &options.owned_by else { return Ok(current) };
-    let (Some((column, table)), true) = (names.split_last(), names.len() > 1) else {
-        return Ok(None);
+    let (column, table) = match &names[..] {
+        [none] if none == "none" => return Ok(None),
+        [table @ .., column] if !table.is_empty() => (column, table),
+        _ => {
+            return Err(PgError::new(SqlState::SYNTAX_ERROR, "invalid OWNED BY option")
+                .hint("Specify OWNED BY table.column or OWNED BY NONE."));
+        }
     };
     let table: Vec<crate::parse::ast::Name> = table.iter().map(|name| name.as_str().into()).collect();
     let range = crate::parse::ast::RangeVar::from_names(&table, 0)?;

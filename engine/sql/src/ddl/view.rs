@@ -5,7 +5,9 @@ use std::sync::Arc;
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
 use super::{check_free, names, unsupported};
+use crate::bind;
 use crate::catalog::{Change, Relation, RelationDesc, ViewDesc};
+use crate::func::ident::quote_identifier;
 use crate::limits;
 use crate::parse::ast::{Statement, ViewStmt};
 use crate::session::PgSession;
@@ -15,17 +17,16 @@ use crate::session::PgSession;
 /// # Errors
 /// Whatever it raises.
 pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
-    if stmt.recursive {
-        return Err(unsupported("CREATE RECURSIVE VIEW"));
-    }
     if stmt.check_option.is_some() {
         return Err(unsupported("WITH CHECK OPTION"));
     }
     let schema = names::creation_schema(session, &stmt.view)?;
     let name = stmt.view.name.to_string();
     session.lock_name(schema, &name).await?;
-    let query = Arc::new(Statement::Select(stmt.query.clone()));
-    let sql: Arc<str> = stmt.query_text.clone();
+    let (query, sql) = match stmt.recursive {
+        true => recursive_query(stmt)?,
+        false => (Arc::new(Statement::Select(stmt.query.clone())), stmt.query_text.clone()),
+    };
     let prepared = session.prepare(sql.clone(), Some(query), &[]).await?;
     let planned = session.plan_of(&prepared)?;
     if stmt.columns.len() > planned.output.len() {
@@ -63,7 +64,7 @@ pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
         }
     };
     if let Some(old) = &existing {
-        check_replaceable(old, &columns)?;
+        check_replaceable(session, old, &columns)?;
     }
     let search_path = session.search_path(&catalog).to_vec();
     let depends_on = planned.dependencies.iter().map(|dependency| dependency.relation).collect();
@@ -93,12 +94,17 @@ pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
 }
 
 /// A replaced view keeps its columns; new ones may follow.
-fn check_replaceable(old: &ViewDesc, new: &[(String, Oid, i32, Oid)]) -> PgResult<()> {
+fn check_replaceable(
+    session: &mut PgSession,
+    old: &ViewDesc,
+    new: &[(String, Oid, i32, Oid)],
+) -> PgResult<()> {
     let invalid = |message: String| Err(PgError::new(SqlState::INVALID_TABLE_DEFINITION, message));
     if new.len() < old.columns.len() {
         return invalid("cannot drop columns from view".to_owned());
     }
-    for ((old_name, old_ty, ..), (new_name, new_ty, ..)) in old.columns.iter().zip(new) {
+    for ((old_name, old_ty, old_typmod, _), (new_name, new_ty, new_typmod, _)) in old.columns.iter().zip(new)
+    {
         if old_name != new_name {
             return Err(PgError::new(
                 SqlState::INVALID_TABLE_DEFINITION,
@@ -106,13 +112,28 @@ fn check_replaceable(old: &ViewDesc, new: &[(String, Oid, i32, Oid)]) -> PgResul
             )
             .hint("Use ALTER VIEW ... RENAME COLUMN ... to change name of view column instead."));
         }
-        if old_ty != new_ty {
-            return invalid(format!(
-                "cannot change data type of view column \"{old_name}\" from {} to {}",
-                shardforge_types::type_name(*old_ty),
-                shardforge_types::type_name(*new_ty)
-            ));
+        if (old_ty, old_typmod) != (new_ty, new_typmod) {
+            let message = session.with_bind_context(|cx| {
+                Ok(format!(
+                    "cannot change data type of view column \"{old_name}\" from {} to {}",
+                    bind::format_type(&cx, *old_ty, *old_typmod),
+                    bind::format_type(&cx, *new_ty, *new_typmod)
+                ))
+            })?;
+            return invalid(message);
         }
     }
     Ok(())
+}
+
+/// The query of `CREATE RECURSIVE VIEW name (columns) AS query`.
+fn recursive_query(stmt: &ViewStmt) -> PgResult<(Arc<Statement>, Arc<str>)> {
+    let name = quote_identifier(&stmt.view.name);
+    let columns: Vec<String> = stmt.columns.iter().map(|column| quote_identifier(column)).collect();
+    let columns = columns.join(", ");
+    let query = stmt.query_text.trim().trim_end_matches(';');
+    let sql = format!("WITH RECURSIVE {name}({columns}) AS (\n{query}\n)\nSELECT {columns} FROM {name}");
+    let statement = crate::parse::parse(&sql)?.into_iter().next();
+    let statement = statement.ok_or_else(|| PgError::internal("a recursive view without query"))?;
+    Ok((Arc::new(statement.stmt), sql.into()))
 }

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use hashbrown::{HashMap, HashSet};
 use shardforge_types::codec::key::{self, KeyOrder};
-use shardforge_types::{ArrayValue, Datum, Oid, PgError, PgResult, SqlState};
+use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
 use super::arrays::{ColumnBuilder, value_at};
 use super::error::from_df;
@@ -834,7 +834,7 @@ impl SubqueryAnswer {
         Ok(match self {
             SubqueryAnswer::Exists => Datum::Bool(false),
             SubqueryAnswer::Scalar => found.unwrap_or(Datum::Null),
-            SubqueryAnswer::Array(elem) => Datum::Array(Arc::new(ArrayValue::from_elements(*elem, elements))),
+            SubqueryAnswer::Array(elem) => func::array_of(*elem, elements)?,
             SubqueryAnswer::Quantified { .. } if unknown => Datum::Null,
             SubqueryAnswer::Quantified { any, .. } => Datum::Bool(!any),
         })

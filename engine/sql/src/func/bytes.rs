@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use md5::{Digest, Md5};
 use sha2::{Sha224, Sha256, Sha384, Sha512};
-use shardforge_types::io::bytes::{decode_hex, escape_out, hex_out};
+use shardforge_types::io::bytes::{decode_hex, hex_out};
 use shardforge_types::{Datum, PgError, PgResult, SqlState, oid};
 
 use super::args::Args;
@@ -58,9 +58,11 @@ pub(super) const KERNELS: KernelTable = &[
     ("binary_encode", |a, _, _| encode(a.bytea(0)?, a.text(1)?).map(Datum::text)),
     ("binary_decode", |a, _, env| decode(a.text(0)?, a.text(1)?, &env.io)),
     ("pg_convert_from", |a, _, _| convert_from(a.bytea(0)?, a.text(1)?).map(Datum::text)),
-    ("pg_convert_to", |a, _, _| {
-        check_encoding(a.text(1)?, true)?;
-        Ok(Datum::bytea(a.text(0)?.as_bytes()))
+    ("pg_convert_to", |a, _, _| convert_to(a.text(0)?, a.text(1)?).map(Datum::bytea)),
+    ("pg_convert", |a, _, _| {
+        encoding(a.text(2)?, "destination")?;
+        let text = convert_from(a.bytea(0)?, a.text(1)?)?;
+        convert_to(&text, a.text(2)?).map(Datum::bytea)
     }),
     ("length_in_encoding", |a, _, _| convert_from(a.bytea(0)?, a.text(1)?).map(|t| Datum::Int4(super::text::chars(&t)))),
 
@@ -141,7 +143,16 @@ fn encode(bytes: &[u8], format: &str) -> PgResult<String> {
     let mut out = Vec::with_capacity(bytes.len() * 2);
     match format.to_ascii_lowercase().as_str() {
         "hex" => hex_out(bytes, &mut out),
-        "escape" => escape_out(bytes, &mut out),
+        "escape" => {
+            // Unlike bytea's own output, only what could not be text is written in octal.
+            for &byte in bytes {
+                match byte {
+                    b'\\' => out.extend_from_slice(b"\\\\"),
+                    0 | 0x80.. => out.extend_from_slice(format!("\\{byte:03o}").as_bytes()),
+                    _ => out.push(byte),
+                }
+            }
+        }
         "base64" => base64_out(bytes, &mut out),
         _ => return Err(unknown_encoding(format)),
     }
@@ -227,26 +238,55 @@ fn invalid_base64(c: char) -> PgError {
     PgError::new(SqlState::INVALID_PARAMETER_VALUE, message)
 }
 
-/// Text encodings: UTF-8 and its subset; the rest of PostgreSQL's conversions are not here.
-fn check_encoding(name: &str, to: bool) -> PgResult<()> {
+/// Text encodings that are converted here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    /// UTF-8, and bytes that nobody looks at.
+    Utf8,
+    /// ISO 8859-1: the first 256 characters.
+    Latin1,
+}
+
+fn encoding(name: &str, which: &str) -> PgResult<Encoding> {
     let plain: String =
         name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     match plain.as_str() {
-        "utf8" | "unicode" | "sqlascii" => Ok(()),
-        "latin1" | "latin2" | "win1252" | "iso88591" | "eucjp" | "sjis" | "koi8r" | "win1251" | "gbk" => {
+        "utf8" | "unicode" | "sqlascii" => Ok(Encoding::Utf8),
+        "latin1" | "iso88591" => Ok(Encoding::Latin1),
+        "latin2" | "win1252" | "eucjp" | "sjis" | "koi8r" | "win1251" | "gbk" => {
             Err(PgError::not_supported(format!("conversion with encoding \"{name}\" is not supported yet"))
-                .hint("Use UTF8."))
+                .hint("Use UTF8 or LATIN1."))
         }
         _ => {
-            let which = if to { "destination" } else { "source" };
             let message = format!("invalid {which} encoding name \"{name}\"");
             Err(PgError::new(SqlState::INVALID_PARAMETER_VALUE, message))
         }
     }
 }
 
-fn convert_from(bytes: &[u8], encoding: &str) -> PgResult<Arc<str>> {
-    check_encoding(encoding, false)?;
+fn convert_to(text: &str, to: &str) -> PgResult<Vec<u8>> {
+    if encoding(to, "destination")? == Encoding::Utf8 {
+        return Ok(text.as_bytes().to_vec());
+    }
+    let byte = |c: char| {
+        u8::try_from(u32::from(c)).map_err(|_| {
+            let mut buffer = [0; 4];
+            let bytes: Vec<String> =
+                c.encode_utf8(&mut buffer).bytes().map(|byte| format!("0x{byte:02x}")).collect();
+            let message = format!(
+                "character with byte sequence {} in encoding \"UTF8\" has no equivalent in encoding \"LATIN1\"",
+                bytes.join(" ")
+            );
+            PgError::new(SqlState::UNTRANSLATABLE_CHARACTER, message)
+        })
+    };
+    text.chars().map(byte).collect()
+}
+
+fn convert_from(bytes: &[u8], from: &str) -> PgResult<Arc<str>> {
+    if encoding(from, "source")? == Encoding::Latin1 {
+        return Ok(bytes.iter().map(|byte| char::from(*byte)).collect::<String>().into());
+    }
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => Ok(text.into()),
         Ok(_) => Err(invalid_utf8(&[0])),

@@ -74,12 +74,12 @@ pub(super) const KERNELS: KernelTable = &[
     ("pg_advisory_unlock_shared_int8", |a, _, env| env.session.host.advisory_unlock(big(a)?, true).map(Datum::Bool)),
     ("pg_advisory_unlock_int4", |a, _, env| env.session.host.advisory_unlock(pair(a)?, false).map(Datum::Bool)),
     ("pg_advisory_unlock_shared_int4", |a, _, env| env.session.host.advisory_unlock(pair(a)?, true).map(Datum::Bool)),
-    ("pg_advisory_unlock_all", |_, _, env| env.session.host.advisory_unlock_all().map(|()| Datum::Null)),
+    ("pg_advisory_unlock_all", |_, _, env| env.session.host.advisory_unlock_all().map(|()| void())),
 
     ("pg_sleep", |a, _, env| {
         let seconds = a.float8(0)?.clamp(0.0, 1e9);
         env.session.host.sleep(Duration::from_secs_f64(if seconds.is_nan() { 0.0 } else { seconds }))?;
-        Ok(Datum::Null)
+        Ok(void())
     }),
     ("pg_cancel_backend", |a, _, env| env.session.host.signal_backend(a.int4(0)?, false).map(Datum::Bool)),
     ("pg_terminate_backend", |a, _, env| env.session.host.signal_backend(a.int4(0)?, true).map(Datum::Bool)),
@@ -96,6 +96,11 @@ const EXCLUSIVE: AdvisoryMode = AdvisoryMode { shared: false, transaction: false
 const SHARED: AdvisoryMode = AdvisoryMode { shared: true, transaction: false };
 const XACT_EXCLUSIVE: AdvisoryMode = AdvisoryMode { shared: false, transaction: true };
 const XACT_SHARED: AdvisoryMode = AdvisoryMode { shared: true, transaction: true };
+
+/// What a function that returns nothing returns.
+fn void() -> Datum {
+    Datum::text("")
+}
 
 fn check_bounds(ordered: bool) -> PgResult<()> {
     if ordered {
@@ -141,7 +146,7 @@ fn setseed(args: &[Datum], _: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
         return Err(PgError::new(SqlState::INVALID_PARAMETER_VALUE, message));
     }
     *env.session.random.lock() = Random::from_fraction(seed);
-    Ok(Datum::Null)
+    Ok(void())
 }
 
 fn random_bytes(env: &EvalEnv) -> [u8; 16] {
@@ -219,7 +224,7 @@ fn pair(args: &[Datum]) -> PgResult<AdvisoryKey> {
 /// The waiting forms answer void, the trying ones whether they got it.
 fn lock(key: AdvisoryKey, mode: AdvisoryMode, wait: bool, env: &EvalEnv) -> PgResult<Datum> {
     let held = env.session.host.advisory_lock(key, mode, wait)?;
-    Ok(if wait { Datum::Null } else { Datum::Bool(held) })
+    Ok(if wait { void() } else { Datum::Bool(held) })
 }
 
 fn transaction_id(assign: bool, env: &EvalEnv) -> PgResult<Datum> {

@@ -54,6 +54,7 @@ use crate::catalog::builtin::{Volatility, builtin};
 use crate::exec::env::EvalEnv;
 use crate::ir::Ty;
 
+pub use aggregate::array_of;
 pub use registry::{aggregate, coverage, scalar, table};
 pub(crate) use textio::to_text;
 pub use textio::{input, output, text_needs_catalog};

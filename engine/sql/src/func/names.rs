@@ -63,7 +63,7 @@ fn names(list: Vec<String>) -> Datum {
 }
 
 /// The search path, with or without the schemas that are searched unasked.
-fn current_schemas(args: &[Datum], _: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
+pub(super) fn current_schemas(args: &[Datum], _: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
     let implicit = args.bool(0)?;
     let setting = env.session.settings.get("search_path").unwrap_or_default();
     let is_listed = |schema: &Oid| match *schema {
@@ -180,7 +180,7 @@ fn unescape(text: &str) -> PgResult<String> {
         };
         let c = char::from_u32(code)
             .filter(|c| *c != '\0')
-            .ok_or_else(|| PgError::new(SqlState::SYNTAX_ERROR, "invalid Unicode code point"))?;
+            .ok_or_else(|| PgError::new(SqlState::INVALID_PARAMETER_VALUE, "invalid Unicode code point"))?;
         out.push(c);
     }
     if high.is_some() { Err(pair()) } else { Ok(out) }

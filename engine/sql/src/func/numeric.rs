@@ -84,8 +84,8 @@ fn width_bucket(operand: &Numeric, low: &Numeric, high: &Numeric, count: i32) ->
     if count <= 0 {
         return refuse("count must be greater than zero");
     }
-    if low.is_nan() || high.is_nan() {
-        return refuse("lower and upper bounds cannot be NaN");
+    if operand.is_nan() || low.is_nan() || high.is_nan() {
+        return refuse("operand, lower bound, and upper bound cannot be NaN");
     }
     if !low.is_finite() || !high.is_finite() {
         return refuse("lower and upper bounds must be finite");

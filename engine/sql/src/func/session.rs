@@ -56,17 +56,11 @@ fn current_database(_: &[Datum], _: &CallInfo, env: &EvalEnv) -> PgResult<Datum>
 }
 
 /// The first schema of the search path that exists: where CREATE TABLE puts things.
-fn current_schema(_: &[Datum], _: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
-    let implicit = crate::catalog::well_known::PG_CATALOG;
-    let creation = env
-        .search_path
-        .iter()
-        .filter(|schema| **schema != implicit && Some(**schema) != env.session.temp_schema);
-    let name = creation
-        .filter_map(|schema| env.catalog.schemas.get(schema))
-        .map(|schema| schema.name.as_str())
-        .next();
-    Ok(name.map_or(Datum::Null, Datum::text))
+fn current_schema(_: &[Datum], info: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
+    match super::names::current_schemas(&[Datum::Bool(false)], info, env)? {
+        Datum::Array(schemas) => Ok(schemas.elements.first().cloned().unwrap_or(Datum::Null)),
+        _ => Ok(Datum::Null),
+    }
 }
 
 fn setting(name: &str, missing_ok: bool, env: &EvalEnv) -> PgResult<Datum> {

@@ -138,7 +138,16 @@ impl PgSession {
         };
         let options = CursorOptions { scroll: stmt.scroll, hold: stmt.hold, binary: stmt.binary };
         let held = self.ensure_txn().txn.hold_snapshot();
-        portal.declare(&options, held, plan, RowBuffer::new(&self.engine, "cursor"));
+        let listed = crate::catalog::pg_catalog::Cursor {
+            name: stmt.name.to_string(),
+            statement: sql.to_string(),
+            is_holdable: stmt.hold,
+            is_binary: stmt.binary,
+            is_scrollable: stmt.scroll.unwrap_or_else(|| plan.can_go_back()),
+            creation_time: 0,
+        };
+        let listed = self.services.list_cursor(portal.number, listed);
+        portal.declare(&options, held, plan, RowBuffer::new(&self.engine, "cursor"), listed);
         self.portals.insert(stmt.name.to_string(), portal);
         Ok(Execution::done("DECLARE CURSOR"))
     }

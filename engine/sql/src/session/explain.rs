@@ -133,15 +133,14 @@ impl PgSession {
         let options = Options::parse(&stmt.options)?;
         let types: Vec<_> = types.iter().map(|ty| ty.oid).collect();
         let (prepared, params) = match &stmt.query {
-            Statement::Execute(execute) => {
-                let prepared = self.statement(&execute.name)?;
-                let params = self.execute_params(&execute.params, &prepared.params)?;
-                (prepared, params)
-            }
-            Statement::CreateTableAs(create) => {
-                let query = Arc::new(create.query.clone());
-                (Arc::new(self.prepare(sql.clone(), Some(query), &types).await?), params.clone())
-            }
+            Statement::Execute(execute) => self.execute_target(execute)?,
+            Statement::CreateTableAs(create) => match &create.query {
+                Statement::Execute(execute) => self.execute_target(execute)?,
+                query => {
+                    let query = Arc::new(query.clone());
+                    (Arc::new(self.prepare(sql.clone(), Some(query), &types).await?), params.clone())
+                }
+            },
             Statement::DeclareCursor(declare) => {
                 let query = Arc::new(Statement::Select(declare.query.clone()));
                 (Arc::new(self.prepare(sql.clone(), Some(query), &types).await?), params.clone())

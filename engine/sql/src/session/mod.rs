@@ -60,6 +60,8 @@ pub struct PgSession {
     published: Arc<CatalogSnapshot>,
     published_version: u64,
     search_path: Option<(u64, u64, Arc<[Oid]>)>,
+    /// The schema that CREATE SCHEMA is filling: it leads the search path.
+    schema_in_making: Option<Oid>,
     /// What text forms depend on, as of a version of the settings.
     io: (u64, Arc<IoEnv>),
     txn: Option<SessionTxn>,
@@ -151,6 +153,7 @@ impl PgSession {
             published,
             published_version,
             search_path: None,
+            schema_in_making: None,
             io: (u64::MAX, Arc::default()),
             txn: None,
             statements: HashMap::new(),
@@ -179,6 +182,12 @@ impl PgSession {
         }
     }
 
+    /// Puts a schema before the search path, or takes it away again.
+    pub(crate) fn lead_search_path(&mut self, schema: Option<Oid>) {
+        self.schema_in_making = schema;
+        self.search_path = None;
+    }
+
     /// Oids of the schemas on the search path that exist; pg_catalog leads unless it is named.
     pub(crate) fn search_path(&mut self, catalog: &Arc<CatalogSnapshot>) -> Arc<[Oid]> {
         let settings_version = self.settings.version();
@@ -191,7 +200,7 @@ impl PgSession {
             return path.clone();
         }
         let names = self.settings.parsed(|parsed| parsed.search_path.clone());
-        let mut path = Vec::new();
+        let mut path = Vec::from_iter(self.schema_in_making);
         for name in names.iter() {
             let schema = match &**name {
                 "$user" => {

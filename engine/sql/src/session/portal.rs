@@ -20,6 +20,7 @@ use shardforge_pgwire::{FieldDesc, Format};
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use super::execute::Execution;
+use super::services::ListedCursor;
 use super::statement::Prepared;
 use super::wire::WireColumn;
 use crate::parse::ast::FetchDirection;
@@ -60,6 +61,8 @@ struct Cursor {
     /// Its transaction has ended: all its rows are kept.
     outlives: bool,
     binary: bool,
+    /// Goes when it does.
+    _listed: Option<ListedCursor>,
 }
 
 /// Whether a portal can move backward.
@@ -108,6 +111,7 @@ impl Portal {
         held: HeldSnapshot,
         plan: &QueryPlan,
         rows: RowBuffer,
+        listed: ListedCursor,
     ) {
         let context = match &self.execution {
             Some(Execution { cursor: Some(running), .. }) if plan.can_go_back() => Some(running.1.clone()),
@@ -126,6 +130,7 @@ impl Portal {
             hold: options.hold,
             outlives: false,
             binary: options.binary,
+            _listed: Some(listed),
         }));
     }
 

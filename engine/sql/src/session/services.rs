@@ -16,7 +16,7 @@ use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use super::error::from_kv;
 use super::statement::Prepared;
-use crate::catalog::pg_catalog::{Activity, PreparedStatement};
+use crate::catalog::pg_catalog::{Activity, Cursor, PreparedStatement};
 use crate::catalog::{CatalogSnapshot, Relation, SequenceDesc};
 use crate::engine::{Engine, UNIX_TO_2000_MICROS};
 use crate::exec::env::{AdvisoryKey, AdvisoryMode, Host, Sequences};
@@ -36,6 +36,20 @@ pub struct SessionServices {
     state: Mutex<State>,
     /// Statements with a name, for `pg_prepared_statements`.
     prepared: Mutex<BTreeMap<String, PreparedStatement>>,
+    /// Open cursors by the numbers of their portals, for `pg_cursors`.
+    cursors: Mutex<BTreeMap<u64, Cursor>>,
+}
+
+/// Lists a cursor for as long as it is kept.
+pub struct ListedCursor {
+    services: Arc<SessionServices>,
+    number: u64,
+}
+
+impl Drop for ListedCursor {
+    fn drop(&mut self) {
+        self.services.cursors.lock().remove(&self.number);
+    }
 }
 
 struct State {
@@ -84,7 +98,15 @@ impl SessionServices {
             has_notices: AtomicBool::new(false),
             state: Mutex::new(state),
             prepared: Mutex::new(BTreeMap::new()),
+            cursors: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// Lists the cursor of the portal of a number.
+    pub fn list_cursor(self: &Arc<Self>, number: u64, cursor: Cursor) -> ListedCursor {
+        let cursor = Cursor { creation_time: self.engine.clock_micros(), ..cursor };
+        self.cursors.lock().insert(number, cursor);
+        ListedCursor { services: self.clone(), number }
     }
 
     /// Notes a statement that has a name.
@@ -414,6 +436,10 @@ impl Host for SessionServices {
 
     fn prepared_statements(&self) -> Vec<PreparedStatement> {
         self.prepared.lock().values().cloned().collect()
+    }
+
+    fn cursors(&self) -> Vec<Cursor> {
+        self.cursors.lock().values().cloned().collect()
     }
 
     fn activity(&self) -> Vec<Activity> {

@@ -10,6 +10,7 @@ use shardforge_types::{Datum, IoEnv, Oid, PgError, PgResult, SqlState, oid};
 use super::PgSession;
 use super::execute::{Execution, Tag};
 use super::settings::unrecognized;
+use super::statement::Prepared;
 use crate::bind;
 use crate::catalog::Relation;
 use crate::ddl;
@@ -349,6 +350,19 @@ impl PgSession {
         sql: &Arc<str>,
         out: &mut Responder,
     ) -> PgResult<Execution> {
+        let (prepared, params) = self.execute_target(stmt)?;
+        match &prepared.stmt {
+            None => Ok(Execution::done("")),
+            Some(inner) if super::statement::is_planned(inner) => self.start(&prepared, params).await,
+            Some(inner) => Box::pin(self.utility(inner, sql, &params, &prepared.params, out)).await,
+        }
+    }
+
+    /// The statement that EXECUTE means, and the values of its parameters.
+    ///
+    /// # Errors
+    /// 26000 if there is none, 42601 for another number of parameters, what their values raise.
+    pub(crate) fn execute_target(&mut self, stmt: &ExecuteStmt) -> PgResult<(Arc<Prepared>, Arc<[Datum]>)> {
         let prepared = self.statement(&stmt.name)?;
         if stmt.params.len() != prepared.params.len() {
             return Err(PgError::new(
@@ -362,15 +376,11 @@ impl PgSession {
             )));
         }
         let params = self.execute_params(&stmt.params, &prepared.params)?;
-        match &prepared.stmt {
-            None => Ok(Execution::done("")),
-            Some(inner) if super::statement::is_planned(inner) => self.start(&prepared, params).await,
-            Some(inner) => Box::pin(self.utility(inner, sql, &params, &prepared.params, out)).await,
-        }
+        Ok((prepared, params))
     }
 
     /// Evaluates EXECUTE's arguments as values of the parameters' types.
-    pub(crate) fn execute_params(&mut self, exprs: &[Expr], types: &[Ty]) -> PgResult<Arc<[Datum]>> {
+    fn execute_params(&mut self, exprs: &[Expr], types: &[Ty]) -> PgResult<Arc<[Datum]>> {
         let env = self.eval_env();
         let catalog = env.catalog.clone();
         let search_path = env.search_path.clone();

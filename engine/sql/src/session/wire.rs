@@ -2,7 +2,7 @@
 
 use shardforge_pgwire::{FieldDesc, Format, RawParam, Responder, result_format};
 use shardforge_types::codec::row;
-use shardforge_types::{Datum, Oid, PgResult, TypeInfo, oid};
+use shardforge_types::{Datum, Oid, PgError, PgResult, TypeInfo, oid};
 
 use crate::catalog::builtin::builtin;
 use crate::exec::env::EvalEnv;
@@ -121,9 +121,18 @@ fn type_len(ty: Oid) -> i16 {
 pub fn parameter(raw: RawParam<'_>, ty: Ty, env: &EvalEnv) -> PgResult<Datum> {
     let Some(bytes) = raw.value else { return Ok(Datum::Null) };
     match raw.format {
+        Format::Binary if is_row(ty.oid) => {
+            Err(PgError::not_supported("row values are not supported as parameters in binary form")
+                .hint("Send their fields as parameters."))
+        }
         Format::Binary => shardforge_types::recv(ty.oid, -1, bytes),
         Format::Text => func::input(ty.oid, -1, text_of(bytes)?, env),
     }
+}
+
+/// Whether values of the type are rows, or hold them.
+fn is_row(ty: Oid) -> bool {
+    matches!(ty, oid::RECORD | oid::RECORD_ARRAY) || TypeInfo::of(ty).is_none()
 }
 
 /// A client's bytes as text, in which there are no zero bytes.

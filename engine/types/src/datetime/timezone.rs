@@ -188,7 +188,7 @@ fn fixed_rules(secs_east: i32) -> jiff::tz::TimeZone {
 /// name, as in `+3`, it is an offset (west of Greenwich, too).
 fn posix_rules(text: &str) -> Option<jiff::tz::TimeZone> {
     let padded;
-    let text = if text.starts_with(['+', '-']) {
+    let text = if text.starts_with(|c: char| matches!(c, '+' | '-') || c.is_ascii_digit()) {
         padded = format!("<{}>{text}", text.replace(':', ""));
         padded.as_str()
     } else {
@@ -235,6 +235,7 @@ mod tests {
         assert_eq!(shown("5.5").as_deref(), Some("<+05:30>-05:30"));
         assert_eq!(shown("gmt+3").as_deref(), Some("GMT+3"));
         assert_eq!(shown("foo3bar").as_deref(), Some("FOO3BAR"));
+        assert_eq!(shown("04:30").as_deref(), Some("04:30"));
         assert_eq!(shown("foo"), None);
         assert_eq!(shown(""), None);
     }

@@ -13,7 +13,7 @@ use crate::error::{PgError, PgResult};
 use crate::io::scalar::is_space;
 use crate::oid::{self, Oid};
 use crate::sqlstate::SqlState;
-use crate::typeinfo::type_name;
+use crate::typeinfo::{TypeInfo, type_name};
 
 /// The most dimensions.
 pub const DIMENSIONS_MAX: usize = 6;
@@ -454,6 +454,8 @@ pub(crate) fn array_recv(elem: Oid, typmod: i32, bytes: &[u8]) -> PgResult<Array
         return Err(binary_error("invalid array flags".into()));
     }
     let sent = Oid(reader.i32()?.cast_unsigned());
+    // Rows are of types that only the catalog knows.
+    let elem = if elem == oid::RECORD && TypeInfo::of(sent).is_none() { sent } else { elem };
     if sent != elem {
         return Err(PgError::new(
             SqlState::DATATYPE_MISMATCH,

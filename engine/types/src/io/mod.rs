@@ -17,7 +17,7 @@ use crate::error::{PgError, PgResult};
 use crate::numeric::Numeric;
 use crate::oid::{self, Oid};
 use crate::sqlstate::SqlState;
-use crate::typeinfo::{element_type, type_name};
+use crate::typeinfo::{TypeInfo, element_type, type_name};
 use crate::typmod::apply_typmod;
 
 /// Reads a value of type `ty` from text, and makes it fit `typmod` (-1: none) as an assignment would: what is too long
@@ -147,13 +147,24 @@ pub fn recv(ty: Oid, typmod: i32, bytes: &[u8]) -> PgResult<Datum> {
         oid::INT2VECTOR => Datum::Array(array::array_recv(oid::INT2, -1, bytes)?.into()),
         oid::OIDVECTOR => Datum::Array(array::array_recv(oid::OID, -1, bytes)?.into()),
         oid::RECORD => Datum::Record(array::record_recv(bytes)?.into()),
+        oid::RECORD_ARRAY => Datum::Array(array::array_recv(oid::RECORD, -1, bytes)?.into()),
         _ if is_oid_like(ty) => Datum::Oid(u32::from_be_bytes(fixed(bytes)?)),
         _ => match element_type(ty) {
             Some(elem) => return Ok(Datum::Array(array::array_recv(elem, typmod, bytes)?.into())),
+            None if TypeInfo::of(ty).is_none() => user_type_recv(bytes)?,
             None => return Err(unsupported(ty)),
         },
     };
     if typmod < 0 { Ok(value) } else { apply_typmod(ty, typmod, value, false) }
+}
+
+/// Reads a value of a type that is not built in: the row type of a table, or an array of one. Their binary forms tell
+/// them apart: where a row has the type of its first field, an array has a flag, which is 0 or 1.
+fn user_type_recv(bytes: &[u8]) -> PgResult<Datum> {
+    match bytes.get(4..8) {
+        Some([0, 0, 0, 0 | 1]) => Ok(Datum::Array(array::array_recv(oid::RECORD, -1, bytes)?.into())),
+        _ => Ok(Datum::Record(array::record_recv(bytes)?.into())),
+    }
 }
 
 /// Appends the binary form of `value` to `out`. NULL appends nothing.

@@ -203,6 +203,15 @@ impl Binder<'_> {
             PgError::new(SqlState::SYNTAX_ERROR, "number of columns does not match number of values").at(pos)
         };
         match source {
+            Expr::RowExpr(row)
+                if row.args.iter().any(|arg| matches!(arg, Expr::ColumnRef(column) if column.star)) =>
+            {
+                let mut fields = self.in_clause(Clause::UpdateSource, |b| b.row_fields_of(&row.args))?;
+                if fields.len() != count {
+                    return Err(mismatch(row.pos));
+                }
+                Ok(Some(fields.swap_remove(index)))
+            }
             Expr::RowExpr(row) => {
                 if row.args.len() != count {
                     return Err(mismatch(row.pos));

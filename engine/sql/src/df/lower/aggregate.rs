@@ -18,7 +18,7 @@ use crate::df::error::from_df;
 use crate::df::expr::ExprLowering;
 use crate::func;
 use crate::func::aggregate::AggregateInfo;
-use crate::ir::{Aggregate, Col, ColId, Rel, Scalar, Ty};
+use crate::ir::{Aggregate, Col, ColId, Rel, Scalar, ScalarKind, Ty};
 
 impl Lowering<'_> {
     pub(super) fn aggregate(
@@ -160,21 +160,32 @@ impl Lowering<'_> {
         let name = builtin().proc_by_oid(aggregate.func).map_or("aggregate", |proc| proc.name);
         let mut arg_types: SmallVec<[Ty; 4]> = aggregate.args.iter().map(|arg| arg.ty).collect();
         let direct_args = aggregate.args.len();
-        let mut args: Vec<Expr> =
-            aggregate.args.iter().map(|arg| exprs.lower(arg)).collect::<PgResult<_>>()?;
+        // What FILTER leaves out is not computed either: it may fail.
+        let lower = |scalar: &Scalar| match &aggregate.filter {
+            Some(filter) if !matches!(scalar.kind, ScalarKind::Column(_) | ScalarKind::Const(_)) => {
+                let otherwise = Box::new(Scalar::constant(shardforge_types::Datum::Null, scalar.ty));
+                let whens = vec![(filter.clone(), scalar.clone())];
+                exprs.lower(&Scalar { kind: ScalarKind::Case { whens, otherwise }, ..scalar.clone() })
+            }
+            _ => exprs.lower(scalar),
+        };
+        let mut args: Vec<Expr> = match ordered_set {
+            true => aggregate.args.iter().map(|arg| exprs.lower(arg)).collect::<PgResult<_>>()?,
+            false => aggregate.args.iter().map(&lower).collect::<PgResult<_>>()?,
+        };
         let orders: SmallVec<[(bool, bool); 2]> =
             aggregate.order_by.iter().map(|key| (key.desc, key.nulls_first)).collect();
         if ordered_set {
             // WITHIN GROUP: what the rows are sorted by are the values, too.
             for key in &aggregate.order_by {
                 arg_types.push(key.expr.ty);
-                args.push(exprs.lower(&key.expr)?);
+                args.push(lower(&key.expr)?);
             }
         }
         let value_types: Vec<Oid> = arg_types.iter().map(|ty| ty.oid).collect();
         let mut sort = Vec::new();
         for key in &aggregate.order_by {
-            args.push(exprs.lower(&key.expr)?);
+            args.push(lower(&key.expr)?);
             let order = KeyOrder { descending: key.desc, nulls_first: key.nulls_first };
             sort.push((key.expr.ty.oid, order));
         }

@@ -18,6 +18,23 @@ pub(super) fn factory(name: &str, args: &[Oid]) -> Option<AggregateFactory> {
     })
 }
 
+/// The array of the values that a subquery yields: of one dimension more if they are arrays themselves.
+///
+/// # Errors
+/// 22004 and 2202E for arrays that do not fit together.
+pub fn array_of(elem: Oid, values: Vec<Datum>) -> PgResult<Datum> {
+    let Some(inner) = shardforge_types::element_type(elem) else {
+        return Ok(Datum::Array(Arc::new(ArrayValue::from_elements(elem, values))));
+    };
+    let mut arrays = Arrays::default();
+    for value in &values {
+        arrays.add(value)?;
+    }
+    Ok(arrays.stacked().unwrap_or_else(|| {
+        Datum::Array(Arc::new(ArrayValue { elem: inner, dims: Vec::new(), elements: Vec::new() }))
+    }))
+}
+
 /// array_agg of scalars.
 struct Elements {
     elem: Oid,
@@ -60,10 +77,10 @@ struct Arrays {
     heap: usize,
 }
 
-impl Accumulator for Arrays {
-    fn update(&mut self, args: &[Datum], _: &EvalEnv) -> PgResult<()> {
+impl Arrays {
+    fn add(&mut self, value: &Datum) -> PgResult<()> {
         let refuse = |state, message: &str| Err(PgError::new(state, message));
-        let Some(Datum::Array(array)) = args.first() else {
+        let Datum::Array(array) = value else {
             return refuse(SqlState::NULL_VALUE_NOT_ALLOWED, "cannot accumulate null arrays");
         };
         if array.dims.is_empty() {
@@ -83,11 +100,22 @@ impl Accumulator for Arrays {
         Ok(())
     }
 
-    fn finish(&mut self, _: &EvalEnv) -> PgResult<Datum> {
-        let Some(first) = &self.first else { return Ok(Datum::Null) };
+    /// All of them, one above the other; `None` if there were none.
+    fn stacked(&self) -> Option<Datum> {
+        let first = self.first.as_ref()?;
         let mut dims = vec![ArrayDim { len: self.rows, lower_bound: 1 }];
         dims.extend_from_slice(&first.dims);
-        Ok(Datum::Array(Arc::new(ArrayValue { elem: first.elem, dims, elements: self.elements.clone() })))
+        Some(Datum::Array(Arc::new(ArrayValue { elem: first.elem, dims, elements: self.elements.clone() })))
+    }
+}
+
+impl Accumulator for Arrays {
+    fn update(&mut self, args: &[Datum], _: &EvalEnv) -> PgResult<()> {
+        self.add(args.first().unwrap_or(&Datum::Null))
+    }
+
+    fn finish(&mut self, _: &EvalEnv) -> PgResult<Datum> {
+        Ok(self.stacked().unwrap_or(Datum::Null))
     }
 
     fn size(&self) -> usize {

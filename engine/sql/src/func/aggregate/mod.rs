@@ -22,6 +22,8 @@ use crate::catalog::builtin::ProcDesc;
 use crate::exec::env::EvalEnv;
 use crate::ir::Ty;
 
+pub use collect::array_of;
+
 /// What an accumulator may know of the call that it serves.
 #[derive(Clone, Debug)]
 pub struct AggregateInfo {

@@ -24,8 +24,6 @@ enum Element {
 #[derive(Clone, Debug, Default)]
 struct Template {
     elements: Vec<Element>,
-    /// Digit positions behind the point.
-    post: usize,
     /// Digits that `V` shifts the point by.
     shift: usize,
     has_point: bool,
@@ -106,8 +104,6 @@ impl Template {
         }
         if self.has_shift && !zero {
             self.shift += 1;
-        } else if self.has_point {
-            self.post += 1;
         }
         self.elements.push(if zero { Element::Zero } else { Element::Nine });
         Ok(())
@@ -251,7 +247,7 @@ pub(super) fn to_number(text: &str, template: &str) -> PgResult<Numeric> {
             format!("invalid input syntax for type numeric: \"{}\"", if text.is_empty() { "" } else { " " });
         return Err(PgError::new(SqlState::INVALID_TEXT_REPRESENTATION, message));
     }
-    let value = Numeric::parse(&number)?.round(template.post as i32)?;
+    let value = Numeric::parse(&number)?;
     let value = if negative { value.neg() } else { value };
     if template.shift > 0 {
         return value.div(&Numeric::from(10i64).pow(&Numeric::from(template.shift as i64))?);

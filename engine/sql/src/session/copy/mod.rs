@@ -20,11 +20,13 @@ use super::error::from_kv;
 use super::execute::Execution;
 use crate::bind;
 use crate::catalog::TableDesc;
+use crate::exec::env::EvalEnv;
 use crate::exec::eval::CompiledExpr;
 use crate::func;
-use crate::parse::ast::{CopyStmt, CopyTarget, RangeVar, SelectStmt, Statement};
+use crate::ir::Col;
+use crate::parse::ast::{CopyStmt, CopyTarget, Name, RangeVar, SelectStmt, Statement};
 use crate::storage::TableWriter;
-use options::{CopyFormat, CopyOptions};
+use options::{CopyFormat, CopyOptions, LogVerbosity, OnError};
 use reader::{CopyReader, FieldText};
 use writer::CopyWriter;
 
@@ -66,10 +68,23 @@ impl PgSession {
         sql: &Arc<str>,
         out: &mut Responder,
     ) -> PgResult<Execution> {
+        let mut table = None;
         let query = match (&stmt.query, &stmt.relation) {
+            (Some(Statement::CreateTableAs(_)), _) => {
+                return Err(PgError::not_supported("COPY (SELECT INTO) is not supported"));
+            }
             (Some(query), _) => query.clone(),
             (None, Some(relation)) => {
                 let found = crate::ddl::find_relation(self, relation)?;
+                let mut columns = stmt.columns.clone();
+                if let crate::catalog::Relation::Table(found) = &found {
+                    let copied = copied_columns(found, &stmt.columns)?;
+                    if found.columns.iter().any(|column| column.generated) {
+                        let name = |position: &usize| found.columns[*position].name.as_str().into();
+                        columns = copied.iter().map(name).collect();
+                    }
+                    table = Some(found.clone());
+                }
                 if let crate::catalog::Relation::View(view) = &found {
                     return Err(PgError::new(
                         SqlState::WRONG_OBJECT_TYPE,
@@ -77,7 +92,7 @@ impl PgSession {
                     )
                     .hint("Try the COPY (SELECT ...) TO variant."));
                 }
-                Statement::Select(Box::new(SelectStmt::of_table(relation, &stmt.columns)))
+                Statement::Select(Box::new(SelectStmt::of_table(relation, &columns)))
             }
             (None, None) => return Err(PgError::internal("COPY of nothing")),
         };
@@ -88,7 +103,8 @@ impl PgSession {
         };
         let types: Vec<Oid> = execution.output.iter().map(|column| column.col.ty.oid).collect();
         let names: Vec<&str> = execution.output.iter().map(|column| &*column.name).collect();
-        let quoted = options.force_quote_columns(&names)?;
+        let is_column = |name: &str| table.as_ref().is_some_and(|t| t.column_by_name(name).is_some());
+        let quoted = CopyOptions::flags(&options.force_quote, "FORCE_QUOTE", &names, &is_column)?;
         let format = if options.format == CopyFormat::Binary { WireFormat::Binary } else { WireFormat::Text };
         out.copy_out_begin(format, types.len());
         let mut writer = CopyWriter::new(out, options, types, quoted, &cx.env);
@@ -139,7 +155,7 @@ impl PgSession {
         let format = if options.format == CopyFormat::Binary { WireFormat::Binary } else { WireFormat::Text };
         out.copy_in(format, target.columns.len()).await?;
         let mut reader = CopyReader::new(options, target.columns.len());
-        let mut count = 0u64;
+        let (mut count, mut skipped) = (0u64, 0u64);
         let mut done = false;
         while !done {
             match out.copy_data_in().await? {
@@ -160,9 +176,21 @@ impl PgSession {
                         continue;
                     }
                     Ok(Some(fields)) => target.row(&fields.list, options, &cx.env),
-                    Err(error) => Err(error),
+                    Err(error) => Err(error.into()),
                 };
-                let mut row = row.map_err(|error| target.located(error, &reader, &table))?;
+                let mut row = match row {
+                    Ok(row) => row,
+                    Err(RowError::BadValue { column, text, .. }) if options.on_error == OnError::Ignore => {
+                        skipped += 1;
+                        let place = (&*target.names[column], &*text, reader.line());
+                        self.skip_row(options, skipped, place)
+                            .map_err(|error| target.located(error, &reader, &table))?;
+                        continue;
+                    }
+                    Err(RowError::Fatal(error) | RowError::BadValue { error, .. }) => {
+                        return Err(target.located(error, &reader, &table));
+                    }
+                };
                 if let Some(filter) = &target.filter
                     && filter.eval(&row, &[], &cx.env)? != Datum::Bool(true)
                 {
@@ -179,7 +207,34 @@ impl PgSession {
                 }
             }
         }
+        if skipped > 0 && options.log_verbosity >= LogVerbosity::Default {
+            let rows = if skipped == 1 { "row was" } else { "rows were" };
+            self.notice(format!("{skipped} {rows} skipped due to data type incompatibility"));
+        }
         Ok(Execution::done(format!("COPY {count}")))
+    }
+
+    /// Leaves a row out, within REJECT_LIMIT.
+    fn skip_row(
+        &self,
+        options: &CopyOptions,
+        skipped: u64,
+        (column, text, line): (&str, &str, u64),
+    ) -> PgResult<()> {
+        if options.log_verbosity == LogVerbosity::Verbose {
+            self.notice(format!(
+                "skipping row due to data type incompatibility at line {line} for column \"{column}\": \"{}\"",
+                shortened(text)
+            ));
+        }
+        match options.reject_limit {
+            Some(limit) if skipped > limit => {
+                let message =
+                    format!("skipped more than REJECT_LIMIT ({limit}) rows due to data type incompatibility");
+                Err(PgError::new(SqlState::INVALID_TEXT_REPRESENTATION, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn copy_target(&mut self, relation: &RangeVar) -> PgResult<Arc<TableDesc>> {
@@ -200,42 +255,25 @@ impl PgSession {
         stmt: &CopyStmt,
         options: &CopyOptions,
     ) -> PgResult<CopyPlan> {
-        let mut columns = Vec::new();
-        if stmt.columns.is_empty() {
-            columns.extend(table.live_columns().filter(|(_, c)| !c.generated).map(|(a, _)| a as usize - 1));
-        }
-        for name in &stmt.columns {
-            let Some((attnum, column)) = table.column_by_name(name) else {
-                return Err(PgError::new(
-                    SqlState::UNDEFINED_COLUMN,
-                    format!("column \"{name}\" of relation \"{}\" does not exist", table.name),
-                ));
-            };
-            if column.generated {
-                return Err(PgError::new(
-                    SqlState::INVALID_COLUMN_REFERENCE,
-                    format!("column \"{name}\" is a generated column"),
-                )
-                .detail("Generated columns cannot be used in COPY."));
-            }
-            let position = attnum as usize - 1;
-            if columns.contains(&position) {
-                return Err(PgError::new(
-                    SqlState::DUPLICATE_COLUMN,
-                    format!("column \"{name}\" specified more than once"),
-                ));
-            }
-            columns.push(position);
-        }
+        let columns = copied_columns(table, &stmt.columns)?;
+        let mut default_of = |attnum: i16| {
+            let scalar = self.with_bind_context(|cx| bind::column_default(table, attnum, cx))?;
+            scalar.map(|scalar| CompiledExpr::compile(&scalar, &|_| None)).transpose()
+        };
         let mut defaults = Vec::new();
         for (attnum, column) in table.live_columns() {
             let position = attnum as usize - 1;
             if columns.contains(&position) || column.generated {
                 continue;
             }
-            let scalar = self.with_bind_context(|cx| bind::column_default(table, attnum, cx))?;
-            if let Some(scalar) = scalar {
-                defaults.push((position, CompiledExpr::compile(&scalar, &|_| None)?));
+            if let Some(default) = default_of(attnum)? {
+                defaults.push((position, default));
+            }
+        }
+        let mut own_defaults = Vec::new();
+        if options.default.is_some() {
+            for position in &columns {
+                own_defaults.push(default_of(*position as i16 + 1)?);
             }
         }
         let filter = match &stmt.where_clause {
@@ -243,23 +281,80 @@ impl PgSession {
             Some(expr) => {
                 let (scalar, cols) =
                     self.with_bind_context(|cx| bind::bind_table_expression(expr, table, cx))?;
+                let is_generated = |used: &Col| {
+                    cols.iter().any(|(col, attnum)| col.id == used.id && table.column(*attnum).generated)
+                };
+                if scalar.used_columns().iter().any(is_generated) {
+                    let message = "generated columns are not supported in COPY FROM WHERE conditions";
+                    return Err(PgError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
+                }
                 Some(CompiledExpr::compile(&scalar, &|id| {
                     cols.iter().find(|(col, _)| col.id == id).map(|(_, attnum)| *attnum as usize - 1)
                 })?)
             }
         };
         let names: Vec<String> = columns.iter().map(|p| table.columns[*p].name.clone()).collect();
-        let force = |list: &Option<Vec<String>>| -> PgResult<Vec<bool>> { CopyOptions::flags(list, &names) };
+        let is_column = |name: &str| table.column_by_name(name).is_some();
+        let force = |list: &Option<Vec<String>>, option: &str| -> PgResult<Vec<bool>> {
+            CopyOptions::flags(list, option, &names, &is_column)
+        };
         Ok(CopyPlan {
             types: columns.iter().map(|p| (table.columns[*p].ty, table.columns[*p].typmod)).collect(),
-            force_not_null: force(&options.force_not_null)?,
-            force_null: force(&options.force_null)?,
+            force_not_null: force(&options.force_not_null, "FORCE_NOT_NULL")?,
+            force_null: force(&options.force_null, "FORCE_NULL")?,
             width: table.columns.len(),
             columns,
             names,
             defaults,
+            own_defaults,
             filter,
         })
+    }
+}
+
+/// Positions of the columns that COPY reads or writes: those named, or all but generated ones.
+fn copied_columns(table: &TableDesc, names: &[Name]) -> PgResult<Vec<usize>> {
+    if names.is_empty() {
+        let plain = table.live_columns().filter(|(_, column)| !column.generated);
+        return Ok(plain.map(|(attnum, _)| attnum as usize - 1).collect());
+    }
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        let Some((attnum, column)) = table.column_by_name(name) else {
+            return Err(PgError::new(
+                SqlState::UNDEFINED_COLUMN,
+                format!("column \"{name}\" of relation \"{}\" does not exist", table.name),
+            ));
+        };
+        if column.generated {
+            let message = format!("column \"{name}\" is a generated column");
+            return Err(PgError::new(SqlState::INVALID_COLUMN_REFERENCE, message)
+                .detail("Generated columns cannot be used in COPY."));
+        }
+        let position = attnum as usize - 1;
+        if columns.contains(&position) {
+            let message = format!("column \"{name}\" specified more than once");
+            return Err(PgError::new(SqlState::DUPLICATE_COLUMN, message));
+        }
+        columns.push(position);
+    }
+    Ok(columns)
+}
+
+/// Why fields do not become a row.
+enum RowError {
+    Fatal(PgError),
+    /// A field is no value of its column's type: ON_ERROR decides.
+    BadValue {
+        error: PgError,
+        column: usize,
+        text: String,
+    },
+}
+
+impl From<PgError> for RowError {
+    fn from(error: PgError) -> Self {
+        RowError::Fatal(error)
     }
 }
 
@@ -271,7 +366,10 @@ struct CopyPlan {
     force_not_null: Vec<bool>,
     force_null: Vec<bool>,
     width: usize,
+    /// Of the columns that the data does not have.
     defaults: Vec<(usize, CompiledExpr)>,
+    /// Of those that it has, if it may ask for them.
+    own_defaults: Vec<Option<CompiledExpr>>,
     filter: Option<CompiledExpr>,
 }
 
@@ -280,45 +378,55 @@ impl CopyPlan {
         &self,
         fields: &[FieldText<'_>],
         options: &CopyOptions,
-        env: &crate::exec::env::EvalEnv,
-    ) -> PgResult<Vec<Datum>> {
+        env: &EvalEnv,
+    ) -> Result<Vec<Datum>, RowError> {
         let mut row = vec![Datum::Null; self.width];
         if fields.len() > self.columns.len() {
-            return Err(PgError::new(
-                SqlState::BAD_COPY_FILE_FORMAT,
-                "extra data after last expected column",
-            ));
+            let message = "extra data after last expected column";
+            return Err(PgError::new(SqlState::BAD_COPY_FILE_FORMAT, message).into());
         }
         for (i, position) in self.columns.iter().enumerate() {
             let Some(field) = fields.get(i) else {
-                return Err(PgError::new(
-                    SqlState::BAD_COPY_FILE_FORMAT,
-                    format!("missing data for column \"{}\"", self.names[i]),
-                ));
+                let message = format!("missing data for column \"{}\"", self.names[i]);
+                return Err(PgError::new(SqlState::BAD_COPY_FILE_FORMAT, message).into());
             };
-            let (ty, typmod) = self.types[i];
             row[*position] = match field {
                 FieldText::Binary(None) => Datum::Null,
-                FieldText::Binary(Some(bytes)) => shardforge_types::recv(ty, typmod, bytes)
-                    .map_err(|error| error.context(format!("column {}", self.names[i])))?,
-                FieldText::Text { text, quoted } => {
-                    let is_null = **text == *options.null
-                        && (!*quoted || self.force_null[i])
-                        && !(self.force_not_null[i] && options.format == CopyFormat::Csv);
-                    if is_null {
-                        Datum::Null
-                    } else {
-                        func::input(ty, typmod, text, env).map_err(|error| {
-                            error.context(format!("column {}: \"{}\"", self.names[i], shortened(text)))
-                        })?
-                    }
+                FieldText::Binary(Some(bytes)) => {
+                    let (ty, typmod) = self.types[i];
+                    shardforge_types::recv(ty, typmod, bytes)
+                        .map_err(|error| error.context(format!("column {}", self.names[i])))?
                 }
+                FieldText::Null if !self.force_not_null[i] => Datum::Null,
+                FieldText::Null => self.value(i, &options.null, env)?,
+                FieldText::Text(text) if self.force_null[i] && **text == *options.null => Datum::Null,
+                FieldText::Text(text) => self.value(i, text, env)?,
+                FieldText::Default => match &self.own_defaults[i] {
+                    Some(default) => default.eval(&Vec::new(), &[], env)?,
+                    None => {
+                        let detail = format!("Column \"{}\" has no default value.", self.names[i]);
+                        let message = "unexpected default marker in COPY data";
+                        return Err(RowError::Fatal(
+                            PgError::new(SqlState::BAD_COPY_FILE_FORMAT, message).detail(detail),
+                        ));
+                    }
+                },
             };
         }
         for (position, default) in &self.defaults {
             row[*position] = default.eval(&Vec::new(), &[], env)?;
         }
         Ok(row)
+    }
+
+    /// The value that a column's field is in text.
+    fn value(&self, i: usize, text: &str, env: &EvalEnv) -> Result<Datum, RowError> {
+        let (ty, typmod) = self.types[i];
+        func::input(ty, typmod, text, env).map_err(|error| RowError::BadValue {
+            error: error.context(format!("column {}: \"{}\"", self.names[i], shortened(text))),
+            column: i,
+            text: text.to_owned(),
+        })
     }
 
     /// Adds the line to an error, as PostgreSQL does: `COPY t, line 3, column a: "x"`.

@@ -26,6 +26,26 @@ pub enum Header {
     Match,
 }
 
+/// ON_ERROR: what a value that is no value of its column's type does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// It ends the command.
+    Stop,
+    /// Its row is left out.
+    Ignore,
+}
+
+/// LOG_VERBOSITY: what is said of rows that are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogVerbosity {
+    /// Nothing.
+    Silent,
+    /// How many there were.
+    Default,
+    /// Each of them.
+    Verbose,
+}
+
 /// What COPY was asked for.
 #[derive(Clone, Debug)]
 pub struct CopyOptions {
@@ -47,10 +67,23 @@ pub struct CopyOptions {
     pub force_not_null: Option<Vec<String>>,
     /// FORCE_NULL: `Some(empty)` is `*`.
     pub force_null: Option<Vec<String>>,
+    /// DEFAULT: what stands for a column's default.
+    pub default: Option<String>,
+    /// ON_ERROR.
+    pub on_error: OnError,
+    /// REJECT_LIMIT: how many rows may be left out.
+    pub reject_limit: Option<u64>,
+    /// LOG_VERBOSITY.
+    pub log_verbosity: LogVerbosity,
 }
 
 fn invalid(message: impl Into<String>) -> PgError {
     PgError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+}
+
+fn unknown_word(option: &DefElem, word: &str) -> PgError {
+    let name = option.name.to_uppercase();
+    invalid(format!("COPY {name} \"{word}\" not recognized")).at(option.pos)
 }
 
 fn text(option: &DefElem) -> PgResult<String> {
@@ -91,6 +124,8 @@ impl CopyOptions {
         let (mut delimiter, mut null, mut quote, mut escape) = (None, None, None, None);
         let mut header = Header::None;
         let (mut force_quote, mut force_not_null, mut force_null) = (None, None, None);
+        let (mut default, mut on_error, mut reject_limit) = (None, None, None);
+        let mut log_verbosity = LogVerbosity::Default;
         for option in list {
             if seen.contains(&&*option.name) {
                 return Err(
@@ -123,7 +158,9 @@ impl CopyOptions {
                             "false" | "off" | "0" => Header::None,
                             "match" if is_from => Header::Match,
                             "match" => {
-                                return Err(invalid("cannot use \"match\" with HEADER in COPY TO"));
+                                return Err(PgError::not_supported(
+                                    "cannot use \"match\" with HEADER in COPY TO",
+                                ));
                             }
                             _ => {
                                 return Err(PgError::new(
@@ -150,13 +187,28 @@ impl CopyOptions {
                         .hint("Use UTF8."));
                     }
                 }
-                "on_error" | "reject_limit" | "log_verbosity" | "default" => {
-                    return Err(PgError::not_supported(format!(
-                        "COPY option \"{}\" is not supported yet",
-                        option.name
-                    ))
-                    .hint("Leave it out."));
+                "default" => default = Some(text(option)?),
+                "on_error" => {
+                    if !is_from {
+                        return Err(invalid("COPY ON_ERROR cannot be used with COPY TO").at(option.pos));
+                    }
+                    let word = text(option)?;
+                    on_error = Some(match word.to_ascii_lowercase().as_str() {
+                        "stop" => OnError::Stop,
+                        "ignore" => OnError::Ignore,
+                        _ => return Err(unknown_word(option, &word)),
+                    });
                 }
+                "log_verbosity" => {
+                    let word = text(option)?;
+                    log_verbosity = match word.to_ascii_lowercase().as_str() {
+                        "silent" => LogVerbosity::Silent,
+                        "default" => LogVerbosity::Default,
+                        "verbose" => LogVerbosity::Verbose,
+                        _ => return Err(unknown_word(option, &word)),
+                    };
+                }
+                "reject_limit" => reject_limit = Some(row_limit(option)?),
                 other => {
                     return Err(PgError::new(
                         SqlState::SYNTAX_ERROR,
@@ -166,118 +218,177 @@ impl CopyOptions {
                 }
             }
         }
-        if format == CopyFormat::Binary {
-            for (given, what) in [(delimiter.is_some(), "DELIMITER"), (null.is_some(), "NULL")] {
-                if given {
-                    return Err(PgError::new(
-                        SqlState::SYNTAX_ERROR,
-                        format!("cannot specify {what} in BINARY mode"),
-                    ));
-                }
-            }
-            if header != Header::None {
-                return Err(PgError::not_supported("cannot specify HEADER in BINARY mode"));
-            }
-        }
-        let csv = format == CopyFormat::Csv;
-        let csv_only = [
-            (quote.is_some(), "QUOTE"),
-            (escape.is_some(), "ESCAPE"),
-            (force_quote.is_some(), "FORCE_QUOTE"),
-            (force_not_null.is_some(), "FORCE_NOT_NULL"),
-            (force_null.is_some(), "FORCE_NULL"),
-        ];
-        for (given, what) in csv_only {
-            if given && !csv {
-                return Err(PgError::not_supported(format!("COPY {what} requires CSV mode")));
-            }
-        }
-        if force_quote.is_some() && is_from {
-            return Err(PgError::not_supported("COPY FORCE_QUOTE cannot be used with COPY FROM"));
-        }
-        for (given, what) in
-            [(force_not_null.is_some(), "FORCE_NOT_NULL"), (force_null.is_some(), "FORCE_NULL")]
-        {
-            if given && !is_from {
-                return Err(PgError::not_supported(format!("COPY {what} cannot be used with COPY TO")));
-            }
-        }
-        let delimiter = single(
-            delimiter,
-            if csv { b',' } else { b'\t' },
-            "COPY delimiter must be a single one-byte character",
-        )?;
-        if matches!(delimiter, b'\n' | b'\r') {
-            return Err(invalid("COPY delimiter cannot be newline or carriage return"));
-        }
-        if !csv
-            && format == CopyFormat::Text
-            && b"\\.abcdefghijklmnopqrstuvwxyz0123456789".contains(&delimiter)
-        {
-            return Err(invalid(format!("COPY delimiter cannot be \"{}\"", delimiter as char)));
-        }
-        let null = null.unwrap_or_else(|| if csv { String::new() } else { "\\N".to_owned() });
-        if null.contains(['\n', '\r']) {
-            return Err(invalid("COPY null representation cannot use newline or carriage return"));
-        }
-        let quote = single(quote, b'"', "COPY quote must be a single one-byte character")?;
-        let escape = single(escape, quote, "COPY escape must be a single one-byte character")?;
-        if csv && delimiter == quote {
-            return Err(invalid("COPY delimiter and quote must be different"));
-        }
-        if null.as_bytes().contains(&delimiter) {
-            return Err(invalid("COPY delimiter character must not appear in the NULL specification"));
-        }
-        if csv && null.as_bytes().contains(&quote) {
-            return Err(invalid("CSV quote character must not appear in the NULL specification"));
-        }
-        Ok(CopyOptions {
+        let options = CopyOptions {
             format,
-            delimiter,
-            null,
+            delimiter: 0,
+            null: null.clone().unwrap_or_else(|| match format {
+                CopyFormat::Csv => String::new(),
+                _ => "\\N".to_owned(),
+            }),
             header,
-            quote,
-            escape,
+            quote: b'"',
+            escape: b'"',
             force_quote,
             force_not_null,
             force_null,
-        })
+            default,
+            on_error: on_error.unwrap_or(OnError::Stop),
+            reject_limit,
+            log_verbosity,
+        };
+        if format == CopyFormat::Binary {
+            let given = [
+                (delimiter.is_some(), "DELIMITER"),
+                (null.is_some(), "NULL"),
+                (options.default.is_some(), "DEFAULT"),
+            ];
+            if let Some((_, what)) = given.iter().find(|(given, _)| *given) {
+                let message = format!("cannot specify {what} in BINARY mode");
+                return Err(PgError::new(SqlState::SYNTAX_ERROR, message));
+            }
+        }
+        options.checked(delimiter, quote, escape, is_from)
     }
 
-    /// Which of the result's columns are always quoted.
-    ///
-    /// # Errors
-    /// 42703 for a name that is not among them.
-    pub fn force_quote_columns(&self, names: &[&str]) -> PgResult<Vec<bool>> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        Self::flags(&self.force_quote, &names)
+    /// Sets the characters that separate and quote, and checks everything against them, in PostgreSQL's order.
+    fn checked(
+        mut self,
+        delimiter: Option<String>,
+        quote: Option<String>,
+        escape: Option<String>,
+        is_from: bool,
+    ) -> PgResult<CopyOptions> {
+        let csv = self.format == CopyFormat::Csv;
+        self.delimiter = single(delimiter, if csv { b',' } else { b'\t' }, "delimiter")?;
+        if matches!(self.delimiter, b'\n' | b'\r') {
+            return Err(invalid("COPY delimiter cannot be newline or carriage return"));
+        }
+        for (marker, what) in [(Some(&self.null), "null"), (self.default.as_ref(), "default")] {
+            if marker.is_some_and(|marker| marker.contains(['\n', '\r'])) {
+                let message = format!("COPY {what} representation cannot use newline or carriage return");
+                return Err(invalid(message));
+            }
+        }
+        if !csv && b"\\.abcdefghijklmnopqrstuvwxyz0123456789".contains(&self.delimiter) {
+            return Err(invalid(format!("COPY delimiter cannot be \"{}\"", self.delimiter as char)));
+        }
+        if self.format == CopyFormat::Binary && self.header != Header::None {
+            return Err(PgError::not_supported("cannot specify HEADER in BINARY mode"));
+        }
+        let csv_only = |given: bool, what: &str| match given && !csv {
+            true => Err(PgError::not_supported(format!("COPY {what} requires CSV mode"))),
+            false => Ok(()),
+        };
+        csv_only(quote.is_some(), "QUOTE")?;
+        self.quote = single(quote, b'"', "quote")?;
+        if csv && self.delimiter == self.quote {
+            return Err(invalid("COPY delimiter and quote must be different"));
+        }
+        csv_only(escape.is_some(), "ESCAPE")?;
+        self.escape = single(escape, self.quote, "escape")?;
+        let forced = [
+            (self.force_quote.is_some(), "FORCE_QUOTE", false),
+            (self.force_not_null.is_some(), "FORCE_NOT_NULL", true),
+            (self.force_null.is_some(), "FORCE_NULL", true),
+        ];
+        for (given, what, of_from) in forced {
+            csv_only(given, what)?;
+            if given && of_from != is_from {
+                return Err(match is_from {
+                    true => PgError::not_supported(format!("COPY {what} cannot be used with COPY FROM")),
+                    false => invalid(format!("COPY {what} cannot be used with COPY TO")),
+                });
+            }
+        }
+        self.check_marker(&self.null, "NULL").map_err(invalid)?;
+        if let Some(default) = &self.default {
+            if !is_from {
+                return Err(PgError::not_supported("COPY DEFAULT cannot be used with COPY TO"));
+            }
+            self.check_marker(default, "DEFAULT").map_err(PgError::not_supported)?;
+            if *default == self.null {
+                let message = "NULL specification and DEFAULT specification cannot be the same";
+                return Err(PgError::not_supported(message));
+            }
+        }
+        if self.format == CopyFormat::Binary && self.on_error != OnError::Stop {
+            let message = "only ON_ERROR STOP is allowed in BINARY mode";
+            return Err(PgError::new(SqlState::SYNTAX_ERROR, message));
+        }
+        if self.reject_limit.is_some() && self.on_error != OnError::Ignore {
+            return Err(invalid("COPY REJECT_LIMIT requires ON_ERROR to be set to IGNORE"));
+        }
+        Ok(self)
     }
 
-    /// One flag a column: whether a list of columns (`Some(empty)`: all) has it.
+    /// A marker must not hold what separates or quotes.
+    fn check_marker(&self, marker: &str, what: &str) -> Result<(), String> {
+        if marker.as_bytes().contains(&self.delimiter) {
+            return Err(format!("COPY delimiter character must not appear in the {what} specification"));
+        }
+        if self.format == CopyFormat::Csv && marker.as_bytes().contains(&self.quote) {
+            return Err(format!("CSV quote character must not appear in the {what} specification"));
+        }
+        Ok(())
+    }
+
+    /// One flag a column of the data: whether the list of an option (`Some(empty)`: all) has it.
     ///
     /// # Errors
-    /// 42703 for a name that is not among them.
-    pub fn flags(list: &Option<Vec<String>>, names: &[String]) -> PgResult<Vec<bool>> {
+    /// 42703 for a name that no column has, 42P10 for one that is not among those of the data.
+    pub fn flags<N: AsRef<str>>(
+        list: &Option<Vec<String>>,
+        option: &str,
+        names: &[N],
+        is_column: &dyn Fn(&str) -> bool,
+    ) -> PgResult<Vec<bool>> {
         let Some(list) = list else { return Ok(vec![false; names.len()]) };
         if list.is_empty() {
             return Ok(vec![true; names.len()]);
         }
-        if let Some(missing) = list.iter().find(|name| !names.contains(name)) {
-            return Err(PgError::new(
-                SqlState::UNDEFINED_COLUMN,
-                format!("column \"{missing}\" does not exist"),
-            ));
+        for listed in list {
+            if names.iter().any(|name| name.as_ref() == listed) {
+                continue;
+            }
+            if is_column(listed) {
+                let message = format!("{option} column \"{listed}\" not referenced by COPY");
+                return Err(PgError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
+            }
+            let message = format!("column \"{listed}\" does not exist");
+            return Err(PgError::new(SqlState::UNDEFINED_COLUMN, message));
         }
-        Ok(names.iter().map(|name| list.contains(name)).collect())
+        Ok(names.iter().map(|name| list.iter().any(|listed| listed == name.as_ref())).collect())
     }
 }
 
-fn single(value: Option<String>, default: u8, message: &str) -> PgResult<u8> {
+fn single(value: Option<String>, default: u8, what: &str) -> PgResult<u8> {
     match value {
         None => Ok(default),
         Some(value) => match value.as_bytes() {
             [byte] => Ok(*byte),
-            _ => Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message)),
+            _ => Err(PgError::not_supported(format!("COPY {what} must be a single one-byte character"))),
         },
     }
+}
+
+fn row_limit(option: &DefElem) -> PgResult<u64> {
+    let limit = match &option.arg {
+        Some(DefArg::Integer(number)) => i64::from(*number),
+        Some(DefArg::Float(text) | DefArg::String(text)) => {
+            text.parse::<i64>().map_err(|_| invalid_integer(text))?
+        }
+        _ => {
+            let message = format!("{} requires a numeric value", option.name);
+            return Err(PgError::new(SqlState::SYNTAX_ERROR, message));
+        }
+    };
+    match u64::try_from(limit) {
+        Ok(limit) if limit > 0 => Ok(limit),
+        _ => Err(invalid(format!("REJECT_LIMIT ({limit}) must be greater than zero"))),
+    }
+}
+
+fn invalid_integer(text: &str) -> PgError {
+    let message = format!("invalid input syntax for type bigint: \"{text}\"");
+    PgError::new(SqlState::INVALID_TEXT_REPRESENTATION, message)
 }

@@ -17,13 +17,12 @@ const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
 /// A field of a row.
 pub enum FieldText<'a> {
-    /// Its text, escapes resolved (in text format a NULL marker is still a marker).
-    Text {
-        /// The text.
-        text: Cow<'a, str>,
-        /// It was quoted, or has escapes: it is never a NULL marker.
-        quoted: bool,
-    },
+    /// Its text, escapes and quotes resolved.
+    Text(Cow<'a, str>),
+    /// The marker of NULL.
+    Null,
+    /// The marker of the column's default.
+    Default,
     /// Binary; `None` is NULL.
     Binary(Option<&'a [u8]>),
 }
@@ -59,13 +58,17 @@ impl RowFields<'_> {
             ));
         }
         for (i, (field, name)) in self.list.iter().zip(names).enumerate() {
-            let FieldText::Text { text, .. } = field else { continue };
-            if **text != **name {
-                return bad(format!(
-                    "column name mismatch in header line field {}: got \"{text}\", expected \"{name}\"",
-                    i + 1
-                ));
-            }
+            let found = match field {
+                FieldText::Text(text) if **text == **name => continue,
+                FieldText::Text(text) => format!("\"{text}\""),
+                FieldText::Default => format!("\"{}\"", options.default.as_deref().unwrap_or_default()),
+                FieldText::Null => format!("null value (\"{}\")", options.null),
+                FieldText::Binary(_) => continue,
+            };
+            let field = i + 1;
+            return bad(format!(
+                "column name mismatch in header line field {field}: got {found}, expected \"{name}\""
+            ));
         }
         Ok(())
     }
@@ -77,6 +80,9 @@ pub struct CopyReader {
     delimiter: u8,
     quote: u8,
     escape: u8,
+    /// Markers of NULL and of a column's default.
+    null: String,
+    default: Option<String>,
     columns: usize,
     data: Vec<u8>,
     /// Start of what has not been consumed.
@@ -99,6 +105,8 @@ impl CopyReader {
             delimiter: options.delimiter,
             quote: options.quote,
             escape: options.escape,
+            null: options.null.clone(),
+            default: options.default.clone(),
             columns,
             data: Vec::new(),
             at: 0,
@@ -161,7 +169,7 @@ impl CopyReader {
         self.line += 1;
         self.row = (start, stop);
         let line = &self.data[start..stop];
-        if line == b"\\." {
+        if line == b"\\." && self.format == CopyFormat::Text {
             self.finished = true;
             return Ok(None);
         }
@@ -234,11 +242,12 @@ impl CopyReader {
                 end => {
                     let stop = i.min(bytes.len());
                     let raw = &line[start..stop];
-                    // A marker such as \N is compared before its backslash is resolved.
-                    let text =
-                        if escaped && raw != "\\N" { Cow::Owned(unescape(raw)?) } else { Cow::Borrowed(raw) };
-                    let quoted = escaped && raw != "\\N";
-                    fields.push(FieldText::Text { text, quoted });
+                    // Markers are compared before backslashes are resolved.
+                    fields.push(match self.marker(raw) {
+                        Some(marker) => marker,
+                        None if escaped => FieldText::Text(Cow::Owned(unescape(raw)?)),
+                        None => FieldText::Text(Cow::Borrowed(raw)),
+                    });
                     if end.is_none() {
                         return Ok(fields);
                     }
@@ -250,6 +259,17 @@ impl CopyReader {
         }
     }
 
+    /// What an unquoted field stands for, if it is a marker.
+    fn marker<'a>(&self, raw: &str) -> Option<FieldText<'a>> {
+        if raw == self.null {
+            Some(FieldText::Null)
+        } else if self.default.as_deref() == Some(raw) {
+            Some(FieldText::Default)
+        } else {
+            None
+        }
+    }
+
     fn csv_fields<'a>(&self, line: &'a str) -> PgResult<Vec<FieldText<'a>>> {
         let mut fields = Vec::with_capacity(self.columns);
         let bytes = line.as_bytes();
@@ -257,7 +277,6 @@ impl CopyReader {
         loop {
             let start = i;
             let mut owned: Option<Vec<u8>> = None;
-            let mut quoted = false;
             let mut in_quotes = false;
             loop {
                 match bytes.get(i) {
@@ -280,7 +299,6 @@ impl CopyReader {
                     Some(byte) if *byte == self.delimiter => break,
                     Some(byte) if *byte == self.quote => {
                         owned.get_or_insert_with(|| bytes[start..i].to_vec());
-                        quoted = true;
                         in_quotes = true;
                         i += 1;
                     }
@@ -295,13 +313,16 @@ impl CopyReader {
             if in_quotes {
                 return Err(PgError::new(SqlState::BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field"));
             }
-            let text = match owned {
-                None => Cow::Borrowed(&line[start..i]),
-                Some(bytes) => {
-                    Cow::Owned(String::from_utf8(bytes).map_err(|error| invalid_utf8(error.as_bytes(), 0))?)
+            fields.push(match owned {
+                None => {
+                    let raw = &line[start..i];
+                    self.marker(raw).unwrap_or(FieldText::Text(Cow::Borrowed(raw)))
                 }
-            };
-            fields.push(FieldText::Text { text, quoted });
+                Some(bytes) => {
+                    let text = String::from_utf8(bytes).map_err(|error| invalid_utf8(error.as_bytes(), 0))?;
+                    FieldText::Text(Cow::Owned(text))
+                }
+            });
             if i >= bytes.len() {
                 return Ok(fields);
             }
