@@ -50,3 +50,14 @@ INSERT INTO t (id, a) VALUES (86, 'q'), (87, now()::date - current_date) RETURNI
 SELECT id, a, b FROM t WHERE id < 60 AND id > 40 ORDER BY id;
 SELECT count(*), min(id), max(id) FROM t;
 DROP TABLE t;
+
+-- Into elements of arrays
+CREATE TABLE parts (id int, a int[], t text[]);
+INSERT INTO parts (id, a[1]) VALUES (1, 10) RETURNING *;
+INSERT INTO parts (id, a[3], t[2]) VALUES (2, 30, 'x') RETURNING *;
+INSERT INTO parts (id, a[1:2]) VALUES (3, '{7,8}') RETURNING *;
+INSERT INTO parts (id, a[2]) SELECT 4, 5 RETURNING *;
+INSERT INTO parts (a[1]) VALUES (DEFAULT);
+INSERT INTO parts (a[1]) VALUES ('x');
+INSERT INTO parts (a[1]) VALUES (now());
+DROP TABLE parts;

@@ -39,3 +39,13 @@ INSERT INTO pairs VALUES (1, 2, 'x') ON CONFLICT (a) DO NOTHING;
 INSERT INTO pairs VALUES (NULL, 1, 'n1'), (NULL, 1, 'n2') ON CONFLICT (a, b) DO NOTHING RETURNING c;
 SELECT * FROM pairs ORDER BY a, b, c;
 DROP TABLE kv, pairs;
+
+-- A key that is said twice
+CREATE TABLE twice (a int, b text);
+CREATE UNIQUE INDEX ON twice (lower(b));
+CREATE UNIQUE INDEX ON twice (a);
+INSERT INTO twice VALUES (1, 'x');
+INSERT INTO twice VALUES (2, 'X') ON CONFLICT (lower(b), lower(b)) DO NOTHING;
+INSERT INTO twice VALUES (1, 'y') ON CONFLICT (a, a) DO UPDATE SET b = excluded.b;
+SELECT * FROM twice;
+DROP TABLE twice;

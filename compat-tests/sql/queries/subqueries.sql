@@ -62,3 +62,9 @@ SELECT * FROM emp WHERE id = (SELECT min(id) FROM emp) OR name = (SELECT max(nam
 SELECT name FROM (emp);
 SELECT name FROM (SELECT * FROM emp) WHERE id = 1;
 DROP TABLE emp, dept;
+
+-- A sub-select in what another one is compared with
+SELECT x FROM (VALUES (1), (2), (3)) v(x)
+WHERE (CASE WHEN x IN (SELECT 1 UNION SELECT 2) THEN x ELSE NULL END) IN (SELECT 2 UNION SELECT 3);
+SELECT x, (SELECT max(y) FROM (VALUES (1), (2)) w(y) WHERE y <= x) = ANY (SELECT 2) FROM (VALUES (1), (2), (3)) v(x);
+SELECT x FROM (VALUES (1), (2), (3)) v(x) WHERE (x IN (SELECT 2)) IN (SELECT x > 1) ORDER BY x;

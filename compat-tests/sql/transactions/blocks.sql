@@ -183,3 +183,11 @@ SELECT id FROM t ORDER BY id FOR NO KEY UPDATE SKIP LOCKED LIMIT 1;
 SELECT id FROM t WHERE id = 3 FOR KEY SHARE;
 COMMIT;
 DROP TABLE t, kept;
+
+BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE;
+SHOW transaction_deferrable;
+COMMIT AND CHAIN;
+SHOW transaction_deferrable;
+RESET transaction_read_only;
+ROLLBACK;
+SHOW transaction_deferrable;

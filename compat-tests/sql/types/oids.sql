@@ -37,3 +37,10 @@ SELECT 'abs(int)'::regprocedure, '+(int, int)'::regoperator, '||/'::regoper, '"C
 SELECT 'nosuch(int)'::regprocedure;
 SELECT '++(int,int)'::regoperator;
 SELECT '{pg_class,pg_type}'::regclass[], '{int4,text}'::regtype[];
+SELECT regproc('pg_catalog.now'), regoper('pg_catalog.||/'), regoperator('pg_catalog.+(int4,int4)');
+SELECT regproc('nosuch.now');
+SELECT regprocedure('nosuch.abs(numeric)');
+SELECT regoperator('nosuch.+(int4,int4)');
+SELECT regrole('foo.bar');
+SELECT regnamespace('foo.bar');
+SELECT to_regrole('foo.bar'), to_regnamespace('foo.bar'), to_regproc('nosuch.now'), to_regoper('nosuch.||/'), to_regcollation('nosuch."C"');

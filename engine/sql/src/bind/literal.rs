@@ -7,7 +7,6 @@ use super::binder::{AtMaybe, Binder};
 use super::coerce::relabel;
 use super::relation::find_relation;
 use super::types::{self, base_type, lookup_type};
-use crate::catalog::builtin::{ProcKind, builtin};
 use crate::ir::{Scalar, ScalarKind, Ty};
 use crate::parse::ast;
 
@@ -74,11 +73,17 @@ impl Binder<'_> {
 
 /// Whether text stands for an object of the catalog that only an execution can look up.
 fn reads_catalog(ty: Oid) -> bool {
-    matches!(ty, oid::REGPROCEDURE | oid::REGOPER | oid::REGOPERATOR | oid::REGCOLLATION)
-        || shardforge_types::element_type(ty).is_some_and(|elem| {
-            matches!(elem, oid::REGCLASS | oid::REGTYPE | oid::REGPROC | oid::REGNAMESPACE | oid::REGROLE)
-                || reads_catalog(elem)
-        })
+    matches!(
+        ty,
+        oid::REGPROC
+            | oid::REGPROCEDURE
+            | oid::REGOPER
+            | oid::REGOPERATOR
+            | oid::REGCOLLATION
+            | oid::REGNAMESPACE
+            | oid::REGROLE
+    ) || shardforge_types::element_type(ty)
+        .is_some_and(|elem| matches!(elem, oid::REGCLASS | oid::REGTYPE) || reads_catalog(elem))
 }
 
 /// A number that is no 32-bit integer: int8 if it is an integer that fits, else numeric.
@@ -111,9 +116,6 @@ pub(super) fn read_value(cx: &BindContext<'_>, ty: Oid, typmod: i32, text: &str)
     let object = match ty {
         oid::REGCLASS => regclass(cx, text)?,
         oid::REGTYPE => regtype(cx, text)?,
-        oid::REGNAMESPACE => regnamespace(cx, text)?,
-        oid::REGROLE => regrole(cx, text)?,
-        oid::REGPROC => regproc(cx, text)?,
         _ => return shardforge_types::input(ty, typmod, text, cx.io),
     };
     Ok(Datum::Oid(object.0))
@@ -191,50 +193,6 @@ fn sql_type_name(text: &str) -> Option<Oid> {
         "time with time zone" => oid::TIMETZ,
         _ => return None,
     })
-}
-
-fn regnamespace(cx: &BindContext<'_>, text: &str) -> PgResult<Oid> {
-    match numeric_object(text) {
-        Some(oid) => Ok(oid),
-        None => super::relation::schema_oid(cx, &split_name(text)?.join(".")),
-    }
-}
-
-fn regrole(cx: &BindContext<'_>, text: &str) -> PgResult<Oid> {
-    if let Some(oid) = numeric_object(text) {
-        return Ok(oid);
-    }
-    let name = split_name(text)?.join(".");
-    cx.catalog
-        .cluster
-        .role_by_name(&name)
-        .map(|role| role.oid)
-        .ok_or_else(|| PgError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")))
-}
-
-fn regproc(cx: &BindContext<'_>, text: &str) -> PgResult<Oid> {
-    if let Some(oid) = numeric_object(text) {
-        return Ok(oid);
-    }
-    let names = split_name(text)?;
-    let schema = match &names[..] {
-        [schema, _] => Some(super::relation::schema_oid(cx, schema)?),
-        _ => None,
-    };
-    let candidates = builtin().procs_by_name(names.last().map_or("", String::as_str));
-    let mut visible = candidates
-        .iter()
-        .filter(|p| p.kind != ProcKind::Procedure && schema.is_none_or(|s| s == p.namespace));
-    match (visible.next(), visible.next()) {
-        (Some(proc), None) => Ok(proc.oid),
-        (Some(_), Some(_)) => Err(PgError::new(
-            SqlState::AMBIGUOUS_FUNCTION,
-            format!("more than one function named \"{text}\""),
-        )),
-        (None, _) => {
-            Err(PgError::new(SqlState::UNDEFINED_FUNCTION, format!("function \"{text}\" does not exist")))
-        }
-    }
 }
 
 /// Splits a possibly qualified, possibly quoted name as SQL would (`stringToQualifiedNameList`).

@@ -13,7 +13,7 @@ use super::columns::{
 };
 use super::create_table::{
     add_column_properties, add_generation, add_sequence, cluster_by_primary_key, described_column,
-    generation_sql, option_text,
+    generation_sql, option_text, storage_options,
 };
 use super::drop::{drop_storage, fresh_storage, owned_sequences};
 use super::sequence::SequenceOptions;
@@ -89,10 +89,55 @@ fn alter_other(session: &mut PgSession, stmt: &AlterTableStmt, relation: &Relati
         match (&command.kind, relation) {
             (AlterTableKind::OwnerTo(spec), _) => change_owner(session, relation, spec)?,
             (AlterTableKind::SetOptions(_) | AlterTableKind::ResetOptions(_), Relation::Index(..)) => {}
-            _ => return Err(unsupported("this ALTER of a relation that is not a table")),
+            // Hints without effect.
+            (AlterTableKind::SetStatistics(..), Relation::Index(..))
+            | (AlterTableKind::SetLogged(_), Relation::Sequence(_)) => {}
+            (AlterTableKind::ColumnDefault(..) | AlterTableKind::SetOptions(_), Relation::View(_))
+            | (AlterTableKind::ResetOptions(_), Relation::View(_)) => {
+                return Err(unsupported("this ALTER of a relation that is not a table"));
+            }
+            (kind, _) => {
+                let (kinds, action) = (kind_of(&relation), action_name(kind));
+                let message =
+                    format!("ALTER action {action} cannot be performed on relation \"{}\"", relation.name());
+                return Err(PgError::new(SqlState::WRONG_OBJECT_TYPE, message)
+                    .detail(format!("This operation is not supported for {kinds}.")));
+            }
         }
     }
     Ok(())
+}
+
+fn kind_of(relation: &Relation) -> &'static str {
+    match relation {
+        Relation::Table(_) => "tables",
+        Relation::Index(..) => "indexes",
+        Relation::View(_) => "views",
+        Relation::Sequence(_) => "sequences",
+    }
+}
+
+/// A command as errors call it.
+fn action_name(kind: &AlterTableKind) -> &'static str {
+    match kind {
+        AlterTableKind::AddColumn { .. } => "ADD COLUMN",
+        AlterTableKind::DropColumn { .. } => "DROP COLUMN",
+        AlterTableKind::AlterColumnType { .. } => "ALTER COLUMN ... TYPE",
+        AlterTableKind::ColumnDefault(_, Some(_)) => "ALTER COLUMN ... SET DEFAULT",
+        AlterTableKind::ColumnDefault(_, None) => "ALTER COLUMN ... DROP DEFAULT",
+        AlterTableKind::SetNotNull(_) => "ALTER COLUMN ... SET NOT NULL",
+        AlterTableKind::DropNotNull(_) => "ALTER COLUMN ... DROP NOT NULL",
+        AlterTableKind::SetStatistics(..) => "ALTER COLUMN ... SET STATISTICS",
+        AlterTableKind::SetColumnOptions(..) | AlterTableKind::ResetColumnOptions(..) => {
+            "ALTER COLUMN ... SET"
+        }
+        AlterTableKind::AddConstraint(_) => "ADD CONSTRAINT",
+        AlterTableKind::DropConstraint { .. } => "DROP CONSTRAINT",
+        AlterTableKind::ValidateConstraint(_) => "VALIDATE CONSTRAINT",
+        AlterTableKind::AddIdentity(..) => "ALTER COLUMN ... ADD IDENTITY",
+        AlterTableKind::DropIdentity(..) => "ALTER COLUMN ... DROP IDENTITY",
+        _ => "ALTER TABLE",
+    }
 }
 
 fn change_owner(session: &mut PgSession, relation: &Relation, spec: &RoleSpec) -> PgResult<()> {
@@ -216,8 +261,7 @@ impl Work {
                 Ok(())
             }
             AlterTableKind::SetOptions(options) => {
-                for option in options {
-                    let (name, value) = option_text(option);
+                for (name, value) in storage_options(options)? {
                     self.table.options.retain(|(other, _)| *other != name);
                     self.table.options.push((name, value));
                 }

@@ -60,8 +60,12 @@ pub fn column_type(session: &mut PgSession, column: &str, name: &TypeName) -> Pg
             format!("column \"{column}\" has pseudo-type {shown}"),
         ));
     }
-    if !is_stored(ty.oid) {
-        return Err(unsupported(&format!("type {}", shardforge_types::type_name(ty.oid))));
+    let base = desc.map(|desc| desc.basetype).filter(|base| base.is_valid());
+    if !shardforge_types::io::is_supported(base.unwrap_or(ty.oid)) {
+        let message = format!("type {} is not supported", shardforge_types::type_name(ty.oid));
+        return Err(
+            PgError::not_supported(message).hint("Values of this type can be neither read nor written yet.")
+        );
     }
     Ok(WrittenType { ty, serial: false })
 }
@@ -416,12 +420,4 @@ pub fn check_supported(column: &ColumnDef) -> PgResult<()> {
         }
     }
     Ok(())
-}
-
-/// Types whose values can be stored.
-fn is_stored(ty: Oid) -> bool {
-    match shardforge_types::TypeInfo::of(ty) {
-        Some(_) => true,
-        None => shardforge_types::element_type(ty).is_some_and(is_stored),
-    }
 }

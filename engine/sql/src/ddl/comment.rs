@@ -71,6 +71,10 @@ pub async fn comment(session: &mut PgSession, stmt: &CommentStmt) -> PgResult<()
                 .find(|check| check.name == name)
                 .map(|check| check.oid)
                 .or_else(|| table.indexes.iter().find(|i| i.name == name).and_then(|i| i.constraint))
+                .or_else(|| {
+                    let constraints = table.columns.iter().filter_map(|column| column.not_null.as_ref());
+                    constraints.into_iter().find(|c| c.name == name).map(|c| c.oid)
+                })
                 .ok_or_else(|| {
                     PgError::new(
                         SqlState::UNDEFINED_OBJECT,

@@ -42,7 +42,7 @@ pub async fn create(session: &mut PgSession, stmt: &CreateStmt) -> PgResult<()> 
         ast::Persistence::Unlogged => Persistence::Unlogged,
         _ => Persistence::Permanent,
     };
-    table.options = stmt.options.iter().map(option_text).collect();
+    table.options = storage_options(&stmt.options)?;
     let mut builder = Builder { table, serials: Vec::new() };
     for element in &stmt.elements {
         match element {
@@ -127,6 +127,45 @@ fn check_clauses(stmt: &CreateStmt) -> PgResult<()> {
         ));
     }
     Ok(())
+}
+
+/// Storage parameters that tables have in PostgreSQL, `autovacuum_...` aside.
+const STORAGE_OPTIONS: [&str; 8] = [
+    "fillfactor",
+    "toast_tuple_target",
+    "parallel_workers",
+    "user_catalog_table",
+    "log_autovacuum_min_duration",
+    "vacuum_index_cleanup",
+    "vacuum_truncate",
+    "vacuum_max_eager_freeze_failure_rate",
+];
+
+/// The storage parameters of WITH.
+///
+/// # Errors
+/// 22023 for one that there is not, 0A000 for `oids`.
+pub fn storage_options(options: &[ast::DefElem]) -> PgResult<Vec<(String, String)>> {
+    let mut kept = Vec::with_capacity(options.len());
+    for option in options {
+        let (name, value) = option_text(option);
+        let plain = name.strip_prefix("toast.").unwrap_or(&name);
+        if name == "oids" {
+            if !matches!(value.as_str(), "false" | "off" | "0") {
+                return Err(PgError::not_supported("tables declared WITH OIDS are not supported"));
+            }
+        } else if STORAGE_OPTIONS.contains(&plain) || plain.starts_with("autovacuum_") {
+            kept.push((name, value));
+        } else if option.namespace.is_some() && plain == name {
+            let message =
+                format!("unrecognized parameter namespace \"{}\"", name.split('.').next().unwrap_or(""));
+            return Err(PgError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        } else {
+            let message = format!("unrecognized parameter \"{plain}\"");
+            return Err(PgError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+    }
+    Ok(kept)
 }
 
 /// A storage parameter as `name`, `value`.
@@ -554,6 +593,7 @@ pub async fn create_as(
         return Err(PgError::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));
     }
     let mut table = empty_table(session, schema, name).await?;
+    table.options = storage_options(&into.options)?;
     for (i, column) in planned.output.iter().enumerate() {
         let name = into.columns.get(i).map_or(&*column.name, |name| &**name);
         if table.column_by_name(name).is_some() {

@@ -6,7 +6,7 @@
 
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState, oid};
 
-use crate::catalog::builtin::{self, builtin};
+use crate::catalog::builtin::{self, ProcKind, builtin};
 use crate::catalog::well_known::PG_CATALOG;
 use crate::exec::env::EvalEnv;
 use crate::func::ident::quote_identifier;
@@ -45,13 +45,13 @@ pub(super) fn lookup(ty: Oid, text: &str, env: &EvalEnv) -> PgResult<Option<Oid>
     match ty {
         oid::REGCLASS => relation(text, env),
         oid::REGTYPE => Ok(typename::parse(text, env)?.map(|(ty, _)| ty)),
-        oid::REGPROC => function(text),
+        oid::REGPROC => function(text, env),
         oid::REGPROCEDURE => function_with_args(text, env),
-        oid::REGOPER => operator(text),
+        oid::REGOPER => operator(text, env),
         oid::REGOPERATOR => operator_with_args(text, env),
         oid::REGNAMESPACE => Ok(env.catalog.schema_by_name(&single(text)?).map(|schema| schema.oid)),
         oid::REGROLE => Ok(env.catalog.cluster.role_by_name(&single(text)?).map(|role| role.oid)),
-        oid::REGCOLLATION => collation(text),
+        oid::REGCOLLATION => collation(text, env),
         _ => Err(PgError::internal(format!("type {ty} is no reg type"))),
     }
 }
@@ -94,15 +94,26 @@ fn single(text: &str) -> PgResult<String> {
     }
 }
 
-fn last(text: &str) -> PgResult<String> {
-    split_qualified(text)?.pop().ok_or_else(|| PgError::new(SqlState::INVALID_NAME, "invalid name syntax"))
+/// A name that may have a schema before it. None if there is no such schema.
+fn qualified(text: &str, env: &EvalEnv) -> PgResult<Option<(Option<Oid>, String)>> {
+    let invalid = || PgError::new(SqlState::INVALID_NAME, "invalid name syntax");
+    let mut parts = split_qualified(text)?;
+    let name = parts.pop().ok_or_else(invalid)?;
+    Ok(match parts.last() {
+        None => Some((None, name)),
+        Some(schema) => env.catalog.schema_by_name(schema).map(|schema| (Some(schema.oid), name)),
+    })
 }
 
-fn function(text: &str) -> PgResult<Option<Oid>> {
-    let name = last(text)?;
-    match builtin().procs_by_name(&name) {
-        [] => Ok(None),
-        [only] => Ok(Some(only.oid)),
+fn function(text: &str, env: &EvalEnv) -> PgResult<Option<Oid>> {
+    let Some((schema, name)) = qualified(text, env)? else { return Ok(None) };
+    let named = builtin().procs_by_name(&name);
+    let mut found = named
+        .iter()
+        .filter(|proc| proc.kind != ProcKind::Procedure && schema.is_none_or(|s| s == proc.namespace));
+    match (found.next(), found.next()) {
+        (None, _) => Ok(None),
+        (Some(only), None) => Ok(Some(only.oid)),
         _ => Err(PgError::new(
             SqlState::AMBIGUOUS_FUNCTION,
             format!("more than one function named \"{text}\""),
@@ -110,15 +121,15 @@ fn function(text: &str) -> PgResult<Option<Oid>> {
     }
 }
 
-/// Splits `name(arg, arg)` into the name and the argument types.
-fn signature(text: &str, env: &EvalEnv) -> PgResult<(String, Vec<Oid>)> {
+/// Splits `name(arg, arg)` into what is before the parenthesis and the argument types.
+fn signature<'t>(text: &'t str, env: &EvalEnv) -> PgResult<(&'t str, Vec<Oid>)> {
     let malformed = |message: &str| PgError::new(SqlState::INVALID_TEXT_REPRESENTATION, message.to_owned());
     let open = text.find('(').ok_or_else(|| malformed("expected a left parenthesis"))?;
     let args = text[open + 1..]
         .trim_end()
         .strip_suffix(')')
         .ok_or_else(|| malformed("expected a right parenthesis"))?;
-    let name = last(&text[..open])?;
+    let name = &text[..open];
     let mut types = Vec::new();
     for arg in args.split(',').map(str::trim).filter(|arg| !arg.is_empty()) {
         if arg.eq_ignore_ascii_case("none") {
@@ -133,12 +144,27 @@ fn signature(text: &str, env: &EvalEnv) -> PgResult<(String, Vec<Oid>)> {
 
 fn function_with_args(text: &str, env: &EvalEnv) -> PgResult<Option<Oid>> {
     let (name, types) = signature(text, env)?;
-    let found = builtin().procs_by_name(&name).iter().find(|proc| *proc.args == *types);
+    let Some((schema, name)) = qualified(name, env)? else { return Ok(None) };
+    let found = builtin()
+        .procs_by_name(&name)
+        .iter()
+        .find(|proc| *proc.args == *types && schema.is_none_or(|s| s == proc.namespace));
     Ok(found.map(|proc| proc.oid))
 }
 
-fn operator(text: &str) -> PgResult<Option<Oid>> {
-    let name = text.rsplit('.').next().unwrap_or(text);
+/// The name of an operator without its schema; None if that is not where operators are.
+fn operator_name<'t>(text: &'t str, env: &EvalEnv) -> Option<&'t str> {
+    match text.rsplit_once('.') {
+        None => Some(text),
+        Some((schema, name)) => {
+            let schema = env.catalog.schema_by_name(schema)?;
+            (schema.oid == PG_CATALOG).then_some(name)
+        }
+    }
+}
+
+fn operator(text: &str, env: &EvalEnv) -> PgResult<Option<Oid>> {
+    let Some(name) = operator_name(text, env) else { return Ok(None) };
     match builtin().operators_by_name(name) {
         [] => Ok(None),
         [only] => Ok(Some(only.oid)),
@@ -147,13 +173,12 @@ fn operator(text: &str) -> PgResult<Option<Oid>> {
 }
 
 fn operator_with_args(text: &str, env: &EvalEnv) -> PgResult<Option<Oid>> {
-    let open = text.find('(').unwrap_or(text.len());
-    let name = text[..open].rsplit('.').next().unwrap_or(text).trim();
-    let (_, types) = signature(&format!("op{}", &text[open..]), env)?;
+    let (name, types) = signature(text, env)?;
     let [left, right] = types.as_slice() else {
         let error = PgError::new(SqlState::UNDEFINED_PARAMETER, "missing argument");
         return Err(error.hint("Use NONE to denote the missing argument of a unary operator."));
     };
+    let Some(name) = operator_name(name.trim(), env) else { return Ok(None) };
     Ok(builtin().operator_exact(name, *left, *right).map(|operator| operator.oid))
 }
 
@@ -168,8 +193,8 @@ const COLLATIONS: &[(u32, &str)] = &[
     (6411, "pg_unicode_fast"),
 ];
 
-fn collation(text: &str) -> PgResult<Option<Oid>> {
-    let name = last(text)?;
+fn collation(text: &str, env: &EvalEnv) -> PgResult<Option<Oid>> {
+    let Some((None | Some(PG_CATALOG), name)) = qualified(text, env)? else { return Ok(None) };
     Ok(COLLATIONS.iter().find(|(_, known)| *known == name).map(|(oid, _)| Oid(*oid)))
 }
 

@@ -203,6 +203,7 @@ fn string(desc: &SettingDesc, value: &str) -> PgResult<String> {
         "client_encoding" => match value.to_ascii_lowercase().replace(['-', '_'], "").as_str() {
             "utf8" | "unicode" => Ok("UTF8".to_owned()),
             "sqlascii" => Ok("SQL_ASCII".to_owned()),
+            name if !is_encoding(name) => Err(invalid(desc, value)),
             _ => Err(PgError::not_supported(format!("client encoding \"{value}\" is not supported"))
                 .hint("Use UTF8.")),
         },
@@ -238,4 +239,39 @@ fn date_style(desc: &SettingDesc, value: &str) -> PgResult<String> {
         }
     }
     Ok(format!("{style}, {order}"))
+}
+
+/// Whether PostgreSQL knows an encoding by this name, in lower case and without separators.
+fn is_encoding(name: &str) -> bool {
+    const OTHERS: [&str; 22] = [
+        "eucjp",
+        "euccn",
+        "euckr",
+        "euctw",
+        "eucjis2004",
+        "koi8r",
+        "koi8",
+        "koi8u",
+        "alt",
+        "win",
+        "abc",
+        "tcvn",
+        "tcvn5712",
+        "vscii",
+        "sjis",
+        "mskanji",
+        "shiftjis",
+        "shiftjis2004",
+        "big5",
+        "gbk",
+        "gb18030",
+        "uhc",
+    ];
+    let numbered = |prefix: &str| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+    };
+    OTHERS.contains(&name)
+        || name == "johab"
+        || ["latin", "iso8859", "win", "windows"].into_iter().any(numbered)
 }

@@ -17,6 +17,8 @@ pub struct SessionTxn {
     pub isolation: IsolationLevel,
     /// READ ONLY.
     pub read_only: bool,
+    /// DEFERRABLE, which is shown and changes nothing.
+    pub deferrable: bool,
     /// Opened by BEGIN rather than around a single statement (or a pipeline of them).
     pub explicit: bool,
     /// A statement has failed: only ROLLBACK (TO) is accepted.
@@ -60,6 +62,7 @@ impl SessionTxn {
             txn,
             isolation,
             read_only,
+            deferrable: false,
             explicit,
             failed: false,
             used: false,

@@ -73,16 +73,19 @@ impl PgSession {
         Ok(())
     }
 
-    fn open_transaction(&mut self, modes: &TransactionModes, previous: Option<(IsolationLevel, bool)>) {
-        let (isolation, read_only) = previous.unwrap_or_else(|| {
-            self.settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only))
+    fn open_transaction(&mut self, modes: &TransactionModes, previous: Option<(IsolationLevel, bool, bool)>) {
+        let (isolation, read_only, deferrable) = previous.unwrap_or_else(|| {
+            let deferrable = self.settings.show("default_transaction_deferrable").as_deref() == Some("on");
+            self.settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only, deferrable))
         });
         let isolation = modes.isolation.map_or(isolation, isolation_level);
         let read_only = modes.read_only.unwrap_or(read_only);
         let options = TxnOptions { isolation, read_only, session: self.env.backend_pid as u64 };
         let txn = Arc::new(self.engine.store.begin(options));
         self.services.set_transaction(Some(txn.clone()));
-        self.txn = Some(SessionTxn::new(txn, isolation, read_only, true, self.engine.clock_micros()));
+        let mut txn = SessionTxn::new(txn, isolation, read_only, true, self.engine.clock_micros());
+        txn.deferrable = modes.deferrable.unwrap_or(deferrable);
+        self.txn = Some(txn);
     }
 
     /// SET TRANSACTION, and BEGIN's modes inside an implicit transaction.
@@ -118,6 +121,7 @@ impl PgSession {
             }
             txn.read_only = read_only;
         }
+        txn.deferrable = modes.deferrable.unwrap_or(txn.deferrable);
         Ok(())
     }
 
@@ -125,10 +129,13 @@ impl PgSession {
         let Some(txn) = &self.txn else {
             return self.no_transaction(chain, "COMMIT");
         };
+        if !txn.explicit && chain {
+            return self.no_transaction(chain, "COMMIT");
+        }
         if !txn.explicit {
             self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
         }
-        let (failed, modes) = (txn.failed, (txn.isolation, txn.read_only));
+        let (failed, modes) = (txn.failed, (txn.isolation, txn.read_only, txn.deferrable));
         if failed {
             self.rollback().await;
         } else {
@@ -144,10 +151,13 @@ impl PgSession {
         let Some(txn) = &self.txn else {
             return self.no_transaction(chain, "ROLLBACK");
         };
+        if !txn.explicit && chain {
+            return self.no_transaction(chain, "ROLLBACK");
+        }
         if !txn.explicit {
             self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
         }
-        let modes = (txn.isolation, txn.read_only);
+        let modes = (txn.isolation, txn.read_only, txn.deferrable);
         self.rollback().await;
         if chain {
             self.open_transaction(&TransactionModes::default(), Some(modes));

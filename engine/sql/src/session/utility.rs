@@ -134,6 +134,9 @@ impl PgSession {
                 "role" | "session_authorization" => {
                     self.user = self.session_user;
                 }
+                "transaction_isolation" | "transaction_read_only" | "transaction_deferrable" => {
+                    return Err(PgError::not_supported(format!("parameter \"{name}\" cannot be reset")));
+                }
                 name => self.settings.reset(name, set.local)?,
             },
             VariableSetKind::Current(_) => {}
@@ -279,6 +282,10 @@ impl PgSession {
                 let read_only =
                     txn.map_or_else(|| self.settings.parsed(|p| p.default_read_only), |txn| txn.read_only);
                 Some(if read_only { "on" } else { "off" }.to_owned())
+            }
+            "transaction_deferrable" => {
+                let deferrable = txn.is_some_and(|txn| txn.deferrable);
+                Some(if deferrable { "on" } else { "off" }.to_owned())
             }
             "role" if self.user == self.session_user => Some("none".to_owned()),
             "role" => self.published.cluster.roles.get(&self.user).map(|role| role.name.clone()),

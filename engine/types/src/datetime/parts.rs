@@ -4,7 +4,8 @@ use crate::datetime::calendar::{Civil, JULIAN_2000, UNIX_EPOCH_MICROS, day_of_we
 use crate::datetime::fields::{Unit, unit};
 use crate::datetime::ops::is_infinite;
 use crate::datetime::{
-    MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SEC, TimeZone, out_of_range,
+    MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SEC, TimeZone, check_timestamp,
+    out_of_range,
 };
 use crate::datum::{Interval, TimeTz};
 use crate::error::{PgError, PgResult};
@@ -351,7 +352,7 @@ pub fn trunc_timestamptz(name: &str, micros: i64, zone: &TimeZone) -> PgResult<i
     let is_date = truncate(&mut civil, unit);
     let local = civil.timestamp().ok_or_else(|| out_of_range("timestamp out of range"))?;
     // Within a day the offset stays what it was, so that an hour that occurs twice is told apart.
-    Ok(if is_date { zone.to_utc(local) } else { local - offset })
+    check_timestamp(if is_date { zone.to_utc(local) } else { local.saturating_sub(offset) })
 }
 
 /// `date_trunc(name, interval)`.

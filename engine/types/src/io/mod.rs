@@ -218,6 +218,38 @@ fn interval_recv(bytes: &[u8]) -> PgResult<Interval> {
     })
 }
 
+/// Whether values of the built-in type `ty` can be read and written.
+pub fn is_supported(ty: Oid) -> bool {
+    match ty {
+        oid::BOOL
+        | oid::INT2
+        | oid::INT4
+        | oid::INT8
+        | oid::FLOAT4
+        | oid::FLOAT8
+        | oid::NUMERIC
+        | oid::TEXT
+        | oid::VARCHAR
+        | oid::BPCHAR
+        | oid::NAME
+        | oid::CHAR
+        | oid::BYTEA
+        | oid::UUID
+        | oid::JSON
+        | oid::DATE
+        | oid::TIME
+        | oid::TIMETZ
+        | oid::TIMESTAMP
+        | oid::TIMESTAMPTZ
+        | oid::INTERVAL
+        | oid::ACLITEM
+        | oid::PG_NODE_TREE
+        | oid::INT2VECTOR
+        | oid::OIDVECTOR => true,
+        _ => is_oid_like(ty) || element_type(ty).is_some_and(is_supported),
+    }
+}
+
 #[cold]
 fn unsupported(ty: Oid) -> PgError {
     PgError::not_supported(format!("type {} is not supported", type_name(ty)))

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use shardforge_types::codec::row;
-use shardforge_types::datetime::{self, TimeZone};
-use shardforge_types::oid::Oid;
+use shardforge_types::datetime::{self, TimeZone, ops};
+use shardforge_types::oid::{self, Oid};
 use shardforge_types::{
     DateOrder, DateStyle, Datum, Interval, IntervalStyle, IoEnv, Numeric, TYPES, format, input, output, recv,
     send,
@@ -73,6 +73,10 @@ fn timestamps() -> impl Strategy<Value = i64> {
     ]
 }
 
+fn dates() -> impl Strategy<Value = i32> {
+    prop_oneof![datetime::DATE_MIN..datetime::DATE_END, Just(i32::MIN), Just(i32::MAX)]
+}
+
 fn shown(ty: Oid, value: &Datum, env: &IoEnv) -> String {
     let mut out = Vec::new();
     output(ty, value, env, &mut out);
@@ -111,5 +115,53 @@ proptest! {
         let _ = format::float_to_char(value, 15, &template);
         let _ = format::int_to_char(int, &template);
         let _ = format::numeric_to_char(&Numeric::NaN, &template);
+    }
+
+    #[test]
+    fn date_arithmetic(a in timestamps(), b in timestamps(), date in dates(), days in any::<i32>(), by in intervals(),
+                       other in intervals(), factor in any::<f64>(), env in envs()) {
+        let zone = &env.time_zone;
+        for moment in [
+            ops::timestamp_add(a, &by),
+            ops::timestamp_sub(a, &by),
+            ops::timestamptz_add(a, &by, zone),
+            ops::timestamptz_sub(a, &by, zone),
+            ops::date_to_timestamp(date),
+            ops::date_to_timestamptz(date, zone),
+            ops::timestamp_to_timestamptz(a, zone),
+            ops::date_bin(&by, a, b),
+            ops::timestamptz_of_epoch(factor),
+            ops::make_timestamp((days, date, 3), 4, 5, factor),
+            datetime::trunc_timestamp("millennium", a),
+            datetime::trunc_timestamptz("week", a, zone),
+        ].into_iter().flatten() {
+            prop_assert!(datetime::check_timestamp(moment).is_ok());
+            shown(oid::TIMESTAMP, &Datum::Timestamp(moment), &env);
+            shown(oid::TIMESTAMPTZ, &Datum::Timestamptz(moment), &env);
+        }
+        for interval in [
+            ops::timestamp_diff(a, b),
+            ops::age(a, b),
+            by.add(&other),
+            by.sub(&other),
+            by.neg(),
+            by.mul(factor),
+            by.div(factor),
+            by.justify(),
+            by.justify_days(),
+            by.justify_hours(),
+            ops::make_interval([days, date, days, date, days, date], factor),
+            datetime::trunc_interval("century", &by),
+        ].into_iter().flatten() {
+            shown(oid::INTERVAL, &Datum::Interval(interval.into()), &env);
+        }
+        for part in ["epoch", "julian", "isoyear", "decade", "timezone", "second"] {
+            let _ = datetime::extract_timestamptz(part, a, zone);
+            let _ = datetime::extract_date(part, date);
+            let _ = datetime::extract_interval(part, &by);
+        }
+        let _ = (ops::date_add(date, days), ops::date_sub(date, days), ops::date_diff(date, days));
+        let _ = (ops::timestamp_to_date(a), ops::timestamptz_to_date(a, zone), ops::make_time(days, date, factor));
+        let _ = (ops::time_add(5, &by), ops::time_sub(5, &by), ops::interval_to_time(&by), ops::make_date(days, date, 1));
     }
 }

@@ -70,7 +70,16 @@ impl Binder<'_> {
         }
         let mut wanted = Vec::with_capacity(infer.elements.len());
         for element in &infer.elements {
-            wanted.push(self.wanted_key(element, target)?);
+            let key = self.wanted_key(element, target)?;
+            // Saying it twice says no more.
+            let again = wanted.iter().any(|known| match (known, &key) {
+                (Wanted::Column(a), Wanted::Column(b)) => a == b,
+                (Wanted::Expression(a), Wanted::Expression(b)) => same_expr(a, b),
+                _ => false,
+            });
+            if !again {
+                wanted.push(key);
+            }
         }
         let predicate = match &infer.where_clause {
             Some(expr) => {

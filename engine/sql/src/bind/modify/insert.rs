@@ -1,6 +1,6 @@
 //! INSERT: `transformInsertStmt`.
 
-use shardforge_types::{PgError, PgResult, SqlState, oid};
+use shardforge_types::{Datum, PgError, PgResult, SqlState, oid};
 
 use super::Target;
 use crate::bind::binder::{Binder, Clause, ColKind, Level};
@@ -68,10 +68,9 @@ impl Binder<'_> {
         let mut columns = Vec::with_capacity(stmt.columns.len());
         for column in &stmt.columns {
             let attnum = self.target_column(target, column)?;
-            if !column.path.is_empty() {
-                return Err(PgError::not_supported("INSERT into a part of a column is not supported")
-                    .hint("Insert the whole value.")
-                    .at(column.pos));
+            if columns.contains(&attnum) && !column.path.is_empty() {
+                let message = "INSERT into several parts of a column is not supported";
+                return Err(PgError::not_supported(message).hint("Insert the whole value.").at(column.pos));
             }
             if columns.contains(&attnum) {
                 let message = format!("column \"{}\" specified more than once", column.name);
@@ -80,6 +79,24 @@ impl Binder<'_> {
             columns.push(attnum);
         }
         Ok(columns)
+    }
+
+    /// A value of the i-th column named, or of a part of it, as a value of the whole column.
+    fn given_value(
+        &mut self,
+        stmt: &ast::InsertStmt,
+        target: &Target,
+        (i, attnum): (usize, i16),
+        value: Scalar,
+    ) -> PgResult<Scalar> {
+        let column = target.table.column(attnum);
+        match stmt.columns.get(i).filter(|column| !column.path.is_empty()) {
+            None => self.assign(value, &column.name, column_ty(column)),
+            Some(part) => {
+                let nothing = Scalar::constant(Datum::Null, column_ty(column));
+                self.assign_part(nothing, &column.name, &part.path, value)
+            }
+        }
     }
 
     /// The number of values must fit the number of columns (`transformInsertRow`).
@@ -116,14 +133,18 @@ impl Binder<'_> {
             let positions: Vec<u32> = row.iter().map(Expr::start).collect();
             self.check_row_width(stmt, columns.len(), &positions)?;
             let mut bound = Vec::with_capacity(width);
-            for (expr, attnum) in row.iter().zip(columns) {
+            for (i, (expr, attnum)) in row.iter().zip(columns).enumerate() {
+                let is_part = stmt.columns.get(i).is_some_and(|column| !column.path.is_empty());
                 bound.push(match expr {
+                    Expr::SetToDefault(_) if is_part => {
+                        let message = "cannot set an array element to DEFAULT";
+                        return Err(PgError::not_supported(message).at(expr.start()));
+                    }
                     Expr::SetToDefault(_) => None,
                     expr => {
                         let value = self.expr_in(expr, clause)?;
                         let value = Scalar { pos: Some(expr.start()), ..value };
-                        let column = target.table.column(*attnum);
-                        Some(self.assign(value, &column.name, column_ty(column))?)
+                        Some(self.given_value(stmt, target, (i, *attnum), value)?)
                     }
                 });
             }
@@ -186,13 +207,14 @@ impl Binder<'_> {
             let column = target.table.column(*attnum);
             let ty = column_ty(column);
             let source = &query.cols[i];
-            if source.col.ty.oid == oid::UNKNOWN {
+            let is_part = stmt.columns.get(i).is_some_and(|column| !column.path.is_empty());
+            if source.col.ty.oid == oid::UNKNOWN && !is_part {
                 // A literal takes the column's type where it stands.
                 self.coerce_output(&mut query, i, Ty::new(ty.oid), "INSERT")?;
             }
             let source = &query.cols[i];
             let value = Scalar { pos: Some(source.pos), ..Scalar::column(source.col.id, source.col.ty) };
-            given.push(Given::Value(self.assign(value, &column.name, ty)?));
+            given.push(Given::Value(self.given_value(stmt, target, (i, *attnum), value)?));
         }
         Ok((query.rel, given))
     }

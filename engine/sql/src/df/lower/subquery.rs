@@ -73,13 +73,27 @@ impl Lowering<'_> {
         input: Lowered,
         scalars: &mut [&mut Scalar],
     ) -> PgResult<Lowered> {
+        // Those that another one's test is made with come first.
+        let mut input = input;
+        loop {
+            let mut found = Vec::new();
+            for scalar in scalars.iter_mut() {
+                self.extract_from_tests(scalar, &input.cols, &mut found)?;
+            }
+            if found.is_empty() {
+                break;
+            }
+            input = self.compute(input, found);
+        }
         let mut found = Vec::new();
         for scalar in scalars.iter_mut() {
             self.extract(scalar, &input.cols, &mut found)?;
         }
-        if found.is_empty() {
-            return Ok(input);
-        }
+        Ok(if found.is_empty() { input } else { self.compute(input, found) })
+    }
+
+    /// The input with the answers of subqueries as more columns.
+    fn compute(&mut self, input: Lowered, found: Vec<(Col, Correlated, SubqueryAnswer)>) -> Lowered {
         let mut cols = input.cols.clone();
         let mut subqueries = Vec::new();
         for (col, correlated, answer) in found {
@@ -92,7 +106,35 @@ impl Lowering<'_> {
             subqueries: Arc::new(subqueries),
             slots: self.slots.clone(),
         };
-        Ok(self.operator(operator, cols, vec![input.plan]))
+        self.operator(operator, cols, vec![input.plan])
+    }
+
+    /// Takes the subqueries out of what ANY and ALL compare, the innermost ones.
+    fn extract_from_tests(
+        &mut self,
+        scalar: &mut Scalar,
+        outer: &[Col],
+        found: &mut Vec<(Col, Correlated, SubqueryAnswer)>,
+    ) -> PgResult<()> {
+        let has_such_test = |scalar: &Scalar| {
+            scalar.any(&|part| matches!(&part.kind, ScalarKind::Subquery(sub) if test_has_subquery(sub)))
+        };
+        if let ScalarKind::Subquery(sub) = &mut scalar.kind {
+            return match &mut sub.kind {
+                SubqueryKind::Any(test) | SubqueryKind::All(test) if has_such_test(test) => {
+                    self.extract_from_tests(test, outer, found)
+                }
+                SubqueryKind::Any(test) | SubqueryKind::All(test) => self.extract(test, outer, found),
+                SubqueryKind::Scalar | SubqueryKind::Exists | SubqueryKind::Array => Ok(()),
+            };
+        }
+        let mut result = Ok(());
+        scalar.for_each_child_mut(&mut |child| {
+            if result.is_ok() {
+                result = self.extract_from_tests(child, outer, found);
+            }
+        });
+        result
     }
 
     pub(super) fn extract(
@@ -151,6 +193,14 @@ impl Lowering<'_> {
             }
         });
         result
+    }
+}
+
+/// Whether what a subquery is compared with has subqueries of its own.
+fn test_has_subquery(sub: &Subquery) -> bool {
+    match &sub.kind {
+        SubqueryKind::Any(test) | SubqueryKind::All(test) => test.has_subquery(),
+        SubqueryKind::Scalar | SubqueryKind::Exists | SubqueryKind::Array => false,
     }
 }
 

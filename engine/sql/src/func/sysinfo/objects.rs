@@ -277,6 +277,7 @@ fn is_absence(error: &PgError) -> bool {
         SqlState::UNDEFINED_OBJECT,
         SqlState::UNDEFINED_FUNCTION,
         SqlState::AMBIGUOUS_FUNCTION,
+        SqlState::INVALID_NAME,
     ];
     states.contains(&error.sqlstate)
 }
