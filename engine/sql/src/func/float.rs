@@ -170,6 +170,8 @@ pub(super) const KERNELS: KernelTable = &[
     ("dpi", |_, _, _| Ok(Datum::Float8(std::f64::consts::PI))),
     ("derf", total!(error_function::erf)),
     ("derfc", total!(error_function::erfc)),
+    ("dgamma", partial!(gamma)),
+    ("dlgamma", partial!(log_gamma)),
 
     ("ftod", |a, _, _| Ok(Datum::Float8(f64::from(a.float4(0)?)))),
     ("dtof", |a, _, _| narrow(a.float8(0)?).map(Datum::Float4)),
@@ -221,6 +223,23 @@ pub(super) fn exp(x: f64) -> PgResult<f64> {
         return Err(overflow());
     }
     if result == 0.0 && x.is_finite() { Err(underflow()) } else { Ok(result) }
+}
+
+fn gamma(x: f64) -> PgResult<f64> {
+    if x.is_nan() || x == f64::INFINITY {
+        return Ok(x);
+    }
+    let result = libm::tgamma(x);
+    if result == 0.0 {
+        return Err(underflow());
+    }
+    // At zero and the negative integers it has poles.
+    if result.is_finite() { Ok(result) } else { Err(overflow()) }
+}
+
+fn log_gamma(x: f64) -> PgResult<f64> {
+    let result = libm::lgamma(x);
+    if result.is_infinite() && !x.is_infinite() { Err(overflow()) } else { Ok(result) }
 }
 
 fn logarithm(x: f64, op: fn(f64) -> f64) -> PgResult<f64> {

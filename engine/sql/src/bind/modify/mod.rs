@@ -19,6 +19,7 @@ use super::scope::{Columns, Rte};
 use super::select::QueryCol;
 use super::types::column_ty;
 use crate::catalog::TableDesc;
+use crate::catalog::builtin::{ProcKind, builtin};
 use crate::ir::{Col, ColId, Modify};
 use crate::parse::ast;
 
@@ -70,13 +71,19 @@ impl Binder<'_> {
         let table = match open_relation(self.cx, name)? {
             Found::Table(table) => table,
             Found::System(relation) if relation.kind == b'v' => {
-                return Err(cannot_write(verb, relation.name));
+                return Err(not_updatable(verb, relation.name));
             }
             Found::System(relation) => {
                 let message = format!("permission denied: \"{}\" is a system catalog", relation.name);
                 return Err(PgError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
             }
-            Found::View(view) => return Err(cannot_write(verb, &view.name)),
+            Found::View(view) => {
+                let query = super::statement::parse_query(&view.sql)?;
+                return Err(match is_simple(&query) {
+                    true => cannot_write(verb, &view.name),
+                    false => not_updatable(verb, &view.name),
+                });
+            }
             Found::Sequence(sequence) => {
                 let message = format!("cannot change sequence \"{}\"", sequence.name);
                 return Err(PgError::new(SqlState::WRONG_OBJECT_TYPE, message));
@@ -130,8 +137,37 @@ impl Binder<'_> {
     }
 }
 
+/// Whether a view's query is of the kind through which PostgreSQL writes to its table.
+fn is_simple(query: &ast::SelectStmt) -> bool {
+    let computes_sets = |target: &ast::ResTarget| match &target.value {
+        ast::Expr::FuncCall(call) => {
+            call.over.is_some()
+                || call.name.last().is_some_and(|name| {
+                    let mut procs = builtin().procs_by_name(name).iter();
+                    procs.any(|proc| proc.retset || proc.kind == ProcKind::Aggregate)
+                })
+        }
+        _ => false,
+    };
+    matches!(query.from[..], [ast::TableRef::Table(_)])
+        && query.distinct.is_none()
+        && query.group_by.is_empty()
+        && query.having.is_none()
+        && query.set_op.is_none()
+        && query.with.is_none()
+        && query.limit_count.is_none()
+        && query.limit_offset.is_none()
+        && !query.targets.iter().any(computes_sets)
+}
+
+fn not_updatable(verb: &str, view: &str) -> PgError {
+    let message = format!("cannot {verb} view \"{view}\"");
+    PgError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        .detail("Only views that select plain columns of one table are automatically updatable.")
+}
+
 fn cannot_write(verb: &str, view: &str) -> PgError {
     PgError::not_supported(format!("cannot {verb} view \"{view}\""))
-        .detail("Views are not updatable.")
+        .detail("Writing through views is not supported.")
         .hint("Write to the table that the view reads.")
 }
