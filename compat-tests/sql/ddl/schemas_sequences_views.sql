@@ -133,3 +133,18 @@ ALTER SEQUENCE small AS int;
 ALTER SEQUENCE small_down AS int;
 SELECT sequencename, data_type, min_value, max_value, start_value FROM pg_sequences WHERE sequencename LIKE 'small%' ORDER BY 1;
 DROP SEQUENCE small, small_down;
+-- Views that read one another
+CREATE TABLE circle (i int);
+CREATE VIEW circle1 AS SELECT i FROM circle;
+CREATE VIEW circle2 AS SELECT i FROM circle1;
+CREATE OR REPLACE VIEW circle1 AS SELECT i FROM circle2;
+SELECT * FROM circle1;
+SELECT a.i FROM circle2 a JOIN circle USING (i);
+DROP VIEW circle2;
+DROP VIEW circle1 CASCADE;
+SELECT count(*) FROM pg_views WHERE viewname LIKE 'circle%';
+CREATE VIEW circle3 AS SELECT i FROM circle;
+CREATE VIEW circle4 AS SELECT a.i FROM circle3 a, circle b;
+DROP TABLE circle;
+DROP TABLE circle CASCADE;
+SELECT count(*) FROM pg_views WHERE viewname LIKE 'circle%';

@@ -232,6 +232,8 @@ pub(super) struct Binder<'a> {
     pub record_columns: Vec<(ColId, Vec<(String, Ty)>)>,
     /// What is around the place that is bound right now, and forbids recursive references.
     pub recursion: Vec<NoRecursion>,
+    /// The views whose queries are bound right now, each within the one before it.
+    pub views: Vec<Oid>,
     depth: u32,
 }
 
@@ -251,6 +253,7 @@ impl<'a> Binder<'a> {
             named_rows: Vec::new(),
             record_columns: Vec::new(),
             recursion: Vec::new(),
+            views: Vec::new(),
             depth: 0,
         }
     }
@@ -274,6 +277,7 @@ impl<'a> Binder<'a> {
             named_rows: std::mem::take(&mut self.named_rows),
             record_columns: std::mem::take(&mut self.record_columns),
             recursion: std::mem::take(&mut self.recursion),
+            views: std::mem::take(&mut self.views),
             depth: self.depth,
         };
         let bound = bind(&mut part);

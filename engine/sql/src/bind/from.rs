@@ -184,11 +184,17 @@ impl Binder<'_> {
     /// A view: its query, bound anew without the names of the query around it.
     fn from_view(&mut self, view: &Arc<ViewDesc>, name: &ast::RangeVar) -> PgResult<FromItem> {
         self.note_relation(view.oid, view.version);
+        if self.views.contains(&view.oid) {
+            let message = format!("infinite recursion detected in rules for relation \"{}\"", view.name);
+            return Err(PgError::new(SqlState::INVALID_OBJECT_DEFINITION, message));
+        }
         let stmt = super::statement::parse_query(&view.sql)?;
         let level = Level { barrier: true, ..Level::new() };
         // Its names mean what they meant when it was made.
         let cx = BindContext { search_path: &view.search_path, temp_schema: None, ..self.cx.clone() };
+        self.views.push(view.oid);
         let query = self.with_context(&cx, |b| b.nested(level, |b| b.select(&stmt, true)));
+        self.views.pop();
         let mut query = query.map_err(|mut error| {
             error.fields_mut().position = None;
             error

@@ -1,5 +1,6 @@
 //! DROP and TRUNCATE.
 
+use hashbrown::HashSet;
 use shardforge_kv::ObjectLockMode;
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
@@ -123,10 +124,23 @@ fn dependents(catalog: &CatalogSnapshot, relation: &Relation) -> Vec<Relation> {
     found
 }
 
+/// The views that have to go with a relation, because they read it or one another, which they may do in a circle.
+fn all_dependents(catalog: &CatalogSnapshot, relation: &Relation) -> Vec<Relation> {
+    let mut found = dependents(catalog, relation);
+    let mut seen: HashSet<Oid> = found.iter().map(Relation::oid).chain([relation.oid()]).collect();
+    let mut next = 0;
+    while next < found.len() {
+        let more = dependents(catalog, &found[next]);
+        found.extend(more.into_iter().filter(|view| seen.insert(view.oid())));
+        next += 1;
+    }
+    found
+}
+
 /// Removes a relation whose lock is held, with what belongs to it.
 pub async fn remove(session: &mut PgSession, relation: &Relation, cascade: bool) -> PgResult<()> {
     let catalog = session.catalog();
-    let views = dependents(&catalog, relation);
+    let views = all_dependents(&catalog, relation);
     let defaults = match relation {
         Relation::Sequence(sequence) => columns_using(&catalog, sequence.oid),
         _ => Vec::new(),
@@ -151,7 +165,7 @@ pub async fn remove(session: &mut PgSession, relation: &Relation, cascade: bool)
     }
     for view in &views {
         session.notice(format!("drop cascades to {}", describe(&catalog, view)));
-        Box::pin(remove(session, view, true)).await?;
+        session.record(Change::DropRelation(view.oid()))?;
     }
     for (table, attnum) in defaults {
         let mut changed = TableDesc::clone(&table);
