@@ -97,7 +97,7 @@ fn alter_other(session: &mut PgSession, stmt: &AlterTableStmt, relation: &Relati
                 return Err(unsupported("this ALTER of a relation that is not a table"));
             }
             (kind, _) => {
-                let (kinds, action) = (kind_of(&relation), action_name(kind));
+                let (kinds, action) = (kind_of(relation), action_name(kind));
                 let message =
                     format!("ALTER action {action} cannot be performed on relation \"{}\"", relation.name());
                 return Err(PgError::new(SqlState::WRONG_OBJECT_TYPE, message)

@@ -116,8 +116,8 @@ fn check_replaceable(
             let message = session.with_bind_context(|cx| {
                 Ok(format!(
                     "cannot change data type of view column \"{old_name}\" from {} to {}",
-                    bind::format_type(&cx, *old_ty, *old_typmod),
-                    bind::format_type(&cx, *new_ty, *new_typmod)
+                    bind::format_type(cx, *old_ty, *old_typmod),
+                    bind::format_type(cx, *new_ty, *new_typmod)
                 ))
             })?;
             return invalid(message);
