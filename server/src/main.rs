@@ -12,6 +12,7 @@ mod admin;
 mod cli;
 mod commands;
 mod config;
+mod liveness;
 mod metrics;
 mod shell;
 mod telemetry;

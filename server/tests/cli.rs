@@ -315,6 +315,29 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
 }
 
 #[test]
+fn a_statement_that_computes_keeps_nobody_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let settings = "engine = \"memory\"\nadmin_listen = \"off\"\nworker_threads = 2\n";
+    std::fs::write(folder.join("shardforge.toml"), settings).expect("a file");
+    let server = Server::start(folder, &["--config", "shardforge.toml"]);
+    // Seconds without an await: a computation that is one step of one statement.
+    let mut computing = shardforge(folder)
+        .args(["sql", &server.dsn, "-t", "-c", "select length(factorial(32000)::text)"])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the shell starts");
+    let mut answers = 0;
+    while computing.try_wait().expect("a child can be waited for").is_none() {
+        assert_eq!(server.answer(folder, "select 1").trim(), "1");
+        answers += 1;
+    }
+    // The first may have come before the computation began, the last after its end.
+    assert!(answers > 2, "{answers} sessions were answered while another computed");
+    server.stop();
+}
+
+#[test]
 fn wrong_settings_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();

@@ -45,3 +45,8 @@ SELECT nowhere.upper('x');
 SELECT bit_length('é'), left(NULL, 2), repeat(NULL, 2), concat(NULL), 'x' || NULL;
 SELECT levenshtein('a', 'b');
 SELECT collation for ('a'::text), pg_collation_for('a' COLLATE "C");
+
+-- Quotation marks within quotation marks
+SELECT row(row(row(row(row(row(row(row(row(row(row(row('a b', '"', '\'))))))))))));
+SELECT length((row(row(row(row(row(row(row(row(row(row(row(row('a b')))))))))))))::text);
+SELECT ARRAY[row('{"}', NULL)::text, ''];

@@ -21,6 +21,7 @@ use super::{CommandError, load};
 use crate::admin::Admin;
 use crate::cli::Start;
 use crate::config::Config;
+use crate::liveness;
 use crate::metrics;
 use crate::telemetry;
 use crate::wiring::{Backend, Database};
@@ -31,7 +32,9 @@ pub fn run(args: &Start) -> Result<ExitCode, CommandError> {
     for name in &settings.unknown_variables {
         tracing::warn!("the variable {name} sets nothing");
     }
-    tokio_runtime(&config)?.block_on(serve(&config))
+    let runtime = tokio_runtime(&config)?;
+    liveness::watch(runtime.handle().clone()).map_err(CommandError::System)?;
+    runtime.block_on(serve(&config))
 }
 
 /// Stack of a thread that runs statements. Only what is used of it takes memory.

@@ -49,11 +49,11 @@ pub(super) const KERNELS: KernelTable = &[
     ("array_smaller", |a, info, _| {
         Ok(a.datum(usize::from(compare::cmp(info.arg(0), a.datum(0), a.datum(1)).is_gt())).clone())
     }),
-    ("array_to_text", |a, _, env| Ok(Datum::text(join(a.array(0)?, a.text(1)?, None, env)))),
+    ("array_to_text", |a, _, env| join(a.array(0)?, a.text(1)?, None, env).map(Datum::text)),
     ("array_to_text_null", |a, _, env| match (a.datum(0), a.datum(1), a.datum(2)) {
         (Datum::Null, ..) | (_, Datum::Null, _) => Ok(Datum::Null),
-        (.., Datum::Null) => Ok(Datum::text(join(a.array(0)?, a.text(1)?, None, env))),
-        _ => Ok(Datum::text(join(a.array(0)?, a.text(1)?, Some(a.text(2)?), env))),
+        (.., Datum::Null) => join(a.array(0)?, a.text(1)?, None, env).map(Datum::text),
+        _ => join(a.array(0)?, a.text(1)?, Some(a.text(2)?), env).map(Datum::text),
     }),
     ("text_to_array", text_to_array),
     ("text_to_array_null", text_to_array),
@@ -413,16 +413,16 @@ fn shuffle(old: &ArrayValue, sample: Option<i32>, env: &EvalEnv) -> PgResult<Dat
 }
 
 /// The elements' texts with a separator between; NULLs as `null`, or left out.
-fn join(array: &ArrayValue, separator: &str, null: Option<&str>, env: &EvalEnv) -> String {
-    let texts: Vec<String> = array
+fn join(array: &ArrayValue, separator: &str, null: Option<&str>, env: &EvalEnv) -> PgResult<String> {
+    let texts = array
         .elements
         .iter()
         .filter_map(|element| match element {
-            Datum::Null => null.map(str::to_owned),
+            Datum::Null => null.map(|null| Ok(null.to_owned())),
             element => Some(to_text(array.elem, element, env)),
         })
-        .collect();
-    texts.join(separator)
+        .collect::<PgResult<Vec<String>>>()?;
+    Ok(texts.join(separator))
 }
 
 /// Splits a string. No separator (NULL): into characters; the empty one: not at all.

@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use shardforge_types::io::TEXT_BYTES_MAX;
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState, oid};
 
 use super::args::Args;
@@ -71,8 +72,8 @@ pub(super) const KERNELS: KernelTable = &[
     ("text_name", |a, _, _| Ok(Datum::text(as_name(a.text(0)?)))),
     ("name_text", |a, _, _| Ok(a.datum(0).clone())),
     ("name_bpchar", |a, _, _| Ok(a.datum(0).clone())),
-    ("char_text", |a, info, env| Ok(Datum::text(to_text(info.arg(0), a.datum(0), env)))),
-    ("char_bpchar", |a, info, env| Ok(Datum::text(to_text(info.arg(0), a.datum(0), env)))),
+    ("char_text", |a, info, env| to_text(info.arg(0), a.datum(0), env).map(Datum::text)),
+    ("char_bpchar", |a, info, env| to_text(info.arg(0), a.datum(0), env).map(Datum::text)),
     ("text_char", |a, _, env| shardforge_types::input(oid::CHAR, -1, a.text(0)?, &env.io)),
     ("bpchar", |a, _, _| shardforge_types::apply_typmod(oid::BPCHAR, a.int4(1)?, a.datum(0).clone(), a.bool(2)?)),
     ("varchar", |a, _, _| shardforge_types::apply_typmod(oid::VARCHAR, a.int4(1)?, a.datum(0).clone(), a.bool(2)?)),
@@ -88,32 +89,30 @@ pub(super) const SQL_KERNELS: SqlKernelTable = &[
     (879, "lpad(text, integer)", |a, _, _| pad(a.text(0)?, a.int4(1)?, " ", Side::Left).map(Datum::text)),
     (880, "rpad(text, integer)", |a, _, _| pad(a.text(0)?, a.int4(1)?, " ", Side::Right).map(Datum::text)),
     (1285, "quote_literal(anyelement)", |a, info, env| {
-        Ok(Datum::text(quote_literal(&to_text(info.arg(0), a.datum(0), env))))
+        Ok(Datum::text(quote_literal(&to_text(info.arg(0), a.datum(0), env)?)))
     }),
     (1290, "quote_nullable(anyelement)", |a, info, env| Ok(Datum::text(match a.datum(0) {
         Datum::Null => "NULL".to_owned(),
-        value => quote_literal(&to_text(info.arg(0), value, env)),
+        value => quote_literal(&to_text(info.arg(0), value, env)?),
     }))),
     (1811, "bit_length(text)", |a, _, _| Ok(Datum::Int4((a.text(0)?.len() * 8) as i32))),
     (2003, "textanycat(text, anynonarray)", |a, info, env| {
-        Ok(Datum::text(format!("{}{}", a.text(0)?, cast_to_text(info.arg(1), a.datum(1), env))))
+        Ok(Datum::text(format!("{}{}", a.text(0)?, cast_to_text(info.arg(1), a.datum(1), env)?)))
     }),
     (2004, "anytextcat(anynonarray, text)", |a, info, env| {
-        Ok(Datum::text(format!("{}{}", cast_to_text(info.arg(0), a.datum(0), env), a.text(1)?)))
+        Ok(Datum::text(format!("{}{}", cast_to_text(info.arg(0), a.datum(0), env)?, a.text(1)?)))
     }),
 ];
 
 /// A value cast to text: as it prints, but for the types that have a cast function of their own.
-fn cast_to_text(ty: Oid, value: &Datum, env: &EvalEnv) -> String {
+fn cast_to_text(ty: Oid, value: &Datum, env: &EvalEnv) -> PgResult<String> {
     match (ty, value) {
-        (_, Datum::Bool(value)) => value.to_string(),
-        (oid::BPCHAR, Datum::Text(text)) => text.trim_end_matches(' ').to_owned(),
+        (_, Datum::Bool(value)) => Ok(value.to_string()),
+        (oid::BPCHAR, Datum::Text(text)) => Ok(text.trim_end_matches(' ').to_owned()),
         _ => to_text(ty, value, env),
     }
 }
 
-/// The longest string that PostgreSQL makes.
-const BYTES_MAX: usize = 0x3fff_ffff;
 /// The longest identifier.
 const NAME_BYTES_MAX: usize = 63;
 
@@ -136,7 +135,7 @@ fn offset(text: &str, nth: usize) -> usize {
 
 fn concat_two(args: &[Datum], _: &CallInfo, _: &EvalEnv) -> PgResult<Datum> {
     let (left, right) = (args.text(0)?, args.text(1)?);
-    if left.len() + right.len() > BYTES_MAX {
+    if left.len() + right.len() > TEXT_BYTES_MAX {
         return Err(too_long());
     }
     let mut result = String::with_capacity(left.len() + right.len());
@@ -213,7 +212,7 @@ fn pad(text: &str, length: i32, fill: &str, side: Side) -> PgResult<String> {
     if have >= wanted || fill.is_empty() {
         return Ok(text[..offset(text, wanted)].to_owned());
     }
-    if wanted.saturating_mul(4) > BYTES_MAX {
+    if wanted.saturating_mul(4) > TEXT_BYTES_MAX {
         return Err(too_long());
     }
     let filling: String = fill.chars().cycle().take(wanted - have).collect();
@@ -266,7 +265,7 @@ fn right(text: &str, n: i32) -> &str {
 
 fn repeat(text: &str, n: i32) -> PgResult<String> {
     let n = usize::try_from(n).unwrap_or(0);
-    if text.len().saturating_mul(n) > BYTES_MAX {
+    if text.len().saturating_mul(n) > TEXT_BYTES_MAX {
         return Err(too_long());
     }
     Ok(text.repeat(n))
@@ -348,7 +347,7 @@ fn variadic<'a>(
 
 fn concat(args: &[Datum], info: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
     let Some(values) = variadic(args, info, 0)? else { return Ok(Datum::Null) };
-    Ok(Datum::text(join(&values, "", env)))
+    join(&values, "", env).map(Datum::text)
 }
 
 fn concat_ws(args: &[Datum], info: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
@@ -357,16 +356,16 @@ fn concat_ws(args: &[Datum], info: &CallInfo, env: &EvalEnv) -> PgResult<Datum> 
     }
     let separator = args.text(0)?;
     let Some(values) = variadic(args, info, 1)? else { return Ok(Datum::Null) };
-    Ok(Datum::text(join(&values, separator, env)))
+    join(&values, separator, env).map(Datum::text)
 }
 
-fn join(values: &[(shardforge_types::Oid, &Datum)], separator: &str, env: &EvalEnv) -> String {
-    let texts: Vec<String> = values
+fn join(values: &[(shardforge_types::Oid, &Datum)], separator: &str, env: &EvalEnv) -> PgResult<String> {
+    let texts = values
         .iter()
         .filter(|(_, value)| !value.is_null())
         .map(|(ty, value)| to_text(*ty, value, env))
-        .collect();
-    texts.join(separator)
+        .collect::<PgResult<Vec<String>>>()?;
+    Ok(texts.join(separator))
 }
 
 /// `format(template, ...)`: `%[position$][-][width]{s|I|L|%}`.
@@ -424,9 +423,10 @@ fn format(args: &[Datum], info: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
                 next_value = at + 1;
                 let width = match value_at(at)? {
                     (_, Datum::Null) => 0,
-                    (ty, value) => to_text(ty, value, env)
-                        .parse::<i32>()
-                        .map_err(|_| invalid(format!("invalid width {}", to_text(ty, value, env))))?,
+                    (ty, value) => {
+                        let text = to_text(ty, value, env)?;
+                        text.parse::<i32>().map_err(|_| invalid(format!("invalid width {text}")))?
+                    }
                 };
                 spec.left |= width < 0;
                 spec.width = Some(width.unsigned_abs() as usize);
@@ -449,9 +449,9 @@ fn format(args: &[Datum], info: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
                 return Err(PgError::new(SqlState::NULL_VALUE_NOT_ALLOWED, message));
             }
             (_, true) => "NULL".to_owned(),
-            ('s', _) => to_text(ty, value, env),
-            ('I', _) => quote_identifier(&to_text(ty, value, env)),
-            _ => quote_literal(&to_text(ty, value, env)),
+            ('s', _) => to_text(ty, value, env)?,
+            ('I', _) => quote_identifier(&to_text(ty, value, env)?),
+            _ => quote_literal(&to_text(ty, value, env)?),
         };
         spec.write(&text, &mut out)?;
     }
@@ -468,7 +468,7 @@ struct FormatSpec {
 impl FormatSpec {
     fn write(&self, text: &str, out: &mut String) -> PgResult<()> {
         let width = self.width.unwrap_or(0);
-        if width > BYTES_MAX {
+        if width > TEXT_BYTES_MAX {
             return Err(too_long());
         }
         let written = if self.left { write!(out, "{text:<width$}") } else { write!(out, "{text:>width$}") };

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use shardforge_types::{ArrayValue, Datum, Oid, PgResult, RecordValue, element_type, oid};
+use shardforge_types::io::TEXT_BYTES_MAX;
+use shardforge_types::{ArrayValue, Datum, Oid, PgError, PgResult, RecordValue, SqlState, element_type, oid};
 
 use super::regtypes;
 use crate::exec::env::EvalEnv;
@@ -64,14 +65,26 @@ pub fn output(ty: Oid, value: &Datum, env: &EvalEnv, out: &mut Vec<u8>) {
 }
 
 /// The text form of a value as a string.
-pub(crate) fn to_text(ty: Oid, value: &Datum, env: &EvalEnv) -> String {
+///
+/// # Errors
+/// 54000 when it is longer than a string may be.
+pub(crate) fn to_text(ty: Oid, value: &Datum, env: &EvalEnv) -> PgResult<String> {
+    let text = text_of_any_length(ty, value, env);
+    if text.len() > TEXT_BYTES_MAX {
+        let message = format!("string buffer exceeds maximum allowed length ({TEXT_BYTES_MAX} bytes)");
+        return Err(PgError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+    }
+    Ok(text)
+}
+
+fn text_of_any_length(ty: Oid, value: &Datum, env: &EvalEnv) -> String {
     let mut out = Vec::new();
     output(ty, value, env, &mut out);
     String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn as_text(ty: Oid, value: &Datum, env: &EvalEnv) -> Datum {
-    if value.is_null() { Datum::Null } else { Datum::text(to_text(ty, value, env)) }
+    if value.is_null() { Datum::Null } else { Datum::text(text_of_any_length(ty, value, env)) }
 }
 
 fn needs_names(elem: Oid, elements: &[Datum]) -> bool {

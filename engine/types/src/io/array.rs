@@ -394,16 +394,28 @@ fn element_out(elem: Oid, element: &Datum, env: &IoEnv, out: &mut Vec<u8>) {
     let text = &out[start..];
     let special = |b: &u8| matches!(b, b'"' | b'\\' | b'{' | b'}') || *b == delimiter(elem) || is_space(*b);
     if text.is_empty() || text.eq_ignore_ascii_case(b"null") || text.iter().any(special) {
-        let text = out.split_off(start);
-        out.push(b'"');
-        for byte in text {
-            if matches!(byte, b'"' | b'\\') {
-                out.push(b'\\');
-            }
-            out.push(byte);
-        }
-        out.push(b'"');
+        quote(out, start, |_| b'\\');
     }
+}
+
+/// Puts what `out` holds from `start` on into quotation marks, with an escape before each quotation mark and backslash.
+/// Within one another these double in number, so a text that is longer than any may be is left as it is.
+fn quote(out: &mut Vec<u8>, start: usize, escape: impl Fn(u8) -> u8) {
+    if out.len() - start > super::TEXT_BYTES_MAX {
+        return;
+    }
+    let text = out.split_off(start);
+    out.push(b'"');
+    for byte in text {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(escape(byte));
+        }
+        out.push(byte);
+        if out.len() - start > super::TEXT_BYTES_MAX {
+            return;
+        }
+    }
+    out.push(b'"');
 }
 
 /// Appends the binary form of an array.
@@ -565,15 +577,7 @@ pub(crate) fn record_out(record: &RecordValue, env: &IoEnv, out: &mut Vec<u8>) {
         let text = &out[start..];
         let special = |b: &u8| matches!(b, b'"' | b'\\' | b'(' | b')' | b',') || is_space(*b);
         if text.is_empty() || text.iter().any(special) {
-            let text = out.split_off(start);
-            out.push(b'"');
-            for byte in text {
-                if matches!(byte, b'"' | b'\\') {
-                    out.push(byte);
-                }
-                out.push(byte);
-            }
-            out.push(b'"');
+            quote(out, start, |byte| byte);
         }
     }
     out.push(b')');

@@ -73,6 +73,10 @@ pub fn input(ty: Oid, typmod: i32, text: &str, env: &IoEnv) -> PgResult<Datum> {
     if typmod < 0 { Ok(value) } else { apply_typmod(ty, typmod, value, false) }
 }
 
+/// The longest text form, in bytes: PostgreSQL's limit on a string. [`output`] may stop beyond it, and whoever asked for
+/// the text refuses it then (54000).
+pub const TEXT_BYTES_MAX: usize = 0x3fff_ffff;
+
 /// Appends the text form of `value` to `out`. NULL appends nothing.
 pub fn output(ty: Oid, value: &Datum, env: &IoEnv, out: &mut Vec<u8>) {
     match value {

@@ -325,7 +325,7 @@ pub(super) fn io_cast(
     match value {
         Datum::Null => Ok(Datum::Null),
         Datum::Text(text) => func::input(target, typmod, text, env),
-        other => func::input(target, typmod, &func::to_text(source, other, env), env),
+        other => func::input(target, typmod, &func::to_text(source, other, env)?, env),
     }
 }
 

@@ -111,7 +111,7 @@ fn answer(expression: &str, env: &EvalEnv) -> PgResult<String> {
             columns.push(if value.is_null() {
                 "\\N".to_owned()
             } else {
-                to_text(output.col.ty.oid, value, env)
+                to_text(output.col.ty.oid, value, env)?
             });
         }
         rows.push(columns.join("|"));
