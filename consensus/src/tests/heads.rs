@@ -144,6 +144,7 @@ fn a_head_that_was_written_while_it_was_fetched_is_not_kept() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the other thread belongs to the test, not to a node")]
 fn a_range_delete_waits_for_fetches_and_takes_out_what_they_kept() {
     let engine = Arc::new(Interrupted::default());
     let cached = Arc::new(HeadCache::new(engine.clone(), SUFFIX_BYTES, 1 << 20).unwrap());
