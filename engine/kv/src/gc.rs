@@ -179,7 +179,7 @@ async fn remove(shared: &Shared, deletes: Vec<Bytes>) -> Result<()> {
 }
 
 /// The garbage among the versions of some keys, which are sorted.
-fn garbage_of(shared: &Shared, keys: &[Bytes], safepoint: Timestamp) -> Result<Vec<Bytes>> {
+pub(crate) fn garbage_of(shared: &Shared, keys: &[Bytes], safepoint: Timestamp) -> Result<Vec<Bytes>> {
     let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(Vec::new()) };
     let (lower, upper) = (encoding::row_prefix(first), encoding::prefix_end(&encoding::row_prefix(last)));
     let view = shared.record_shard()?.read();

@@ -3,10 +3,12 @@
 //! ```text
 //!   script.rs       golden scripts (scripts/*.txt): several transactions step by step
 //!   model.rs        random transactions against a naive model of MVCC
+//!   garbage.rs      what a commit left is found by its keys as by looking everywhere
 //!   handover.rs     locks that are handed on before a commit is durable
 //!   invariants.rs   concurrent transfers, lost updates, write skew, crashes
 //! ```
 
+mod garbage;
 mod handover;
 mod invariants;
 mod model;
