@@ -50,6 +50,7 @@ pub use store::{Store, StoreStats};
 pub use time::Timestamp;
 pub use txn::{HeldSnapshot, Savepoint, Transaction};
 pub use types::{
-    CommitInfo, IsolationLevel, KvOptions, LockInfo, LockOutcome, LockStrength, LockTarget, ObjectId,
-    ObjectLockMode, ScanPage, ScanRequest, Snapshot, TxnId, TxnOptions, Visibility, WaitPolicy,
+    CommitInfo, IsolationLevel, KvOptions, LockBlocker, LockInfo, LockOutcome, LockStrength, LockTarget,
+    LockWaitInfo, ObjectId, ObjectLockMode, ScanPage, ScanRequest, Snapshot, TxnId, TxnOptions, Visibility,
+    WaitPolicy,
 };

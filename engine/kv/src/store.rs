@@ -12,7 +12,7 @@ use crate::encoding;
 use crate::error::{DeadlockReport, DeadlockWait, KvError, Result};
 use crate::gc::GarbageQueue;
 use crate::limits::{DEADLOCK_CHECK_INTERVAL, ROW_CACHE_BYTES};
-use crate::locks::{LockTable, WaitEdge, find_cycles};
+use crate::locks::{LockTable, WaitEdge, find_cycles, waits};
 use crate::pending::PendingCommits;
 use crate::record::{Record, RecordStatus};
 use crate::sequence::Sequences;
@@ -21,7 +21,7 @@ use crate::snapshots::ActiveSnapshots;
 use crate::spilled::SpilledTransactions;
 use crate::time::{Clock, Timestamp};
 use crate::txn::Transaction;
-use crate::types::{KvOptions, LockInfo, TxnOptions};
+use crate::types::{KvOptions, LockInfo, LockWaitInfo, TxnOptions};
 
 /// MVCC, locks and transactions over the shards of a node. Cheap to clone.
 #[derive(Clone)]
@@ -102,9 +102,9 @@ impl Store {
         let shared = Arc::new(Shared {
             node,
             clock: Clock::new(runtime.clone()),
+            locks: Arc::new(LockTable::new(runtime.clone())),
             runtime,
             options,
-            locks: Arc::new(LockTable::new()),
             pending: PendingCommits::new(),
             spilled: SpilledTransactions::default(),
             snapshots: ActiveSnapshots::new(),
@@ -157,6 +157,12 @@ impl Store {
     #[must_use]
     pub fn locks(&self) -> Vec<LockInfo> {
         self.shared.locks.list()
+    }
+
+    /// The requests that wait for a lock now, oldest first, each with those in its way.
+    #[must_use]
+    pub fn lock_waits(&self) -> Vec<LockWaitInfo> {
+        waits(self.shared.locks.wait_edges())
     }
 
     /// The oldest snapshot in use, if there is one.

@@ -241,6 +241,34 @@ pub struct LockInfo {
     pub granted: bool,
 }
 
+/// A request that waits for a lock, and who is in its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockWaitInfo {
+    /// The session that waits.
+    pub session: u64,
+    /// Its transaction; `None` for a lock that it wants beyond transactions.
+    pub transaction: Option<TxnId>,
+    /// What it wants to lock.
+    pub target: LockTarget,
+    /// PostgreSQL's name of the mode.
+    pub mode: &'static str,
+    /// Since when, by the wall clock: microseconds since 1970-01-01 00:00 UTC.
+    pub since_micros: u64,
+    /// Those whose locks or earlier requests conflict with it.
+    pub blockers: Vec<LockBlocker>,
+}
+
+/// Who is in the way of a request for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockBlocker {
+    /// The session.
+    pub session: u64,
+    /// Its transaction; `None` when the session itself is in the way.
+    pub transaction: Option<TxnId>,
+    /// It waits itself, ahead in the queue, rather than holding the lock.
+    pub ahead: bool,
+}
+
 /// What a lock is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LockTarget {

@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod crash;
+mod locks;
 mod plans;
 mod portals;
 mod server;

@@ -121,6 +121,12 @@ impl Wire {
         }
     }
 
+    /// Sends what is to be sent and reads nothing yet: the answer may be long in coming.
+    pub fn send(&mut self) {
+        let _sent = self.stream.write_all(&self.out);
+        self.out.clear();
+    }
+
     /// The bytes that are to be sent next.
     pub fn to_send(&mut self) -> &mut Vec<u8> {
         &mut self.out

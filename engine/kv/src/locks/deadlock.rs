@@ -66,6 +66,8 @@ mod tests {
             blocker: owner(blocker),
             name: LockName::Transaction(TxnId(blocker)),
             mode: LockMode::Row(LockStrength::Update),
+            since_micros: 0,
+            ahead: false,
         };
         pairs.iter().map(edge).collect()
     }

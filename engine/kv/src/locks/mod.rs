@@ -4,6 +4,7 @@
 //!   table.rs      the lock table: grants, queues, hand-over
 //!   mode.rs       which modes conflict: PostgreSQL's two tables
 //!   deadlock.rs   circles in the graph of waits
+//!   waits.rs      the waits as others see them
 //! ```
 //!
 //! Rows, objects (tables, advisory keys) and the ends of spilled transactions share one table, so that a
@@ -13,7 +14,9 @@
 mod deadlock;
 mod mode;
 mod table;
+mod waits;
 
 pub(crate) use deadlock::find_cycles;
 pub(crate) use mode::LockMode;
 pub(crate) use table::{HeldLock, LockName, LockTable, Owner, Request, WaitEdge};
+pub(crate) use waits::waits;

@@ -28,6 +28,7 @@ use futures::channel::oneshot;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use parking_lot::Mutex;
+use shardforge_runtime::Runtime;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
@@ -96,6 +97,8 @@ struct Waiter {
     wait_id: u64,
     owner: Owner,
     mode: LockMode,
+    /// Since when, by the wall clock: microseconds since 1970.
+    since_micros: u64,
     outcome: oneshot::Sender<Result<()>>,
 }
 
@@ -173,10 +176,16 @@ pub(crate) struct WaitEdge {
     pub(crate) blocker: Owner,
     pub(crate) name: LockName,
     pub(crate) mode: LockMode,
+    /// Since when it waits, by the wall clock: microseconds since 1970.
+    pub(crate) since_micros: u64,
+    /// The blocker does not hold the lock: it stands ahead in the queue.
+    pub(crate) ahead: bool,
 }
 
 /// See the module's essay.
 pub(crate) struct LockTable {
+    /// For the time at which waits begin.
+    runtime: Runtime,
     partitions: Box<[Mutex<HashTable<Slot>>]>,
     hasher: foldhash::fast::FixedState,
     next_wait: AtomicU64,
@@ -186,8 +195,9 @@ pub(crate) struct LockTable {
 }
 
 impl LockTable {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(runtime: Runtime) -> Self {
         Self {
+            runtime,
             partitions: (0..LOCK_TABLE_PARTITIONS).map(|_| Mutex::default()).collect(),
             hasher: foldhash::fast::FixedState::default(),
             next_wait: AtomicU64::new(1),
@@ -230,7 +240,8 @@ impl LockTable {
         }
         let wait_id = self.next_wait.fetch_add(1, Ordering::Relaxed);
         let (outcome, receiver) = oneshot::channel();
-        let waiter = Waiter { wait_id, owner, mode, outcome };
+        let since_micros = self.runtime.wall_micros();
+        let waiter = Waiter { wait_id, owner, mode, since_micros, outcome };
         if upgrade {
             slot.queue.push_front(waiter);
         } else {
@@ -271,9 +282,10 @@ impl LockTable {
         for partition in &self.partitions {
             for slot in partition.lock().iter().filter(|slot| !slot.queue.is_empty()) {
                 for (index, waiter) in slot.queue.iter().enumerate() {
-                    let holders = slot.holders.iter().map(|holder| (holder.owner, holder.modes));
-                    let ahead = slot.queue.iter().take(index).map(|ahead| (ahead.owner, ahead.mode.bit()));
-                    for (blocker, modes) in holders.chain(ahead) {
+                    let holders = slot.holders.iter().map(|holder| (holder.owner, holder.modes, false));
+                    let ahead = slot.queue.iter().take(index);
+                    let ahead = ahead.map(|ahead| (ahead.owner, ahead.mode.bit(), true));
+                    for (blocker, modes, ahead) in holders.chain(ahead) {
                         if blocker.session != waiter.owner.session && waiter.mode.conflicts() & modes != 0 {
                             edges.push(WaitEdge {
                                 wait_id: waiter.wait_id,
@@ -281,6 +293,8 @@ impl LockTable {
                                 blocker,
                                 name: slot.name.clone(),
                                 mode: waiter.mode,
+                                since_micros: waiter.since_micros,
+                                ahead,
                             });
                         }
                     }
@@ -398,9 +412,14 @@ impl Drop for LockWait {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use shardforge_runtime::Simulation;
 
     use super::*;
     use crate::types::{LockStrength, ObjectLockMode};
+
+    fn table() -> Arc<LockTable> {
+        Arc::new(LockTable::new(Simulation::new(1).runtime()))
+    }
 
     fn owner(session: u64) -> Owner {
         Owner { session, txn: Some(TxnId(session)) }
@@ -426,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_lock_passes_from_hand_to_hand_in_order() {
-        let table = Arc::new(LockTable::new());
+        let table = table();
         let first = granted(row(&table, 1, LockStrength::Update));
         assert!(matches!(row(&table, 1, LockStrength::KeyShare), Request::Held));
         let mut second = waiting(row(&table, 2, LockStrength::Update));
@@ -443,7 +462,7 @@ mod tests {
 
     #[test]
     fn nobody_overtakes_a_conflicting_request() {
-        let table = Arc::new(LockTable::new());
+        let table = table();
         let reader = granted(row(&table, 1, LockStrength::Share));
         let mut writer = waiting(row(&table, 2, LockStrength::Update));
         let late = waiting(row(&table, 3, LockStrength::Share));
@@ -458,8 +477,32 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_tells_who_is_in_its_way() {
+        let table = table();
+        let reader = granted(row(&table, 1, LockStrength::Share));
+        let writer = waiting(row(&table, 2, LockStrength::Update));
+        let late = waiting(row(&table, 3, LockStrength::Share));
+        let waits = super::super::waits(table.wait_edges());
+        let found: Vec<_> = waits
+            .iter()
+            .map(|wait| {
+                let blockers = wait.blockers.iter().map(|blocker| (blocker.session, blocker.ahead));
+                (wait.session, wait.mode, blockers.collect::<Vec<_>>())
+            })
+            .collect();
+        // Shared locks do not conflict: the last one waits for the one ahead of it alone.
+        assert_eq!(
+            found,
+            [(2, "AccessExclusiveLock", vec![(1, false)]), (3, "RowShareLock", vec![(2, true)])]
+        );
+        drop((late, writer));
+        table.release(&reader, owner(1));
+        assert!(table.wait_edges().is_empty());
+    }
+
+    #[test]
     fn an_upgrade_goes_first_and_a_dropped_grant_goes_on() {
-        let table = Arc::new(LockTable::new());
+        let table = table();
         let weak = granted(row(&table, 1, LockStrength::KeyShare));
         let other = granted(row(&table, 2, LockStrength::KeyShare));
         let late = waiting(row(&table, 3, LockStrength::Update));
@@ -476,7 +519,7 @@ mod tests {
 
     #[test]
     fn one_session_is_never_in_its_own_way() {
-        let table = Arc::new(LockTable::new());
+        let table = table();
         let name = LockName::Object(ObjectId { class: 1, id: 7 });
         let session = Owner { session: 1, txn: None };
         let exclusive = LockMode::Object(ObjectLockMode::Exclusive);

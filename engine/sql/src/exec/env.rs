@@ -147,6 +147,12 @@ pub trait Host: Send + Sync {
         Vec::new()
     }
 
+    /// The sessions that keep a session waiting for a lock, each as often as it is in its way; 0 stands for what is
+    /// no session's (a prepared transaction).
+    fn blocking_pids(&self, _pid: i32) -> Vec<i32> {
+        Vec::new()
+    }
+
     /// This session's prepared statements, for `pg_prepared_statements`.
     fn prepared_statements(&self) -> Vec<PreparedStatement> {
         Vec::new()

@@ -18,6 +18,7 @@
 //! * A kernel reads the world through [`EvalEnv`] only.
 //! * An immutable function's kernel does not look at the environment.
 
+mod activity;
 pub mod aggregate;
 mod args;
 mod array;

@@ -11,8 +11,8 @@ use shardforge_types::Oid;
 
 use super::aggregate::{self, AggregateFactory};
 use super::{
-    Kernel, ScalarFunction, TableFunction, TableKernel, array, boolean, bytes, compare, datetime, float,
-    format, hash, int, misc, names, numeric, pattern, regex, series, session, sysinfo, text,
+    Kernel, ScalarFunction, TableFunction, TableKernel, activity, array, boolean, bytes, compare, datetime,
+    float, format, hash, int, misc, names, numeric, pattern, regex, series, session, sysinfo, text,
 };
 use crate::catalog::builtin::{ProcDesc, ProcKind, builtin};
 
@@ -26,6 +26,7 @@ pub(super) type SqlKernelTable = &'static [(u32, &'static str, Kernel)];
 pub(super) type TableKernelTable = &'static [(&'static str, TableKernel)];
 
 const SCALARS: &[KernelTable] = &[
+    activity::KERNELS,
     array::KERNELS,
     boolean::KERNELS,
     bytes::KERNELS,

@@ -14,6 +14,7 @@ pub mod error;
 mod execute;
 mod explain;
 mod maintenance;
+mod monitor;
 mod portal;
 mod services;
 mod setting_value;

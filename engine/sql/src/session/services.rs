@@ -15,6 +15,7 @@ use shardforge_pgwire::{CancelToken, ConnectionRegistry, ConnectionState, FieldD
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use super::error::from_kv;
+use super::monitor;
 use super::statement::Prepared;
 use crate::catalog::pg_catalog::{Activity, Cursor, PreparedStatement};
 use crate::catalog::{CatalogSnapshot, Relation, SequenceDesc};
@@ -432,6 +433,10 @@ impl Host for SessionServices {
 
     fn signal_backend(&self, pid: i32, terminate: bool) -> PgResult<bool> {
         Ok(if terminate { self.registry.terminate(pid) } else { self.registry.cancel(pid) })
+    }
+
+    fn blocking_pids(&self, pid: i32) -> Vec<i32> {
+        monitor::blocking_pids(&self.engine.store.lock_waits(), pid)
     }
 
     fn prepared_statements(&self) -> Vec<PreparedStatement> {
