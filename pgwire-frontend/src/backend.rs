@@ -16,6 +16,9 @@
 //!   Terminate, EOF   terminate
 //! ```
 //!
+//! A session that listens is asked for its notifications before each ReadyForQuery outside of a transaction
+//! block, and, while the client is silent, whenever its [`Session::doorbell`] rings.
+//!
 //! ReadyForQuery, the *Complete* messages of Parse, Bind and Close, and every ErrorResponse are sent by
 //! the loop. A session sends rows, command tags and notices.
 
@@ -25,6 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shardforge_types::{Oid, PgError, PgResult};
+use tokio::sync::Notify;
 
 use crate::auth::AuthMethod;
 use crate::cancel::CancelToken;
@@ -113,6 +117,16 @@ pub trait Session: Send {
         Vec::new()
     }
 
+    /// Notifications that have come for the session, oldest first. Asked for only outside of transaction blocks.
+    fn take_notifications(&mut self) -> Vec<Notification> {
+        Vec::new()
+    }
+
+    /// What is rung (`notify_one`) when a notification has come; `None` while the session listens to nothing.
+    fn doorbell(&self) -> Option<Arc<Notify>> {
+        None
+    }
+
     /// How long the client may stay silent from now on, and what it is told when it does
     /// (`idle_session_timeout`, `idle_in_transaction_session_timeout`).
     fn idle_timeout(&self) -> Option<IdleTimeout> {
@@ -127,6 +141,17 @@ pub struct IdleTimeout {
     pub after: Duration,
     /// Sent as FATAL before the connection closes.
     pub error: PgError,
+}
+
+/// What NotificationResponse tells: somebody has notified a channel that the session listens to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notification {
+    /// The process id of the session that notified.
+    pub process_id: i32,
+    /// The channel.
+    pub channel: Arc<str>,
+    /// What was said; may be empty.
+    pub payload: Arc<str>,
 }
 
 /// What a client said in its startup packet, and the connection's own handles.

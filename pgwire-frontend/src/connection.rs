@@ -8,10 +8,12 @@
 //!
 //! Messages of a pipeline are answered into the buffer; it is written at ReadyForQuery, at Flush, or when
 //! full. After an error in the extended protocol everything up to the next Sync is skipped. While the
-//! connection waits for its client it can be told to end (shutdown, `pg_terminate_backend`, idle timeout).
+//! connection waits for its client it can be told to end (shutdown, `pg_terminate_backend`, idle timeout), and
+//! it passes on what its session is notified of.
 //! A panic of the session is caught here: the client gets XX000, the connection ends, the server goes on.
 
 use std::any::Any;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
@@ -241,20 +243,52 @@ impl<B: Backend> Connection<'_, B> {
     async fn wait_for_input(&mut self) -> PgResult<bool> {
         let cancel = self.out.cancel.clone();
         let idle = if self.at_rest { self.session.idle_timeout() } else { None };
-        let more = self.out.fill();
-        let must_end = cancel.idle_must_end();
-        let Some(idle) = idle else {
+        let bell = if self.may_notify() { self.session.doorbell() } else { None };
+        if idle.is_none() && bell.is_none() {
             return tokio::select! {
                 biased;
-                more = more => more,
-                reason = must_end => Err(reason.error()),
+                more = self.out.fill() => more,
+                reason = cancel.idle_must_end() => Err(reason.error()),
             };
+        }
+        // One timer for the whole silence: what the server sends does not make the client less idle.
+        let expired = async move {
+            match idle {
+                Some(idle) => {
+                    sleep(idle.after).await;
+                    idle.error.severity(Severity::Fatal)
+                }
+                None => pending().await,
+            }
         };
-        tokio::select! {
-            biased;
-            more = more => more,
-            reason = must_end => Err(reason.error()),
-            () = sleep(idle.after) => Err(idle.error.severity(Severity::Fatal)),
+        tokio::pin!(expired);
+        loop {
+            let ring = async {
+                match &bell {
+                    Some(bell) => bell.notified().await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                more = self.out.fill() => return more,
+                reason = cancel.idle_must_end() => return Err(reason.error()),
+                error = &mut expired => return Err(error),
+                () = ring => {}
+            }
+            self.send_notifications();
+            self.out.flush().await?;
+        }
+    }
+
+    /// Whether the client is at rest outside of a transaction block.
+    fn may_notify(&self) -> bool {
+        self.at_rest && self.session.transaction_status() == TransactionStatus::Idle
+    }
+
+    fn send_notifications(&mut self) {
+        for notification in self.session.take_notifications() {
+            encode::notification(self.out.output(), &notification);
         }
     }
 
@@ -326,8 +360,11 @@ impl<B: Backend> Connection<'_, B> {
         }
         self.out.copy = CopyState::None;
         let status = self.session.transaction_status();
-        encode::ready_for_query(self.out.output(), status);
         self.at_rest = true;
+        if status == TransactionStatus::Idle {
+            self.send_notifications();
+        }
+        encode::ready_for_query(self.out.output(), status);
         self.out.cancel.set_state(state_at_rest(status));
         match self.out.flush().await {
             Ok(()) => ControlFlow::Continue(()),

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use pgwire::messages::Message;
 use shardforge_types::{Oid, PgError, Severity, SqlState};
 
-use crate::backend::{FieldDesc, Format, TransactionStatus, result_format};
+use crate::backend::{FieldDesc, Format, Notification, TransactionStatus, result_format};
 use crate::limits::SEND_BYTES_MAX;
 
 /// An error that ends the connection.
@@ -63,6 +63,14 @@ pub(crate) fn parameter_status(output: &mut Vec<u8>, name: &str, value: &str) {
     let start = begin(output, b'S');
     string(output, name);
     string(output, value);
+    end_or_drop(output, start);
+}
+
+pub(crate) fn notification(output: &mut Vec<u8>, notification: &Notification) {
+    let start = begin(output, b'A');
+    output.extend_from_slice(&notification.process_id.to_be_bytes());
+    string(output, &notification.channel);
+    string(output, &notification.payload);
     end_or_drop(output, start);
 }
 

@@ -36,8 +36,8 @@ mod transport;
 
 pub use auth::{AuthMethod, ScramVerifier};
 pub use backend::{
-    Backend, FieldDesc, Format, IdleTimeout, Session, Startup, StatementDescription, TransactionStatus,
-    result_format,
+    Backend, FieldDesc, Format, IdleTimeout, Notification, Session, Startup, StatementDescription,
+    TransactionStatus, result_format,
 };
 pub use cancel::{CancelReason, CancelToken, ConnectionState};
 pub use frontend::{Frontend, FrontendOptions};

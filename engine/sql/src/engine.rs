@@ -14,6 +14,7 @@ use crate::catalog::{Catalog, CatalogSnapshot, StorageId, TableDesc};
 use crate::df::DfRuntime;
 use crate::exec::env::EvalEnv;
 use crate::exec::eval::CompiledExpr;
+use crate::notify::Hub;
 use crate::parse;
 use crate::storage::TableLayout;
 
@@ -41,6 +42,8 @@ pub struct Engine {
     pub catalog: Catalog,
     /// DataFusion's shared state.
     pub df: DfRuntime,
+    /// Who listens to what.
+    pub hub: Arc<Hub>,
     /// Fixed settings.
     pub options: EngineOptions,
     /// Microseconds since 2000-01-01, when the server started.
@@ -72,6 +75,7 @@ impl Engine {
             runtime,
             catalog,
             df,
+            hub: Arc::default(),
             options,
             started_at,
             row_ids,

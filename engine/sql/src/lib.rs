@@ -9,6 +9,7 @@ pub mod exec;
 pub mod func;
 pub mod ir;
 mod limits;
+mod notify;
 pub mod parse;
 pub mod plan;
 pub mod session;

@@ -7,18 +7,21 @@
 //!   set NAME VALUE    a reported setting            panic             panics
 //!   copyin            COPY FROM STDIN, counted      copyout N         COPY TO STDOUT
 //!   wait              until canceled                big N             one value of N bytes
+//!   notify TEXT       a notification to itself      later TEXT        the same, once the client is silent
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use shardforge_types::{Oid, PgError, PgResult, Severity, SqlState};
+use tokio::sync::Notify;
 
 use crate::{
-    AuthMethod, Backend, CancelToken, FieldDesc, Format, IdleTimeout, RawParams, Responder, ScramVerifier,
-    Session, Startup, StatementDescription, TransactionStatus, result_format,
+    AuthMethod, Backend, CancelToken, FieldDesc, Format, IdleTimeout, Notification, RawParams, Responder,
+    ScramVerifier, Session, Startup, StatementDescription, TransactionStatus, result_format,
 };
 
 pub(super) struct ToyBackend;
@@ -56,6 +59,9 @@ impl Backend for ToyBackend {
             portals: BTreeMap::new(),
             notices: vec![],
             changes: vec![],
+            notifications: VecDeque::new(),
+            later: VecDeque::new(),
+            bell: Arc::default(),
         })
     }
 }
@@ -68,6 +74,10 @@ pub(super) struct ToySession {
     portals: BTreeMap<String, Portal>,
     notices: Vec<PgError>,
     changes: Vec<(String, String)>,
+    notifications: VecDeque<Notification>,
+    /// Notifications that are taken one by one, each at a ring of its own.
+    later: VecDeque<Notification>,
+    bell: Arc<Notify>,
 }
 
 struct Portal {
@@ -174,6 +184,16 @@ impl ToySession {
             "notice" => {
                 out.notice(&PgError::with_severity(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, rest));
                 out.command_complete("NOTICE");
+            }
+            "notify" | "later" => {
+                let notification =
+                    Notification { process_id: 7, channel: "toy".into(), payload: rest.into() };
+                if word == "notify" {
+                    self.notifications.push_back(notification);
+                } else {
+                    self.later.push_back(notification);
+                }
+                out.command_complete("NOTIFY");
             }
             "set" => {
                 let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -348,6 +368,19 @@ impl Session for ToySession {
 
     fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
         std::mem::take(&mut self.changes)
+    }
+
+    fn take_notifications(&mut self) -> Vec<Notification> {
+        let taken = self.notifications.drain(..).collect();
+        if let Some(next) = self.later.pop_front() {
+            self.notifications.push_back(next);
+            self.bell.notify_one();
+        }
+        taken
+    }
+
+    fn doorbell(&self) -> Option<Arc<Notify>> {
+        Some(Arc::clone(&self.bell))
     }
 
     fn idle_timeout(&self) -> Option<IdleTimeout> {

@@ -117,6 +117,10 @@ pub(super) fn show(kind: u8, body: &[u8]) -> String {
             format!("DataRow {}", columns.join(", "))
         }
         b'C' => format!("CommandComplete {}", reader.string()),
+        b'A' => {
+            let process_id = reader.u32();
+            format!("NotificationResponse {process_id} {} {:?}", reader.string(), reader.string())
+        }
         b'1' => "ParseComplete".to_owned(),
         b'2' => "BindComplete".to_owned(),
         b'3' => "CloseComplete".to_owned(),

@@ -4,6 +4,7 @@ mod architecture;
 mod bad_input;
 mod crash;
 mod locks;
+mod notify;
 mod plans;
 mod portals;
 mod server;

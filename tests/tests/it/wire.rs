@@ -127,6 +127,16 @@ impl Wire {
         self.out.clear();
     }
 
+    /// Waits for the next message that the server sends of itself.
+    pub fn unasked(&mut self) -> String {
+        loop {
+            let Some((kind, body)) = self.receive() else { return "closed".to_owned() };
+            if let Some(line) = show(kind, &body) {
+                return line;
+            }
+        }
+    }
+
     /// The bytes that are to be sent next.
     pub fn to_send(&mut self) -> &mut Vec<u8> {
         &mut self.out
@@ -178,8 +188,16 @@ fn show(kind: u8, body: &[u8]) -> Option<String> {
         b'I' => "empty".to_owned(),
         b'n' => "no data".to_owned(),
         b'G' => "copy in".to_owned(),
+        b'A' => notification(&body[4..]),
         _ => return None,
     })
+}
+
+/// Channel and payload; who notified is not the same in every run.
+fn notification(body: &[u8]) -> String {
+    let mut texts = body.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let mut next = || texts.next().unwrap_or_default().into_owned();
+    format!("notified {} {}", next(), next())
 }
 
 fn row(body: &[u8]) -> String {

@@ -132,6 +132,21 @@ pub trait Host: Send + Sync {
         Err(unavailable("advisory locks"))
     }
 
+    /// Notifies a channel when the transaction commits.
+    fn notify(&self, _channel: &str, _payload: &str) -> PgResult<()> {
+        Err(unavailable("pg_notify"))
+    }
+
+    /// The channels that the session listens to.
+    fn listening_channels(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
+    /// How full the queue of notifications is: from 0 to 1.
+    fn notification_queue_usage(&self) -> f64 {
+        0.0
+    }
+
     /// Cancels another session's statement, or ends the session if `terminate`; false if there is no such session.
     fn signal_backend(&self, _pid: i32, _terminate: bool) -> PgResult<bool> {
         Err(unavailable("pg_cancel_backend"))

@@ -81,6 +81,14 @@ pub(super) const KERNELS: KernelTable = &[
         env.session.host.sleep(Duration::from_secs_f64(if seconds.is_nan() { 0.0 } else { seconds }))?;
         Ok(void())
     }),
+    ("pg_notify", |a, _, env| {
+        // Not strict: NULL stands for an empty text.
+        let text = |i: usize| if a[i].is_null() { Ok("") } else { a.text(i) };
+        env.session.host.notify(text(0)?, text(1)?).map(|()| void())
+    }),
+    ("pg_notification_queue_usage", |_, _, env| {
+        Ok(Datum::Float8(env.session.host.notification_queue_usage()))
+    }),
     ("pg_cancel_backend", |a, _, env| env.session.host.signal_backend(a.int4(0)?, false).map(Datum::Bool)),
     ("pg_terminate_backend", |a, _, env| env.session.host.signal_backend(a.int4(0)?, true).map(Datum::Bool)),
     ("pg_current_xact_id", |_, _, env| transaction_id(true, env)),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shardforge_pgwire::{
-    AuthMethod, Backend, Format, IdleTimeout, RawParams, Responder, ScramVerifier, Session, Startup,
-    StatementDescription, TransactionStatus,
+    AuthMethod, Backend, Format, IdleTimeout, Notification, RawParams, Responder, ScramVerifier, Session,
+    Startup, StatementDescription, TransactionStatus,
 };
 use shardforge_types::{Datum, Oid, PgError, PgResult, Severity, SqlState};
+use tokio::sync::Notify;
 
 use super::PgSession;
 use super::portal::Portal;
@@ -207,6 +208,7 @@ impl Session for PgSession {
     async fn terminate(&mut self) {
         self.rollback().await;
         self.services.release_session_locks();
+        self.services.listener.close();
     }
 
     fn take_notices(&mut self) -> Vec<PgError> {
@@ -215,6 +217,14 @@ impl Session for PgSession {
 
     fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
         self.settings.take_changes()
+    }
+
+    fn take_notifications(&mut self) -> Vec<Notification> {
+        self.services.listener.take()
+    }
+
+    fn doorbell(&self) -> Option<Arc<Notify>> {
+        self.services.listener.bell()
     }
 
     fn idle_timeout(&self) -> Option<IdleTimeout> {

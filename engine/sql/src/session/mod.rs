@@ -13,6 +13,7 @@ mod cursors;
 pub mod error;
 mod execute;
 mod explain;
+mod listen;
 mod maintenance;
 mod monitor;
 mod portal;
@@ -125,6 +126,7 @@ impl PgSession {
         }
         let services = Arc::new(SessionServices::new(
             engine.clone(),
+            database.oid,
             startup.process_id,
             startup.cancel.clone(),
             startup.registry.clone(),

@@ -15,6 +15,7 @@ use shardforge_pgwire::{CancelToken, ConnectionRegistry, ConnectionState, FieldD
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use super::error::from_kv;
+use super::listen::Listener;
 use super::monitor;
 use super::statement::Prepared;
 use crate::catalog::pg_catalog::{Activity, Cursor, PreparedStatement};
@@ -32,6 +33,8 @@ pub struct SessionServices {
     process_id: i32,
     cancel: CancelToken,
     registry: Arc<ConnectionRegistry>,
+    /// LISTEN and NOTIFY.
+    pub listener: Arc<Listener>,
     /// Whether there are notices: asked after every message.
     has_notices: AtomicBool,
     state: Mutex<State>,
@@ -77,6 +80,7 @@ impl SessionServices {
     /// Services for a connection.
     pub fn new(
         engine: Arc<Engine>,
+        database: Oid,
         process_id: i32,
         cancel: CancelToken,
         registry: Arc<ConnectionRegistry>,
@@ -91,11 +95,13 @@ impl SessionServices {
             session_locks: None,
             held: HashMap::new(),
         };
+        let listener = Arc::new(Listener::new(engine.hub.clone(), database, process_id));
         SessionServices {
             engine,
             process_id,
             cancel,
             registry,
+            listener,
             has_notices: AtomicBool::new(false),
             state: Mutex::new(state),
             prepared: Mutex::new(BTreeMap::new()),
@@ -139,8 +145,12 @@ impl SessionServices {
         self.state.lock().catalog = catalog;
     }
 
-    /// The transaction that transaction-level functions act on.
+    /// The transaction that transaction-level functions act on. Without one, what the last one noted for its
+    /// commit is forgotten.
     pub fn set_transaction(&self, txn: Option<Arc<Transaction>>) {
+        if txn.is_none() {
+            drop(self.listener.take_pending());
+        }
         self.state.lock().txn = txn;
     }
 
@@ -429,6 +439,18 @@ impl Host for SessionServices {
     fn advisory_unlock_all(&self) -> PgResult<()> {
         self.release_session_locks();
         Ok(())
+    }
+
+    fn notify(&self, channel: &str, payload: &str) -> PgResult<()> {
+        self.listener.notify(channel, payload)
+    }
+
+    fn listening_channels(&self) -> Vec<Arc<str>> {
+        self.listener.channels()
+    }
+
+    fn notification_queue_usage(&self) -> f64 {
+        self.listener.queue_usage()
     }
 
     fn signal_backend(&self, pid: i32, terminate: bool) -> PgResult<bool> {

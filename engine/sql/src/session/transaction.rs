@@ -6,6 +6,7 @@ use shardforge_kv::{IsolationLevel, Savepoint, Transaction};
 use shardforge_types::PgResult;
 
 use super::error::from_kv;
+use super::listen::PendingMark;
 use super::settings::SettingsMark;
 use crate::catalog::{CatalogSnapshot, Change};
 
@@ -47,6 +48,8 @@ pub struct SavepointFrame {
     pub settings: SettingsMark,
     /// How many portals there had been.
     pub portals: u64,
+    /// What had been noted for the commit by LISTEN and NOTIFY.
+    pub pending: PendingMark,
 }
 
 impl SessionTxn {
@@ -93,10 +96,11 @@ impl SessionTxn {
     }
 
     /// Opens a savepoint.
-    pub fn savepoint(&mut self, name: String, settings: SettingsMark, portals: u64) {
+    pub fn savepoint(&mut self, name: String, settings: SettingsMark, portals: u64, pending: PendingMark) {
         let kv = self.txn.savepoint();
         let (changes, dropped_storage) = (self.changes.len(), self.dropped_storage.len());
-        self.savepoints.push(SavepointFrame { name, kv, changes, dropped_storage, settings, portals });
+        let frame = SavepointFrame { name, kv, changes, dropped_storage, settings, portals, pending };
+        self.savepoints.push(frame);
     }
 
     /// Position of the innermost savepoint of a name.
@@ -108,7 +112,7 @@ impl SessionTxn {
     ///
     /// # Errors
     /// What the store raises.
-    pub fn rollback_to(&mut self, position: usize) -> PgResult<(SettingsMark, u64)> {
+    pub fn rollback_to(&mut self, position: usize) -> PgResult<&SavepointFrame> {
         self.savepoints.truncate(position + 1);
         let frame = &self.savepoints[position];
         self.txn.rollback_to(&frame.kv).map_err(from_kv)?;
@@ -116,7 +120,7 @@ impl SessionTxn {
         self.dropped_storage.truncate(frame.dropped_storage);
         self.own_catalog = None;
         self.failed = false;
-        Ok((frame.settings, frame.portals))
+        Ok(frame)
     }
 
     /// Forgets a savepoint and those inside it, keeping their effects.

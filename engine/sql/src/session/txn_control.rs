@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use shardforge_kv::{IsolationLevel, TxnOptions};
+use shardforge_kv::{IsolationLevel, ObjectLockMode, TxnOptions, WaitPolicy};
 use shardforge_types::{PgError, PgResult, Severity, SqlState};
 
 use super::PgSession;
 use super::error::from_kv;
+use super::listen::Ready;
 use super::transaction::SessionTxn;
+use crate::notify::commit_lock;
 use crate::parse::ast::{self, TransactionKind, TransactionModes, TransactionStmt};
 
 impl PgSession {
@@ -31,7 +33,8 @@ impl PgSession {
                 self.require_block("SAVEPOINT")?;
                 let mark = self.settings.mark();
                 let portals = self.portals_made;
-                self.ensure_txn().savepoint(name.to_string(), mark, portals);
+                let pending = self.services.listener.mark();
+                self.ensure_txn().savepoint(name.to_string(), mark, portals, pending);
                 "SAVEPOINT"
             }
             TransactionKind::Release(name) => {
@@ -45,7 +48,9 @@ impl PgSession {
                 self.require_block("ROLLBACK TO SAVEPOINT")?;
                 let txn = self.ensure_txn();
                 let position = txn.find_savepoint(name).ok_or_else(|| no_savepoint(name))?;
-                let (mark, portals) = txn.rollback_to(position)?;
+                let frame = txn.rollback_to(position)?;
+                let (mark, portals, pending) = (frame.settings, frame.portals, frame.pending);
+                self.services.listener.rollback_to(pending);
                 self.settings.rollback_to(mark);
                 self.portals.retain(|_, portal| portal.number <= portals || portal.outlives_transaction());
                 self.search_path = None;
@@ -185,6 +190,13 @@ impl PgSession {
             self.rollback().await;
             return Err(error);
         }
+        let notifications = match self.prepare_notifications().await {
+            Ok(notifications) => notifications,
+            Err(error) => {
+                self.rollback().await;
+                return Err(error);
+            }
+        };
         let Some(mut txn) = self.txn.take() else { return Ok(()) };
         self.portals.retain(|_, portal| portal.outlives_transaction());
         let changes = std::mem::take(&mut txn.changes);
@@ -192,11 +204,20 @@ impl PgSession {
             self.search_path = None;
         }
         let dropped = std::mem::take(&mut txn.dropped_storage);
-        let result = if changes.is_empty() {
+        let result = if changes.is_empty() && notifications.is_none() {
             txn.txn.commit().await
         } else {
             let (engine, database) = (self.engine.clone(), self.database);
-            txn.txn.commit_with(move |_| engine.catalog.publish(database, &changes)).await
+            let listener = self.services.listener.clone();
+            let publish = move |_| {
+                if !changes.is_empty() {
+                    engine.catalog.publish(database, &changes);
+                }
+                if let Some(notifications) = notifications {
+                    listener.committed(notifications);
+                }
+            };
+            txn.txn.commit_with(publish).await
         };
         let committed = result.is_ok();
         self.settings.end_transaction(committed);
@@ -206,6 +227,20 @@ impl PgSession {
             self.engine.reclaim(storage);
         }
         Ok(())
+    }
+
+    /// What the transaction's LISTEN and NOTIFY do when it commits. With messages to deliver it is the only one of
+    /// its database from here to the end of its commit.
+    async fn prepare_notifications(&mut self) -> PgResult<Option<Ready>> {
+        let Some(pending) = self.services.listener.take_pending() else { return Ok(None) };
+        if pending.notifies() {
+            let lock = commit_lock(self.database);
+            let txn = self.ensure_txn().txn.clone();
+            txn.lock_object(lock, ObjectLockMode::AccessExclusive, WaitPolicy::Wait(None))
+                .await
+                .map_err(from_kv)?;
+        }
+        self.services.listener.prepare(pending).map(Some)
     }
 
     /// Rolls the open transaction back, if there is one.

@@ -77,6 +77,13 @@ impl PgSession {
             Statement::Fetch(fetch) => self.fetch(fetch).await,
             Statement::ClosePortal(name) => self.close_cursor(name.as_deref()),
             Statement::Discard(mode) => self.discard(*mode),
+            Statement::Listen(channel) => Ok(self.listen(channel)),
+            Statement::Unlisten(channel) => Ok(self.unlisten(channel.as_deref())),
+            Statement::Notify(channel, payload) => {
+                self.ensure_txn();
+                self.services.listener.notify(channel, payload.as_deref().unwrap_or_default())?;
+                Ok(Execution::done("NOTIFY"))
+            }
             Statement::Lock(lock) => self.lock_statement(lock).await,
             Statement::Vacuum(vacuum) => self.vacuum(vacuum).await,
             Statement::Reindex(reindex) => self.reindex(reindex),
@@ -439,6 +446,7 @@ impl PgSession {
                 self.services.forget_statements(None);
                 self.services.forget_sequences();
                 self.services.release_session_locks();
+                self.unlisten(None);
                 "DISCARD ALL"
             }
             DiscardMode::Plans => "DISCARD PLANS",
@@ -451,6 +459,18 @@ impl PgSession {
         };
         self.search_path = None;
         Ok(Execution::done(tag))
+    }
+
+    fn listen(&mut self, channel: &str) -> Execution {
+        self.ensure_txn();
+        self.services.listener.listen(channel);
+        Execution::done("LISTEN")
+    }
+
+    fn unlisten(&mut self, channel: Option<&str>) -> Execution {
+        self.ensure_txn();
+        self.services.listener.unlisten(channel);
+        Execution::done("UNLISTEN")
     }
 
     async fn lock_statement(&mut self, stmt: &LockStmt) -> PgResult<Execution> {

@@ -22,6 +22,10 @@ pub(super) const KERNELS: TableKernelTable = &[
     ("pg_available_extensions", |_, _, _| rows(Vec::new())),
     ("pg_available_extension_versions", |_, _, _| rows(Vec::new())),
     ("pg_get_publication_tables", |_, _, _| rows(Vec::new())),
+    ("pg_listening_channels", |_, _, env| {
+        let channels = env.session.host.listening_channels().into_iter();
+        rows(channels.map(|channel| smallvec![Datum::text(&*channel)]).collect())
+    }),
     ("pg_tablespace_databases", |_, _, env| {
         rows(env.catalog.cluster.databases.keys().map(|oid| smallvec![Datum::Oid(oid.0)]).collect())
     }),
