@@ -4,20 +4,20 @@ use crate::server::Server;
 use crate::wire::Wire;
 
 /// A session and its process number.
-struct Session {
+pub struct Session {
     wire: Wire,
     pid: String,
 }
 
 impl Session {
-    fn connect(server: &Server) -> Session {
+    pub fn connect(server: &Server) -> Session {
         let mut wire = Wire::connect(server);
         let pid = wire.query("select pg_backend_pid()").answers()[0].replace("row ", "");
         Session { wire, pid }
     }
 
     /// Runs something that does not wait.
-    fn run(&mut self, sql: &str) -> Vec<String> {
+    pub fn run(&mut self, sql: &str) -> Vec<String> {
         self.wire.query(sql).answers()
     }
 
@@ -26,8 +26,13 @@ impl Session {
         self.run(sql)[0].replace("row ", "")
     }
 
+    /// The answers to what has been started.
+    pub fn answers(&mut self) -> Vec<String> {
+        self.wire.answers()
+    }
+
     /// Starts something that has to wait for others, and comes back when it does.
-    fn wait(&mut self, sql: &str, observer: &mut Session, others: &[&str]) {
+    pub fn wait(&mut self, sql: &str, observer: &mut Session, others: &[&str]) {
         self.wire.query(sql).send();
         let blocked =
             format!("select pg_isolation_test_session_is_blocked({}, '{{{}}}')", self.pid, others.join(","));

@@ -7,6 +7,7 @@ mod locks;
 mod notify;
 mod plans;
 mod portals;
+mod recheck;
 mod server;
 mod sql;
 mod wire;

@@ -226,6 +226,8 @@ pub(super) struct Binder<'a> {
     pub dependencies: Vec<Dependency>,
     pub table_locks: Vec<(Oid, ObjectLockMode)>,
     pub writes: bool,
+    /// The first locking clause, as it is called.
+    pub row_lock: Option<&'static str>,
     /// Rows whose fields have names.
     pub named_rows: Vec<NamedRow>,
     /// Columns of type `record` whose fields are known.
@@ -250,6 +252,7 @@ impl<'a> Binder<'a> {
             dependencies: Vec::new(),
             table_locks: Vec::new(),
             writes: false,
+            row_lock: None,
             named_rows: Vec::new(),
             record_columns: Vec::new(),
             recursion: Vec::new(),
@@ -274,6 +277,7 @@ impl<'a> Binder<'a> {
             dependencies: std::mem::take(&mut self.dependencies),
             table_locks: std::mem::take(&mut self.table_locks),
             writes: self.writes,
+            row_lock: self.row_lock,
             named_rows: std::mem::take(&mut self.named_rows),
             record_columns: std::mem::take(&mut self.record_columns),
             recursion: std::mem::take(&mut self.recursion),

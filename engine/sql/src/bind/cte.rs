@@ -376,6 +376,7 @@ impl Binder<'_> {
             is_join: false,
             scalar_function: false,
             is_query: false,
+            is_cte: true,
         };
         Ok(self.single_item(Rel::CteScan { cte: id, cols }, rte))
     }

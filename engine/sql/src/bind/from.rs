@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use shardforge_kv::{LockStrength, ObjectLockMode};
+use shardforge_kv::ObjectLockMode;
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
 use super::BindContext;
-use super::binder::{AtMaybe, Binder, Clause, ColKind, Level, NoRecursion};
+use super::binder::{AtMaybe, Binder, Clause, Level, NoRecursion};
 use super::relation::{Found, open_relation};
 use super::scope::{ColumnMatch, Columns, FoundColumn, NsItem, Rte, RteColumn};
-use super::select::{Query, strength_name};
+use super::select::Query;
 use super::types::column_ty;
 use super::walk::{visit, visit_rel};
 use crate::catalog::builtin::SystemRelation;
 use crate::catalog::{SequenceDesc, TableDesc, ViewDesc};
-use crate::ir::{Col, ColId, JoinKind, Rel, RowLock, RowWait, Scalar, ScalarKind, Scan, Ty};
+use crate::ir::{Col, ColId, JoinKind, Rel, Scalar, ScalarKind, Scan, Ty};
 use crate::parse::ast::{self, TableRef};
 
 /// A bound item of FROM.
@@ -127,6 +127,7 @@ impl Binder<'_> {
             is_join: false,
             scalar_function: false,
             is_query: false,
+            is_cte: false,
         };
         // Until the level is finished the one column tells the first id: see `finish_scans`.
         let marker = Col { id: ColId(first), ty: Ty::new(oid::UNKNOWN) };
@@ -153,6 +154,7 @@ impl Binder<'_> {
             is_join: false,
             scalar_function: false,
             is_query: false,
+            is_cte: false,
         };
         let marker = Col { id: ColId(first), ty: Ty::new(oid::UNKNOWN) };
         let rel = Rel::SystemScan { relation: relation.oid, cols: vec![(marker, 0)] };
@@ -254,6 +256,7 @@ impl Binder<'_> {
             is_join: false,
             scalar_function: false,
             is_query: true,
+            is_cte: false,
         };
         let mut item = self.single_item(query.rel, rte);
         item.outer = outer;
@@ -442,6 +445,7 @@ impl Binder<'_> {
             is_join: true,
             scalar_function: false,
             is_query: false,
+            is_cte: false,
         };
         let level = self.level();
         level.rtes.push(rte);
@@ -524,12 +528,6 @@ impl Binder<'_> {
                         .collect();
                 }
             }
-            Rel::LockRows { input, locks } => {
-                self.finish_scans(input);
-                for lock in locks {
-                    lock.cols = scanned_columns(input, lock.row_key).unwrap_or_default();
-                }
-            }
             Rel::Join { left, right, .. } => {
                 self.finish_scans(left);
                 self.finish_scans(right);
@@ -541,6 +539,7 @@ impl Binder<'_> {
             | Rel::Window { input, .. }
             | Rel::Sort { input, .. }
             | Rel::Limit { input, .. }
+            | Rel::LockRows { input, .. }
             | Rel::Distinct { input, .. } => self.finish_scans(input),
             Rel::Unit
             | Rel::Values { .. }
@@ -551,136 +550,12 @@ impl Binder<'_> {
             | Rel::Modify(_) => {}
         }
     }
-
-    /// FOR UPDATE and its kin: which scans of FROM they lock.
-    pub fn locking(&mut self, stmt: &ast::SelectStmt, rel: &mut Rel) -> PgResult<Vec<RowLock>> {
-        let mut locks: Vec<RowLock> = Vec::new();
-        for clause in &stmt.locking {
-            let strength = match clause.strength {
-                ast::LockStrength::KeyShare => LockStrength::KeyShare,
-                ast::LockStrength::Share => LockStrength::Share,
-                ast::LockStrength::NoKeyUpdate => LockStrength::NoKeyUpdate,
-                ast::LockStrength::Update => LockStrength::Update,
-            };
-            let wait = match clause.wait {
-                ast::LockWait::Block => RowWait::Wait,
-                ast::LockWait::Skip => RowWait::SkipLocked,
-                ast::LockWait::Error => RowWait::NoWait,
-            };
-            let chosen = self.locked_relations(clause)?;
-            for first in chosen {
-                self.lock_scan(rel, first, strength, wait, &mut locks);
-            }
-        }
-        if !locks.is_empty() {
-            self.writes = true;
-        }
-        Ok(locks)
-    }
-
-    /// The first column ids of the tables that a locking clause means.
-    fn locked_relations(&mut self, clause: &ast::LockingClause) -> PgResult<Vec<u32>> {
-        let name = strength_name(clause.strength);
-        let level = self.levels.last().expect("a locking clause belongs to a level");
-        let first_of = |rte: &Rte| match &rte.columns {
-            Columns::Table { first, .. } => Some(*first),
-            _ => None,
-        };
-        if clause.relations.is_empty() {
-            if level.rtes.iter().any(|r| r.is_query) {
-                return Err(PgError::not_supported(format!("{name} of a sub-select is not supported"))
-                    .hint("Write the clause into the sub-select.")
-                    .at(clause.pos));
-            }
-            return Ok(level.rtes.iter().filter_map(first_of).collect());
-        }
-        let mut chosen = Vec::with_capacity(clause.relations.len());
-        for relation in &clause.relations {
-            if relation.schema.is_some() || relation.catalog.is_some() {
-                let message = format!("{name} must specify unqualified relation names");
-                return Err(PgError::new(SqlState::SYNTAX_ERROR, message).at(relation.pos));
-            }
-            let rte = level.rtes.iter().find(|r| *r.name == *relation.name).ok_or_else(|| {
-                let message =
-                    format!("relation \"{}\" in {name} clause not found in FROM clause", relation.name);
-                PgError::new(SqlState::UNDEFINED_TABLE, message).at(relation.pos)
-            })?;
-            match (first_of(rte), rte.is_join) {
-                (Some(first), _) => chosen.push(first),
-                (None, true) => {
-                    let message = format!("{name} cannot be applied to a join");
-                    return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(relation.pos));
-                }
-                (None, false) if rte.scalar_function => {
-                    let message = format!("{name} cannot be applied to a function");
-                    return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(relation.pos));
-                }
-                (None, false) => {
-                    return Err(PgError::not_supported(format!("{name} of a sub-select is not supported"))
-                        .hint("Write the clause into the sub-select.")
-                        .at(relation.pos));
-                }
-            }
-        }
-        Ok(chosen)
-    }
-
-    fn lock_scan(
-        &mut self,
-        rel: &mut Rel,
-        first: u32,
-        strength: LockStrength,
-        wait: RowWait,
-        locks: &mut Vec<RowLock>,
-    ) {
-        let Some(scan) = find_scan(rel, first) else { return };
-        let key = scan.row_key.unwrap_or_else(|| self.new_col(Ty::new(oid::BYTEA), ColKind::From));
-        scan.row_key = Some(key);
-        let table = scan.table.clone();
-        self.note_table(&table, ObjectLockMode::RowShare);
-        match locks.iter_mut().find(|lock| lock.row_key == key.id) {
-            // Several clauses for one table: the strongest lock, and NOWAIT over SKIP LOCKED over waiting.
-            Some(lock) => {
-                lock.strength = lock.strength.max(strength);
-                lock.wait = match (lock.wait, wait) {
-                    (RowWait::NoWait, _) | (_, RowWait::NoWait) => RowWait::NoWait,
-                    (RowWait::SkipLocked, _) | (_, RowWait::SkipLocked) => RowWait::SkipLocked,
-                    _ => RowWait::Wait,
-                };
-            }
-            None => locks.push(RowLock { table, row_key: key.id, cols: Vec::new(), strength, wait }),
-        }
-    }
 }
 
 /// What of a join may be named, and the conditions of its USING.
 struct JoinNames {
     names: Vec<NsItem>,
     conditions: Vec<Scalar>,
-}
-
-/// The scan whose columns begin with an id, among the joins of a FROM clause.
-fn find_scan(rel: &mut Rel, first: u32) -> Option<&mut Scan> {
-    match rel {
-        Rel::Scan(scan) => matches!(scan.cols[..], [(marker, 0)] if marker.id.0 == first).then_some(scan),
-        Rel::Join { left, right, .. } => find_scan(left, first).or_else(|| find_scan(right, first)),
-        _ => None,
-    }
-}
-
-/// The columns of the scan with a row key.
-fn scanned_columns(rel: &Rel, row_key: ColId) -> Option<Vec<(Col, i16)>> {
-    match rel {
-        Rel::Scan(scan) => scan.row_key.is_some_and(|key| key.id == row_key).then(|| scan.cols.clone()),
-        Rel::Join { left, right, .. } => {
-            scanned_columns(left, row_key).or_else(|| scanned_columns(right, row_key))
-        }
-        Rel::Filter { input, .. }
-        | Rel::Project { input, .. }
-        | Rel::ProjectSet { input, .. }
-        | Rel::Sort { input, .. } => scanned_columns(input, row_key),
-        _ => None,
-    }
 }
 
 /// An alias may name fewer columns than there are, but not more.

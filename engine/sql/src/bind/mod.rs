@@ -42,6 +42,7 @@ mod from;
 mod function;
 mod group;
 mod literal;
+mod locking;
 mod missing;
 mod modify;
 mod operator;

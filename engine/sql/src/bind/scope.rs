@@ -33,6 +33,8 @@ pub(super) struct Rte {
     pub scalar_function: bool,
     /// A sub-select or view: FOR UPDATE would have to reach into it.
     pub is_query: bool,
+    /// A reference to a WITH query.
+    pub is_cte: bool,
 }
 
 /// The columns of an [`Rte`].

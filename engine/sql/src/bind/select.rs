@@ -106,7 +106,7 @@ impl Binder<'_> {
         if !stmt.locking.is_empty() {
             self.check_locking(stmt)?;
         }
-        let locks = self.locking(stmt, &mut rel)?;
+        let locks = self.locking(stmt, &mut rel, predicate.as_ref())?;
         if let Some(predicate) = predicate {
             rel = Rel::Filter { input: Box::new(rel), predicate };
         }
@@ -385,6 +385,7 @@ impl Binder<'_> {
             is_join: true,
             scalar_function: false,
             is_query: false,
+            is_cte: false,
         };
         let level = self.level();
         level.rtes.push(rte);

@@ -8,13 +8,19 @@ use super::select::{Query, QueryCol, locking_name};
 use crate::ir::{Rel, SetOpKind, Ty};
 use crate::parse::ast;
 
+/// Neither a set operation nor its sides can lock rows.
+fn refuse_locking(stmt: &ast::SelectStmt) -> PgResult<()> {
+    if stmt.locking.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{} is not allowed with UNION/INTERSECT/EXCEPT", locking_name(stmt));
+    Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message))
+}
+
 impl Binder<'_> {
     /// A set operation with its ORDER BY and LIMIT.
     pub fn set_operation(&mut self, stmt: &ast::SelectStmt) -> PgResult<Query> {
-        if !stmt.locking.is_empty() {
-            let message = format!("{} is not allowed with UNION/INTERSECT/EXCEPT", locking_name(stmt));
-            return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
-        }
+        refuse_locking(stmt)?;
         let operation = stmt.set_op.as_ref();
         let operation =
             operation.ok_or_else(|| PgError::internal("a set operation has operands").at(stmt.pos))?;
@@ -42,10 +48,10 @@ impl Binder<'_> {
             let message = "INTO is only allowed on first SELECT of UNION/INTERSECT/EXCEPT";
             return Err(PgError::new(SqlState::SYNTAX_ERROR, message).at(into.relation.pos));
         }
+        refuse_locking(stmt)?;
         let is_query = !stmt.order_by.is_empty()
             || stmt.limit_count.is_some()
             || stmt.limit_offset.is_some()
-            || !stmt.locking.is_empty()
             || stmt.with.is_some();
         match &stmt.set_op {
             Some(operation) if !is_query => self.set_tree(operation),

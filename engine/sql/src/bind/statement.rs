@@ -64,6 +64,7 @@ pub fn bind_statement(stmt: &ast::Statement, cx: &BindContext<'_>) -> PgResult<S
         dependencies: binder.dependencies,
         table_locks: binder.table_locks,
         writes: binder.writes,
+        row_lock: binder.row_lock,
     })
 }
 
@@ -146,6 +147,7 @@ pub fn bind_table_expression(
             is_join: false,
             scalar_function: false,
             is_query: false,
+            is_cte: false,
         };
         b.level().rtes.push(rte);
         b.level().namespace.push(NsItem::visible(0));

@@ -204,6 +204,7 @@ impl Binder<'_> {
             is_join: false,
             scalar_function: scalar && ordinality.is_none(),
             is_query: false,
+            is_cte: false,
         };
         let functions = functions.into_iter().map(|f| f.function).collect();
         let mut item = self.single_item(Rel::FunctionScan { functions, ordinality }, rte);
@@ -248,6 +249,7 @@ impl Binder<'_> {
             relation: None,
             scalar_function: columns.len() == 1,
             is_query: false,
+            is_cte: false,
             columns: Columns::List(columns),
             is_join: false,
         };

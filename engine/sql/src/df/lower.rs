@@ -8,6 +8,7 @@
 //! Aggregates and subqueries have modules of their own below this one.
 
 mod aggregate;
+mod locking;
 mod subquery;
 
 use std::sync::Arc;
@@ -166,10 +167,7 @@ impl<'a> Lowering<'a> {
                 self.rel(body)
             }
             Rel::CteScan { cte, cols } => self.cte_scan(*cte, cols),
-            Rel::LockRows { .. } => Err(PgError::not_supported(
-                "row locks on joins, sorted and grouped queries are not supported yet",
-            )
-            .hint("Lock the rows by a query on the single table first.")),
+            Rel::LockRows { input, locks } => self.lock_rows(input, locks),
             // The planner has made a plan of its own of it; its rows are there when this one runs.
             Rel::Modify(_) => Err(PgError::internal("a data-modifying statement inside a query")),
         }

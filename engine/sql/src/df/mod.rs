@@ -12,6 +12,7 @@ mod arrays;
 mod ctes;
 mod error;
 mod expr;
+mod locking;
 mod lower;
 mod memory;
 mod operator;

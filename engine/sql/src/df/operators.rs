@@ -687,7 +687,11 @@ pub struct Correlated {
 
 impl Correlated {
     /// The context in which the plan runs for an outer row.
-    fn bind(&self, cx: &ExecContext, row: &dyn RowSource) -> PgResult<(Arc<ExecContext>, Vec<u8>)> {
+    pub(super) fn bind(
+        &self,
+        cx: &ExecContext,
+        row: &dyn RowSource,
+    ) -> PgResult<(Arc<ExecContext>, Vec<u8>)> {
         let mut params = cx.params.to_vec();
         let mut key = Vec::new();
         for position in &self.outer {
@@ -699,7 +703,7 @@ impl Correlated {
     }
 
     /// Runs the plan for an outer row. One run at a time.
-    async fn run(
+    pub(super) async fn run(
         &self,
         cx: Arc<ExecContext>,
         context: &Arc<TaskContext>,

@@ -347,12 +347,12 @@ pub struct RowLock {
     pub table: Arc<TableDesc>,
     /// The column with the row's key, see [`Scan::row_key`].
     pub row_key: ColId,
-    /// The scan's columns that must be refreshed from the newest version of the row.
-    pub cols: Vec<(Col, i16)>,
     /// How strongly.
     pub strength: shardforge_kv::LockStrength,
     /// NOWAIT / SKIP LOCKED.
     pub wait: RowWait,
+    /// Rows may be locked before they are asked for, because all of them will be.
+    pub ahead: bool,
 }
 
 /// What to do when a row is locked by another transaction.

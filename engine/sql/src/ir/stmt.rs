@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Col, ColId, Rel, Scalar, Ty};
+use shardforge_kv::LockStrength;
+
+use super::{Col, ColId, Rel, RowLock, RowWait, Scalar, Ty};
 use crate::catalog::TableDesc;
 
 /// A bound SELECT, INSERT, UPDATE or DELETE.
@@ -21,6 +23,8 @@ pub struct Statement {
     /// True if it writes, or locks rows, or calls a volatile function that writes (nextval, setval):
     /// refused in read-only transactions.
     pub writes: bool,
+    /// The first of its locking clauses, such as FOR UPDATE.
+    pub row_lock: Option<&'static str>,
 }
 
 /// Reads or writes.
@@ -61,6 +65,30 @@ pub struct Modify {
     pub new_cols: Vec<(Col, i16)>,
     /// Ids of the old row (UPDATE, DELETE, ON CONFLICT DO UPDATE).
     pub old_cols: Vec<(Col, i16)>,
+}
+
+impl Modify {
+    /// Lets the source of an UPDATE or DELETE lock its rows, and check those again that have changed meanwhile.
+    pub fn lock_source(&mut self) {
+        let (source, row_key, recheck, strength) = match &mut self.op {
+            ModifyOp::Insert { .. } => return,
+            // Whoever writes the row takes the stronger lock if a key changes.
+            ModifyOp::Update { source, row_key, recheck, .. } => {
+                (source, row_key, recheck, LockStrength::NoKeyUpdate)
+            }
+            ModifyOp::Delete { source, row_key, recheck } => (source, row_key, recheck, LockStrength::Update),
+        };
+        let lock = RowLock {
+            table: self.table.clone(),
+            row_key: *row_key,
+            strength,
+            wait: RowWait::Wait,
+            ahead: true,
+        };
+        let input = Box::new(std::mem::replace(source, Rel::Unit));
+        *source = Rel::LockRows { input, locks: vec![lock] };
+        *recheck = None;
+    }
 }
 
 /// The kinds of writes.

@@ -8,15 +8,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use shardforge_kv::{IsolationLevel, LockStrength, WaitPolicy};
+use shardforge_kv::{IsolationLevel, LockStrength};
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
 use super::context::{ExecContext, Progress};
+use super::locking::lock_row;
 use super::single::{Base, SingleTable};
 use super::sink::{Field, OutputRow, RowSink};
 use crate::exec::eval::{CompiledExpr, NoRow, RowSource};
 use crate::ir::{Col, ColId, RowWait, Scalar, ScalarKind, Scan};
-use crate::session::error::from_kv;
 use crate::storage::{AccessPath, ScanRow, StoredRow, TableLayout, TableScan, choose, order_of};
 
 /// A planned single-table query.
@@ -337,13 +337,14 @@ impl FastCursor {
                     if !plan.passes(&SourceRow::new(layout, &row)?, cx)? {
                         continue;
                     }
-                    if self.skip > 0 {
-                        self.skip -= 1;
-                        continue;
-                    }
                     if let Some((strength, wait)) = plan.lock
                         && !plan.lock_row(layout, &mut row, strength, wait, cx).await?
                     {
+                        continue;
+                    }
+                    // What OFFSET skips is locked too, as in PostgreSQL.
+                    if self.skip > 0 {
+                        self.skip -= 1;
                         continue;
                     }
                     self.left -= 1;
@@ -385,21 +386,8 @@ impl FastSelect {
         wait: RowWait,
         cx: &ExecContext,
     ) -> PgResult<bool> {
-        let policy = match wait {
-            RowWait::Wait => cx.wait,
-            RowWait::NoWait => WaitPolicy::NoWait,
-            RowWait::SkipLocked => WaitPolicy::SkipLocked,
-        };
-        let outcome = match cx.txn.lock(&row.key, strength, policy).await {
-            Ok(outcome) => outcome,
-            Err(shardforge_kv::KvError::LockNotAvailable) if wait == RowWait::SkipLocked => return Ok(false),
-            Err(shardforge_kv::KvError::LockNotAvailable) => {
-                return Err(PgError::new(
-                    SqlState::LOCK_NOT_AVAILABLE,
-                    format!("could not obtain lock on row in relation \"{}\"", layout.table.name),
-                ));
-            }
-            Err(error) => return Err(from_kv(error)),
+        let Some(outcome) = lock_row(cx, &layout.table, &row.key, strength, wait).await? else {
+            return Ok(false);
         };
         if !outcome.changed {
             return Ok(true);

@@ -7,6 +7,7 @@
 pub mod context;
 pub mod fast;
 mod hoist;
+mod locking;
 pub mod modify;
 mod planner;
 pub mod query;
@@ -16,6 +17,7 @@ pub mod sink;
 
 pub use context::{ExecContext, Progress, WrittenRows};
 pub use fast::FastSelect;
+pub use locking::lock_row;
 pub use modify::{ModifyPlan, ModifyResult};
 pub use planner::{Planned, PlannedKind, Planner};
 pub use query::{QueryCursor, QueryPlan};

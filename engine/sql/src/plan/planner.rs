@@ -33,6 +33,8 @@ pub struct Planned {
     pub table_locks: Vec<(Oid, ObjectLockMode)>,
     /// Refused in a read-only transaction.
     pub writes: bool,
+    /// The first of its locking clauses, such as FOR UPDATE.
+    pub row_lock: Option<&'static str>,
 }
 
 /// How a statement runs.
@@ -57,7 +59,7 @@ impl Planner<'_> {
     /// # Errors
     /// What is not supported, and expressions that do not compile.
     pub fn plan(&self, statement: Statement) -> PgResult<Planned> {
-        let Statement { kind, output, params, dependencies, table_locks, writes } = statement;
+        let Statement { kind, output, params, dependencies, table_locks, writes, row_lock } = statement;
         let mut first = Vec::new();
         let kind = match &kind {
             StatementKind::Query(rel) => {
@@ -78,7 +80,7 @@ impl Planner<'_> {
             }
         };
         let output = output.into();
-        Ok(Planned { first, kind, output, params, dependencies, table_locks, writes })
+        Ok(Planned { first, kind, output, params, dependencies, table_locks, writes, row_lock })
     }
 
     /// Plans the data-modifying statements among common table expressions.
@@ -98,8 +100,19 @@ impl Planner<'_> {
 
     /// Plans a write whose queries may read the given common table expressions.
     fn modify(&self, modify: &Modify, ctes: &[Cte], params: usize) -> PgResult<ModifyPlan> {
+        let plan = self.modify_as(modify.clone(), ctes, params)?;
+        let is_insert = matches!(modify.op, ModifyOp::Insert { .. });
+        if is_insert || matches!(plan.source, QueryPlan::Fast(_)) {
+            return Ok(plan);
+        }
+        // Rows of a join, or with subqueries in their conditions, are locked and checked again by the query.
+        let mut locking = modify.clone();
+        locking.lock_source();
+        self.modify_as(locking, ctes, params)
+    }
+
+    fn modify_as(&self, mut modify: Modify, ctes: &[Cte], params: usize) -> PgResult<ModifyPlan> {
         let layout = self.layout(&modify.table)?;
-        let mut modify = modify.clone();
         hoist_subqueries(&mut modify)?;
         let mut plan_source = |rel: &Rel| {
             let cols = rel.columns();

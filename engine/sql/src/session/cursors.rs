@@ -8,7 +8,7 @@ use shardforge_types::{Datum, PgError, PgResult, SqlState};
 use super::PgSession;
 use super::execute::{Execution, Tag};
 use super::portal::{CursorOptions, Portal, ROWS_AT_ONCE};
-use super::statement::is_planned;
+use super::statement::{Prepared, is_planned};
 use super::wire::{WireColumn, WireSink};
 use crate::ir::{OutputColumn, Ty};
 use crate::parse::ast::{DeclareCursorStmt, FetchStmt, Statement};
@@ -105,6 +105,24 @@ impl PgSession {
         self.portals_made
     }
 
+    /// Rows that are locked are not kept, nor read twice.
+    fn check_cursor_locks(&mut self, stmt: &DeclareCursorStmt, prepared: &Prepared) -> PgResult<()> {
+        if stmt.query.locking.is_empty() {
+            return Ok(());
+        }
+        let Some(lock) = self.plan_of(prepared)?.row_lock else { return Ok(()) };
+        let (cursor, kind) = match (stmt.hold, stmt.scroll) {
+            (true, _) => ("CURSOR WITH HOLD", "Holdable"),
+            (false, Some(true)) => ("SCROLL CURSOR", "Scrollable"),
+            (false, _) => return Ok(()),
+        };
+        Err(PgError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!("DECLARE {cursor} ... {lock} is not supported"),
+        )
+        .detail(format!("{kind} cursors must be READ ONLY.")))
+    }
+
     /// DECLARE CURSOR.
     pub(super) async fn declare_cursor(
         &mut self,
@@ -129,6 +147,7 @@ impl PgSession {
         let query = Arc::new(Statement::Select(stmt.query.clone()));
         let types: Vec<_> = types.iter().map(|ty| ty.oid).collect();
         let prepared = Arc::new(self.prepare(sql.clone(), Some(query), &types).await?);
+        self.check_cursor_locks(stmt, &prepared)?;
         let mut portal = Portal::bound(prepared.clone(), params.clone(), Vec::new());
         portal.execution = Some(self.start(&prepared, params.clone()).await?);
         portal.number = self.next_portal();

@@ -139,9 +139,11 @@ impl PgSession {
     ) -> PgResult<Execution> {
         let txn = self.ensure_txn();
         if planned.writes && txn.read_only {
+            let lock = planned.row_lock.filter(|_| word == "SELECT").map(|lock| format!(" {lock}"));
+            let lock = lock.unwrap_or_default();
             return Err(PgError::new(
                 SqlState::READ_ONLY_SQL_TRANSACTION,
-                format!("cannot execute {word} in a read-only transaction"),
+                format!("cannot execute {word}{lock} in a read-only transaction"),
             ));
         }
         txn.used = true;

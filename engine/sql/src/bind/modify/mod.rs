@@ -116,6 +116,7 @@ impl Binder<'_> {
             is_join: false,
             scalar_function: false,
             is_query: false,
+            is_cte: false,
         }
     }
 

@@ -20,26 +20,8 @@ impl Lowering<'_> {
         input: Lowered,
         conjunct: &Scalar,
     ) -> PgResult<Result<Lowered, Lowered>> {
-        let (scalar, negated) = match &conjunct.kind {
-            ScalarKind::Not(arg) => (&**arg, true),
-            _ => (conjunct, false),
-        };
-        let ScalarKind::Subquery(sub) = &scalar.kind else { return Ok(Err(input)) };
-        let (sub, mut on) = match &sub.kind {
-            SubqueryKind::Exists => (sub, Vec::new()),
-            SubqueryKind::Any(test) if !negated && !test.has_subquery() => (sub, vec![(**test).clone()]),
-            _ => return Ok(Err(input)),
-        };
-        let Some((inner, correlated)) = decorrelate(&sub.rel) else { return Ok(Err(input)) };
-        on.extend(correlated);
-        if on.iter().any(Scalar::has_subquery)
-            || (on.is_empty() && !negated && matches!(sub.kind, SubqueryKind::Exists))
-        {
-            return Ok(Err(input));
-        }
-        let inner = push_down(inner);
-        let kind = if negated { JoinKind::Anti } else { JoinKind::Semi };
-        let inner = self.rel(&inner)?;
+        let Some((kind, inner, on)) = joined_subquery(conjunct) else { return Ok(Err(input)) };
+        let inner = self.rel(&push_down(inner))?;
         Ok(Ok(self.join_plans(kind, input, inner, on)?))
     }
 
@@ -194,6 +176,39 @@ impl Lowering<'_> {
         });
         result
     }
+}
+
+fn locks_rows(rel: &Rel) -> bool {
+    let mut found = matches!(rel, Rel::LockRows { .. });
+    rel.for_each_input(&mut |input| found |= locks_rows(input));
+    found
+}
+
+/// EXISTS or IN as a semi or anti join: with which relation, on what conditions.
+fn joined_subquery(conjunct: &Scalar) -> Option<(JoinKind, Rel, Vec<Scalar>)> {
+    let (scalar, negated) = match &conjunct.kind {
+        ScalarKind::Not(arg) => (&**arg, true),
+        _ => (conjunct, false),
+    };
+    let ScalarKind::Subquery(sub) = &scalar.kind else { return None };
+    let (sub, mut on) = match &sub.kind {
+        // One that locks rows locks the row that it finds, and no other.
+        SubqueryKind::Exists if !locks_rows(&sub.rel) => (sub, Vec::new()),
+        SubqueryKind::Any(test) if !negated && !test.has_subquery() => (sub, vec![(**test).clone()]),
+        _ => return None,
+    };
+    let (inner, correlated) = decorrelate(&sub.rel)?;
+    on.extend(correlated);
+    let is_constant = on.is_empty() && !negated && matches!(sub.kind, SubqueryKind::Exists);
+    if on.iter().any(Scalar::has_subquery) || is_constant {
+        return None;
+    }
+    Some((if negated { JoinKind::Anti } else { JoinKind::Semi }, inner, on))
+}
+
+/// Whether a condition is a semi or anti join, and on what conditions.
+pub(super) fn semi_join_of(conjunct: &Scalar) -> Option<(JoinKind, Vec<Scalar>)> {
+    joined_subquery(conjunct).map(|(kind, _, on)| (kind, on))
 }
 
 /// Whether what a subquery is compared with has subqueries of its own.
