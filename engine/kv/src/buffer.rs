@@ -99,6 +99,13 @@ impl WriteBuffer {
         visible(self.keys.get(key)?, command).map(|write| &write.value)
     }
 
+    /// Whether none of these keys, in whatever order, is written. Tells at once of keys that all lie outside of what is
+    /// written.
+    pub(crate) fn is_disjoint<'a>(&self, keys: impl Iterator<Item = &'a Bytes> + Clone) -> bool {
+        let (Some(first), Some(last)) = (keys.clone().min(), keys.max()) else { return true };
+        self.keys.range::<Bytes, _>(first..=last).next().is_none()
+    }
+
     /// Keys from `start` to before `end` with what commands below `command` last wrote to them.
     pub(crate) fn range(
         &self,

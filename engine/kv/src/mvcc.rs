@@ -179,8 +179,18 @@ impl<'a> RowCursor<'a> {
         end: &[u8],
         reverse: bool,
     ) -> Result<Self> {
-        let lower = Bytes::copy_from_slice(&encoding::row_bound(start));
-        let upper = Bytes::copy_from_slice(&encoding::row_bound(end));
+        Self::open_encoded(view, reader, &encoding::row_bound(start), &encoding::row_bound(end), reverse)
+    }
+
+    /// As [`Self::open`], with the bounds as they are stored.
+    pub(crate) fn open_encoded(
+        view: ReadView<'a>,
+        reader: Reader<'a>,
+        start: &[u8],
+        end: &[u8],
+        reverse: bool,
+    ) -> Result<Self> {
+        let (lower, upper) = (Bytes::copy_from_slice(start), Bytes::copy_from_slice(end));
         let mut cursor = view.cursor(CursorOptions::range(lower, upper))?;
         if reverse {
             cursor.seek_to_last()?;
@@ -253,6 +263,41 @@ impl<'a> RowCursor<'a> {
             }
         }
         Ok(RowStep::End)
+    }
+
+    /// The version of one row that the reader sees, `prefix` being what all the row's versions start with. Rows are
+    /// asked for in rising order, on a forward cursor: those that lie close together cost a step each, not a seek.
+    pub(crate) fn version_of(
+        &mut self,
+        prefix: &[u8],
+    ) -> Result<std::result::Result<Option<SeenVersion>, Obstacle>> {
+        let mut steps = 0;
+        while self.cursor.valid() && encoding::split_version(self.cursor.key())?.0 < prefix {
+            if steps == VERSION_STEPS_BEFORE_SEEK {
+                self.cursor.seek(prefix)?;
+            } else {
+                steps += 1;
+                self.cursor.next()?;
+            }
+        }
+        while self.cursor.valid() {
+            let (found, key_ts) = encoding::split_version(self.cursor.key())?;
+            if found != prefix {
+                break;
+            }
+            let version = encoding::decode_version(self.cursor.value())?;
+            match self.reader.judge(key_ts, version) {
+                Verdict::Blocked(obstacle) => return Ok(Err(obstacle)),
+                Verdict::Seen(commit_ts) => {
+                    let value = data_of(version).map(Bytes::copy_from_slice);
+                    return Ok(Ok(Some(SeenVersion { commit_ts, value })));
+                }
+                Verdict::Unseen => {
+                    self.cursor.next()?;
+                }
+            }
+        }
+        Ok(Ok(None))
     }
 
     /// Moves from a version to the first one of the next row.

@@ -3,11 +3,13 @@
 //! ```text
 //!   script.rs       golden scripts (scripts/*.txt): several transactions step by step
 //!   model.rs        random transactions against a naive model of MVCC
+//!   batch.rs        many row locks at once find what single ones find
 //!   garbage.rs      what a commit left is found by its keys as by looking everywhere
 //!   handover.rs     locks that are handed on before a commit is durable
 //!   invariants.rs   concurrent transfers, lost updates, write skew, crashes
 //! ```
 
+mod batch;
 mod garbage;
 mod handover;
 mod invariants;

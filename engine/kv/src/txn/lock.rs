@@ -1,11 +1,12 @@
-//! Locks of rows and objects.
+//! Locks of rows and objects. Many rows at once: `lock/batch.rs`.
+
+mod batch;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 
-use super::Transaction;
+use super::{Core, Transaction};
 use crate::encoding;
 use crate::error::{KvError, Result};
 use crate::locks::{HeldLock, LockMode, LockName, Owner, Request};
@@ -42,40 +43,72 @@ impl Transaction {
         policy: WaitPolicy,
     ) -> Result<LockOutcome> {
         self.spill_if_large().await?;
-        let mode = LockMode::Row(strength);
-        if self.core.lock().spilled {
-            // Who is in the way may be waiting for this transaction, because it has spilled the row.
-            match self.acquire(LockName::row(key), mode, WaitPolicy::NoWait).await {
-                Ok(()) => {}
-                Err(KvError::LockNotAvailable) => match self.own_spilled(key)? {
-                    Some(outcome) => return Ok(outcome),
-                    None => self.acquire(LockName::row(key), mode, policy).await?,
-                },
-                Err(error) => return Err(error),
-            }
-        } else {
-            self.acquire(LockName::row(key), mode, policy).await?;
+        if let Some(outcome) = self.acquire_row(key, strength, policy).await? {
+            return Ok(outcome);
         }
         let (own, read_ts) = {
             let mut core = self.active()?;
-            self.remember_term(&mut core)?;
-            if core.slot.is_none() {
-                self.take_snapshot(&mut core);
-            }
-            (core.buffer.get(key, u32::MAX).cloned(), core.read_ts)
+            let read_ts = self.locked_at(&mut core)?;
+            (core.buffer.get(key, u32::MAX).cloned(), read_ts)
         };
         if let Some(current) = own {
             return Ok(LockOutcome { current, changed: false, own: true });
         }
         let newest = self.newest_under_lock(key, policy).await?;
-        if let Some(SeenVersion { commit_ts: Timestamp::MAX, value }) = newest {
-            return Ok(LockOutcome { current: value, changed: false, own: true });
+        self.outcome(newest, read_ts, strength)
+    }
+
+    /// Takes a row's lock. The outcome, if the row is one that the transaction has spilled and somebody else waits
+    /// with the lock for it to end.
+    async fn acquire_row(
+        &self,
+        key: &[u8],
+        strength: LockStrength,
+        policy: WaitPolicy,
+    ) -> Result<Option<LockOutcome>> {
+        let mode = LockMode::Row(strength);
+        if !self.core.lock().spilled {
+            self.acquire(LockName::row(key), mode, policy).await?;
+            return Ok(None);
         }
-        let changed = newest.as_ref().is_some_and(|version| version.commit_ts > read_ts);
+        // Who is in the way may be waiting for this transaction, because it has spilled the row.
+        match self.acquire(LockName::row(key), mode, WaitPolicy::NoWait).await {
+            Ok(()) => Ok(None),
+            Err(KvError::LockNotAvailable) => match self.own_spilled(key)? {
+                Some(outcome) => Ok(Some(outcome)),
+                None => {
+                    self.acquire(LockName::row(key), mode, policy).await?;
+                    Ok(None)
+                }
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes that a row lock was taken; returns the snapshot that the newest version is compared with.
+    fn locked_at(&self, core: &mut Core) -> Result<Timestamp> {
+        self.remember_term(core)?;
+        if core.slot.is_none() {
+            self.take_snapshot(core);
+        }
+        Ok(core.read_ts)
+    }
+
+    /// What a row's newest version, read under its lock, is to a statement with a snapshot at `read_ts`.
+    fn outcome(
+        &self,
+        newest: Option<SeenVersion>,
+        read_ts: Timestamp,
+        strength: LockStrength,
+    ) -> Result<LockOutcome> {
+        let (commit_ts, current) = newest.map_or((Timestamp::MIN, None), |seen| (seen.commit_ts, seen.value));
+        if commit_ts == Timestamp::MAX {
+            return Ok(LockOutcome { current, changed: false, own: true });
+        }
+        let changed = commit_ts > read_ts;
         if changed && self.options.isolation != IsolationLevel::ReadCommitted {
             return Err(KvError::SerializationFailure);
         }
-        let current = newest.and_then(|version| version.value);
         if current.is_some() && strength >= LockStrength::NoKeyUpdate {
             self.active()?.replaces = true;
         }
@@ -95,24 +128,6 @@ impl Transaction {
             }
             self.core.lock().depends.retain(|other| !Arc::ptr_eq(other, &commit));
         }
-    }
-
-    /// Locks several rows, in the order of the keys given; give them in ascending order to keep clear of
-    /// deadlocks.
-    ///
-    /// # Errors
-    /// As [`Transaction::lock`]; the locks taken before stay.
-    pub async fn lock_many(
-        &self,
-        keys: &[Bytes],
-        strength: LockStrength,
-        policy: WaitPolicy,
-    ) -> Result<Vec<LockOutcome>> {
-        let mut outcomes = Vec::with_capacity(keys.len());
-        for key in keys {
-            outcomes.push(self.lock(key, strength, policy).await?);
-        }
-        Ok(outcomes)
     }
 
     /// Locks an object in one of PostgreSQL's table lock modes. Taking a mode that is held costs next to
