@@ -149,9 +149,15 @@ impl WriteBuffer {
         }
     }
 
-    /// All writes, by key and then by command.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Bytes, &[BufferedWrite])> {
-        self.keys.iter().map(|(key, writes)| (key, writes.as_slice()))
+    /// The writes from a key on, by key and then by command.
+    pub(crate) fn iter_from(&self, start: &[u8]) -> impl Iterator<Item = (&Bytes, &[BufferedWrite])> {
+        let bounds = (Bound::Included(start), Bound::Unbounded);
+        self.keys.range::<[u8], _>(bounds).map(|(key, writes)| (key, writes.as_slice()))
+    }
+
+    /// How many writes the key with the most of them has.
+    pub(crate) fn depth(&self) -> usize {
+        self.keys.values().map(SmallVec::len).max().unwrap_or(0)
     }
 
     /// The outcome: each key with what was last written to it, in the order of the keys.

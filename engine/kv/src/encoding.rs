@@ -171,14 +171,13 @@ pub(crate) fn push_version_value(out: &mut BytesMut, value: Option<&[u8]>) {
     }
 }
 
-/// A provisional version's value.
-pub(crate) fn provisional_value(txn: TxnId, command: u32, value: Option<&[u8]>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(PROVISIONAL_HEADER_BYTES + value.map_or(0, <[u8]>::len));
-    out.push(if value.is_some() { TAG_PROVISIONAL_VALUE } else { TAG_PROVISIONAL_DELETED });
-    out.extend_from_slice(&txn.0.to_be_bytes());
-    out.extend_from_slice(&command.to_be_bytes());
-    out.extend_from_slice(value.unwrap_or_default());
-    out
+/// Adds a provisional version's value.
+pub(crate) fn push_provisional_value(out: &mut BytesMut, txn: TxnId, command: u32, value: Option<&[u8]>) {
+    out.reserve(PROVISIONAL_HEADER_BYTES + value.map_or(0, <[u8]>::len));
+    out.put_u8(if value.is_some() { TAG_PROVISIONAL_VALUE } else { TAG_PROVISIONAL_DELETED });
+    out.put_u64(txn.0);
+    out.put_u32(command);
+    out.put_slice(value.unwrap_or_default());
 }
 
 /// The key of a commit's receipt.
@@ -272,7 +271,8 @@ mod tests {
             decode_prefix(prefix, |part| decoded.extend_from_slice(part)).unwrap();
             assert_eq!((decoded.as_slice(), ts.as_u64()), (key, 42));
         }
-        let stored = provisional_value(TxnId(9), 3, Some(b"x"));
+        let mut stored = BytesMut::new();
+        push_provisional_value(&mut stored, TxnId(9), 3, Some(b"x"));
         let expected = StoredVersion::Provisional { txn: TxnId(9), command: 3, data: Some(b"x") };
         assert_eq!(decode_version(&stored).unwrap(), expected);
         assert!(

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Writes that a transaction keeps in memory before it spills them to its shards, in bytes of keys, values
 /// and bookkeeping. Large enough that ordinary transactions commit in one round, small enough that a hundred
-/// bulk loads do not exhaust the machine.
-pub const TRANSACTION_MEMORY_BYTES_MAX: usize = 64 << 20;
+/// bulk loads do not exhaust the machine: the locks of as many rows take about as much again.
+pub const TRANSACTION_MEMORY_BYTES_MAX: usize = 32 << 20;
 
 /// Bytes of writes in one raft entry of a spill: large, so that a bulk load is few entries; small, so that
 /// neighbours' commits are not held up behind it.

@@ -8,11 +8,12 @@
 
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream::{FuturesUnordered, StreamExt};
 use shardforge_consensus::Command;
 
 use super::Transaction;
+use crate::buffer::WriteBuffer;
 use crate::encoding;
 use crate::error::Result;
 use crate::limits::{SPILL_ENTRIES_IN_FLIGHT_MAX, SPILL_ENTRY_BYTES_MAX};
@@ -37,17 +38,20 @@ impl Transaction {
 
     pub(crate) async fn spill_all(&self) -> Result<()> {
         self.begin_spill().await?;
-        let (commands, term) = {
+        let (term, depth) = {
             let core = self.active()?;
-            (self.encode_spill(&core.buffer), core.term)
+            (core.term, core.buffer.depth())
         };
+        let first_ts = self.shared.clock.reserve(depth.max(1) as u64);
         let shard = self.shared.record_shard()?;
-        let mut commands = commands.into_iter();
+        let mut from = Some(Bytes::new());
         let mut in_flight = FuturesUnordered::new();
         loop {
             while in_flight.len() < SPILL_ENTRIES_IN_FLIGHT_MAX
-                && let Some(puts) = commands.next()
+                && let Some(start) = from
             {
+                let puts;
+                (puts, from) = self.encode_spill(&self.active()?.buffer, &start, first_ts);
                 let command = Command { expected_term: term, puts, ..Command::default() };
                 in_flight.push(self.shared.propose(shard, command));
             }
@@ -98,31 +102,34 @@ impl Transaction {
         self.shared.propose(shard, Command { expected_term: term, puts, ..Command::default() }).await
     }
 
-    /// The buffered writes as provisional versions, in commands of bounded size. Writes of one key get rising
-    /// timestamps in the order of their commands.
-    fn encode_spill(&self, buffer: &crate::buffer::WriteBuffer) -> Vec<Vec<(Bytes, Bytes)>> {
-        let depth = buffer.iter().map(|(_, writes)| writes.len()).max().unwrap_or(0);
-        let first = self.shared.clock.reserve(depth.max(1) as u64).as_u64();
-        let mut commands = Vec::new();
+    /// Buffered writes from a key on as provisional versions, as many as fit into one command, and the key to go on
+    /// from. Writes of one key get rising timestamps in the order of their commands.
+    fn encode_spill(
+        &self,
+        buffer: &WriteBuffer,
+        start: &[u8],
+        first_ts: Timestamp,
+    ) -> (Vec<(Bytes, Bytes)>, Option<Bytes>) {
         let mut puts = Vec::new();
+        // One allocation for nearly all keys and values.
+        let mut arena = BytesMut::with_capacity(SPILL_ENTRY_BYTES_MAX + SPILL_ENTRY_BYTES_MAX / 16);
         let mut size_bytes = 0;
-        for (key, writes) in buffer.iter() {
+        for (key, writes) in buffer.iter_from(start) {
+            if size_bytes >= SPILL_ENTRY_BYTES_MAX {
+                return (puts, Some(key.clone()));
+            }
             let prefix = encoding::row_prefix(key);
-            for (ts, write) in (first..).zip(writes) {
+            for (ts, write) in (first_ts.as_u64()..).zip(writes) {
                 let mut encoded = prefix.clone();
                 encoding::push_suffix(&mut encoded, Timestamp::from_u64(ts));
-                let value = encoding::provisional_value(self.id, write.command, write.value.as_deref());
-                size_bytes += encoded.len() + value.len();
-                puts.push(put(&encoded, value));
-            }
-            if size_bytes >= SPILL_ENTRY_BYTES_MAX {
-                commands.push(std::mem::take(&mut puts));
-                size_bytes = 0;
+                arena.extend_from_slice(&encoded);
+                let key = arena.split().freeze();
+                encoding::push_provisional_value(&mut arena, self.id, write.command, write.value.as_deref());
+                let value = arena.split().freeze();
+                size_bytes += key.len() + value.len();
+                puts.push((key, value));
             }
         }
-        if !puts.is_empty() {
-            commands.push(puts);
-        }
-        commands
+        (puts, None)
     }
 }
