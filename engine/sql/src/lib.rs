@@ -12,5 +12,6 @@ mod limits;
 mod notify;
 pub mod parse;
 pub mod plan;
+pub mod ri;
 pub mod session;
 pub mod storage;

@@ -38,6 +38,11 @@ pub fn check_index_columns(count: usize) -> PgResult<()> {
     too_many(count, INDEX_COLUMNS_MAX, "cannot use more than 32 columns in an index")
 }
 
+/// 54011 if a foreign key would have so many columns.
+pub fn check_foreign_key_columns(count: usize) -> PgResult<()> {
+    too_many(count, INDEX_COLUMNS_MAX, "cannot have more than 32 keys in a foreign key")
+}
+
 /// 54023 if a function is called with so many arguments.
 pub fn check_arguments(count: usize) -> PgResult<()> {
     if count <= ARGUMENTS_MAX {

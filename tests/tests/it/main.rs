@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod crash;
+mod foreign_keys;
 mod locks;
 mod notify;
 mod plans;

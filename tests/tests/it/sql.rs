@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 use crate::server::Server;
 
 /// The rows of a query as text, columns joined by `|`, NULL as `-`.
-async fn rows(client: &tokio_postgres::Client, sql: &str) -> Vec<String> {
+pub async fn rows(client: &tokio_postgres::Client, sql: &str) -> Vec<String> {
     let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     messages
         .iter()
@@ -20,7 +20,7 @@ async fn rows(client: &tokio_postgres::Client, sql: &str) -> Vec<String> {
 }
 
 /// The SQLSTATE that a statement fails with.
-async fn state(client: &tokio_postgres::Client, sql: &str) -> SqlState {
+pub async fn state(client: &tokio_postgres::Client, sql: &str) -> SqlState {
     let error = client.simple_query(sql).await.err().unwrap_or_else(|| panic!("{sql} should fail"));
     error.code().cloned().unwrap_or_else(|| panic!("{sql}: {error:?}"))
 }
@@ -177,7 +177,7 @@ async fn what_a_statement_keeps_is_bounded_by_the_memory_for_queries() {
 }
 
 /// Runs statements in order in one session; each has the rows, or the SQLSTATE, that PostgreSQL 18 answers.
-async fn script(statements: &[(&str, Result<&[&str], &str>)]) {
+pub async fn script(statements: &[(&str, Result<&[&str], &str>)]) {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path());
     let c = server.connect().await;

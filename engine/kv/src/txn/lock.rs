@@ -5,7 +5,6 @@ mod batch;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-
 use super::{Core, Transaction};
 use crate::encoding;
 use crate::error::{KvError, Result};

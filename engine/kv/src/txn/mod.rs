@@ -191,6 +191,13 @@ impl Transaction {
         Snapshot { read_ts: core.read_ts, command: core.command }
     }
 
+    /// What is committed at this moment, and all that the transaction wrote: for reads that belong together and are
+    /// done within [`crate::KvOptions::gc_ttl`], as nothing keeps this state.
+    #[must_use]
+    pub fn latest(&self) -> Snapshot {
+        Snapshot { read_ts: self.shared.clock.now(), command: u32::MAX }
+    }
+
     /// Keeps what the current statement sees readable after it, by [`Visibility::At`]: for cursors and
     /// suspended portals.
     #[must_use]

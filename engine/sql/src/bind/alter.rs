@@ -6,7 +6,8 @@ use super::BindContext;
 use super::binder::Binder;
 use super::statement::bind_table_expression;
 use crate::catalog::TableDesc;
-use crate::ir::{Col, Scalar, ScalarKind, Ty};
+use crate::catalog::builtin::CastContext;
+use crate::ir::{Col, ColId, Scalar, ScalarKind, Ty};
 use crate::parse::ast;
 
 /// The conversion of a column to another type: of its own value, or of what USING gives. Returns it with the ids of
@@ -48,6 +49,27 @@ pub fn bind_column_conversion(
         }
     })?;
     Ok((converted, cols))
+}
+
+/// The column that the expressions of [`bind_key_cast`] and [`bind_assignment`] read.
+pub const INPUT: ColId = ColId(0);
+
+/// A referencing value as one of the referenced column's type; `None` if it does not convert implicitly.
+///
+/// # Errors
+/// What binding raises.
+pub fn bind_key_cast(from: Ty, to: Ty, cx: &BindContext<'_>) -> PgResult<Option<Scalar>> {
+    let target = Ty { typmod: -1, ..to };
+    let value = Scalar::column(INPUT, from);
+    Ok(Binder::new(cx).coerce_to_target(value, target, CastContext::Implicit)?.ok())
+}
+
+/// A value assigned to a column: `None` if its type cannot be.
+///
+/// # Errors
+/// What binding raises.
+pub fn bind_assignment(from: Ty, to: Ty, cx: &BindContext<'_>) -> PgResult<Option<Scalar>> {
+    Ok(Binder::new(cx).try_assign(Scalar::column(INPUT, from), to)?.ok())
 }
 
 /// The value that a column has when a statement gives none; `None` for NULL.

@@ -156,7 +156,7 @@ impl Binder<'_> {
     /// Whether a column's table has its whole primary key among the group columns (of every set).
     fn is_determined(&self, id: ColId, groups: &Groups) -> bool {
         let Some((table, first)) = self.table_of(id, groups.depth) else { return false };
-        let Some(key) = table.primary_key() else { return false };
+        let Some(key) = table.primary_key().filter(|key| !key.deferrable) else { return false };
         let grouped = |attnum: i16| {
             let wanted = ColId(first + attnum as u32 - 1);
             let group =

@@ -20,7 +20,8 @@ pub const CATALOG_TAG: u8 = 0x08;
 /// First byte of the keys that DDL locks to keep names unique. They never hold a value.
 pub const NAME_TAG: u8 = 0x09;
 
-const FORMAT_VERSION: u8 = 1;
+/// 2: tables have foreign keys, indexes may be deferrable.
+const FORMAT_VERSION: u8 = 2;
 
 /// One change of the catalog.
 #[derive(Clone, Debug)]

@@ -112,6 +112,8 @@ pub struct TableDesc {
     pub indexes: Vec<IndexDesc>,
     /// CHECK constraints.
     pub checks: Vec<CheckDesc>,
+    /// FOREIGN KEY constraints of this, the referencing, table.
+    pub foreign_keys: Vec<ForeignKeyDesc>,
     /// Storage parameters of WITH (...), as written.
     pub options: Vec<(String, String)>,
 }
@@ -209,6 +211,10 @@ pub struct IndexDesc {
     pub primary: bool,
     /// Oid in `pg_constraint` if a constraint made it.
     pub constraint: Option<Oid>,
+    /// The constraint is DEFERRABLE: uniqueness is not looked at while rows are written, but afterwards.
+    pub deferrable: bool,
+    /// INITIALLY DEFERRED.
+    pub initially_deferred: bool,
     /// WHERE of a partial index, as SQL.
     pub predicate: Option<String>,
 }
@@ -246,6 +252,55 @@ pub struct CheckDesc {
     pub sql: String,
     /// False for NOT VALID.
     pub validated: bool,
+}
+
+/// A FOREIGN KEY constraint. It is kept with the referencing table; who references a table is told by
+/// [`super::CatalogSnapshot::referencing`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ForeignKeyDesc {
+    /// Oid in `pg_constraint`.
+    pub oid: Oid,
+    /// Name.
+    pub name: String,
+    /// The referencing columns: attribute numbers.
+    pub columns: Vec<i16>,
+    /// The referenced table; may be the same one.
+    pub ref_table: Oid,
+    /// The referenced columns, one for each of `columns`.
+    pub ref_columns: Vec<i16>,
+    /// The unique index of the referenced table that makes them a key.
+    pub ref_index: Oid,
+    /// MATCH FULL rather than SIMPLE.
+    pub match_full: bool,
+    /// ON UPDATE.
+    pub on_update: ReferentialAction,
+    /// ON DELETE.
+    pub on_delete: ReferentialAction,
+    /// `ON DELETE SET NULL (columns)`, or SET DEFAULT: attribute numbers; empty: all of `columns`.
+    pub on_delete_columns: Vec<i16>,
+    /// DEFERRABLE.
+    pub deferrable: bool,
+    /// INITIALLY DEFERRED.
+    pub initially_deferred: bool,
+    /// False for NOT ENFORCED.
+    pub enforced: bool,
+    /// False for NOT VALID, until VALIDATE CONSTRAINT.
+    pub validated: bool,
+}
+
+/// What happens to referencing rows when the row that they reference goes, or gets another key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReferentialAction {
+    /// NO ACTION: there must be none at the end of the statement, or of the transaction.
+    NoAction,
+    /// RESTRICT: as NO ACTION, but another row that takes over the key does not help.
+    Restrict,
+    /// CASCADE: they go too, or get the new key.
+    Cascade,
+    /// SET NULL.
+    SetNull,
+    /// SET DEFAULT.
+    SetDefault,
 }
 
 /// A view.
@@ -357,6 +412,11 @@ impl TableDesc {
         self.indexes.first().filter(|index| index.primary)
     }
 
+    /// The foreign key of a constraint's oid.
+    pub fn foreign_key(&self, constraint: Oid) -> Option<&ForeignKeyDesc> {
+        self.foreign_keys.iter().find(|fk| fk.oid == constraint)
+    }
+
     /// Indexes with storage of their own: what writes must keep up beside the rows.
     pub fn secondary_indexes(&self) -> impl Iterator<Item = &IndexDesc> {
         let clustered = self.key == TableKey::Primary;
@@ -398,6 +458,36 @@ impl RelationDesc {
             RelationDesc::Table(t) => t.version,
             RelationDesc::View(v) => v.version,
             RelationDesc::Sequence(s) => s.version,
+        }
+    }
+}
+
+impl ForeignKeyDesc {
+    /// The action on a row that is deleted, or updated.
+    pub fn action(&self, on_delete: bool) -> ReferentialAction {
+        if on_delete { self.on_delete } else { self.on_update }
+    }
+
+    /// The columns that SET NULL or SET DEFAULT changes.
+    pub fn set_columns(&self, on_delete: bool) -> &[i16] {
+        if on_delete && !self.on_delete_columns.is_empty() { &self.on_delete_columns } else { &self.columns }
+    }
+}
+
+impl ReferentialAction {
+    /// Whether it changes the referencing rows, rather than forbid them.
+    pub fn changes_rows(self) -> bool {
+        matches!(self, Self::Cascade | Self::SetNull | Self::SetDefault)
+    }
+
+    /// The letter that `pg_constraint` has for it.
+    pub fn letter(self) -> u8 {
+        match self {
+            Self::NoAction => b'a',
+            Self::Restrict => b'r',
+            Self::Cascade => b'c',
+            Self::SetNull => b'n',
+            Self::SetDefault => b'd',
         }
     }
 }

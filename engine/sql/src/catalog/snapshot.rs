@@ -50,6 +50,8 @@ pub struct CatalogSnapshot {
     pub stats: HashMap<Oid, Arc<TableStats>>,
     names: HashMap<Oid, HashMap<String, Oid>>,
     row_types: HashMap<Oid, Oid>,
+    /// Who references a table: (referencing table, constraint), by the referenced table, in the constraints' order.
+    referencing: HashMap<Oid, Vec<(Oid, Oid)>>,
 }
 
 impl Cluster {
@@ -98,6 +100,11 @@ impl CatalogSnapshot {
         self.relations.get(self.row_types.get(&row_type)?)
     }
 
+    /// The foreign keys that reference a table, its own included: referencing table and constraint, oldest first.
+    pub fn referencing(&self, table: Oid) -> &[(Oid, Oid)] {
+        self.referencing.get(&table).map_or(&[], Vec::as_slice)
+    }
+
     /// Tables of the database, in no particular order.
     pub fn tables(&self) -> impl Iterator<Item = &Arc<TableDesc>> {
         self.relations.values().filter_map(|relation| match relation {
@@ -122,6 +129,11 @@ impl CatalogSnapshot {
                     self.names.entry(schema).or_default().insert(index.name.clone(), index.oid);
                 }
                 self.row_types.insert(table.row_type, table.oid);
+                for fk in &table.foreign_keys {
+                    let list = self.referencing.entry(fk.ref_table).or_default();
+                    list.push((table.oid, fk.oid));
+                    list.sort_unstable_by_key(|(_, constraint)| *constraint);
+                }
             }
             Relation::View(view) => {
                 self.row_types.insert(view.row_type, view.oid);
@@ -145,6 +157,14 @@ impl CatalogSnapshot {
                     names.remove(&index.name);
                 }
                 self.row_types.remove(&table.row_type);
+                for fk in &table.foreign_keys {
+                    if let Some(list) = self.referencing.get_mut(&fk.ref_table) {
+                        list.retain(|(_, constraint)| *constraint != fk.oid);
+                        if list.is_empty() {
+                            self.referencing.remove(&fk.ref_table);
+                        }
+                    }
+                }
             }
             Relation::View(view) => {
                 self.row_types.remove(&view.row_type);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shardforge_kv::ObjectLockMode;
 use shardforge_types::codec::row;
-use shardforge_types::{Datum, PgError, PgResult, SqlState};
+use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
 use super::columns::{
     add_check, add_key, check_column_name, check_supported, column_type, default_desc, push_column,
@@ -17,10 +17,11 @@ use super::create_table::{
 };
 use super::drop::{drop_storage, fresh_storage, owned_sequences};
 use super::sequence::SequenceOptions;
-use super::{fill, names, role, unsupported};
+use super::{fill, foreign_key, names, role, unsupported};
 use crate::bind;
 use crate::catalog::{
-    Change, DefaultDesc, IndexKey, Relation, RelationDesc, SequenceDesc, TableDesc, TableKey, ViewDesc,
+    Change, DefaultDesc, ForeignKeyDesc, IndexKey, Relation, RelationDesc, SequenceDesc, TableDesc, TableKey,
+    ViewDesc,
 };
 use crate::exec::eval::CompiledExpr;
 use crate::ir::Ty;
@@ -43,6 +44,8 @@ struct Work {
     checks: Vec<String>,
     /// Names of new indexes to fill.
     new_indexes: Vec<String>,
+    /// Foreign keys whose rows are to be checked: referencing table and constraint.
+    references: Vec<(Oid, Oid)>,
 }
 
 /// ALTER TABLE, INDEX, VIEW and SEQUENCE as far as they share commands.
@@ -62,7 +65,8 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterTableStmt) -> PgResult<(
             format!("\"{}\" is not of the kind that was named", relation.name()),
         ));
     }
-    let old = session.lock_table_by_name(&stmt.relation, ObjectLockMode::AccessExclusive).await?;
+    let old = session.lock_table_by_name(&stmt.relation, lock_mode(stmt)).await?;
+    foreign_key::check_nothing_pending(session, &old, "ALTER TABLE")?;
     let mut work = Work {
         table: TableDesc::clone(&old),
         computed: Vec::new(),
@@ -70,6 +74,7 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterTableStmt) -> PgResult<(
         not_null: Vec::new(),
         checks: Vec::new(),
         new_indexes: Vec::new(),
+        references: Vec::new(),
     };
     // Whatever their order in the statement, what is dropped goes first.
     let is_drop = |kind: &AlterTableKind| {
@@ -81,6 +86,17 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterTableStmt) -> PgResult<(
         }
     }
     work.finish(session, &old).await
+}
+
+/// What the commands need: foreign keys keep writers away, their validation nobody but other commands of the kind.
+fn lock_mode(stmt: &AlterTableStmt) -> ObjectLockMode {
+    let mode = |kind: &AlterTableKind| match kind {
+        AlterTableKind::AddConstraint(Constraint { kind: ConstraintKind::ForeignKey(_), .. })
+        | AlterTableKind::AlterConstraint(..) => ObjectLockMode::ShareRowExclusive,
+        AlterTableKind::ValidateConstraint(_) => ObjectLockMode::ShareUpdateExclusive,
+        _ => ObjectLockMode::AccessExclusive,
+    };
+    stmt.commands.iter().map(|command| mode(&command.kind)).max().unwrap_or(ObjectLockMode::AccessExclusive)
 }
 
 /// Commands that views, sequences and indexes understand.
@@ -173,7 +189,7 @@ impl Work {
                 self.add_column(session, column, *if_not_exists).await
             }
             AlterTableKind::DropColumn { name, if_exists, cascade } => {
-                self.drop_column(session, name, *if_exists, *cascade)
+                self.drop_column(session, name, *if_exists, *cascade).await
             }
             AlterTableKind::AlterColumnType { name, type_name, collation, using, .. } => {
                 let ty = new_type(session, name, type_name, collation.as_ref())?;
@@ -240,20 +256,14 @@ impl Work {
                 Ok(())
             }
             AlterTableKind::AddConstraint(constraint) => self.add_constraint(session, constraint).await,
-            AlterTableKind::DropConstraint { name, if_exists, .. } => {
-                self.drop_constraint(session, name, *if_exists).await
+            AlterTableKind::DropConstraint { name, if_exists, cascade } => {
+                self.drop_constraint(session, name, *if_exists, *cascade).await
             }
-            AlterTableKind::ValidateConstraint(name) => {
-                let table = self.table.name.clone();
-                let check =
-                    self.table.checks.iter_mut().find(|check| check.name == **name).ok_or_else(|| {
-                        PgError::new(
-                            SqlState::UNDEFINED_OBJECT,
-                            format!("constraint \"{name}\" of relation \"{table}\" does not exist"),
-                        )
-                    })?;
-                check.validated = true;
-                self.checks.push(name.to_string());
+            AlterTableKind::ValidateConstraint(name) => self.validate_constraint(name),
+            AlterTableKind::AlterConstraint(name, attrs) => {
+                let table = self.table.oid;
+                let check = foreign_key::alter(&mut self.table, name, attrs)?;
+                self.references.extend(check.map(|constraint| (table, constraint)));
                 Ok(())
             }
             AlterTableKind::OwnerTo(spec) => {
@@ -346,6 +356,30 @@ impl Work {
             }
             _ => Err(unsupported("this form of ALTER TABLE")),
         }
+    }
+
+    /// VALIDATE CONSTRAINT.
+    fn validate_constraint(&mut self, name: &str) -> PgResult<()> {
+        let table = &mut self.table;
+        if let Some(fk) = table.foreign_keys.iter_mut().find(|fk| fk.name == name) {
+            if !fk.enforced {
+                let message = "cannot validate NOT ENFORCED constraint";
+                return Err(PgError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+            }
+            if !std::mem::replace(&mut fk.validated, true) {
+                self.references.push((table.oid, fk.oid));
+            }
+            return Ok(());
+        }
+        let check = table.checks.iter_mut().find(|check| check.name == name).ok_or_else(|| {
+            PgError::new(
+                SqlState::UNDEFINED_OBJECT,
+                format!("constraint \"{name}\" of relation \"{}\" does not exist", table.name),
+            )
+        })?;
+        check.validated = true;
+        self.checks.push(name.to_owned());
+        Ok(())
     }
 
     /// SET GENERATED and the options of an identity's sequence.
@@ -452,6 +486,10 @@ impl Work {
                     let constraint = on_column(constraint, &def.name);
                     self.add_constraint(session, &constraint).await?;
                 }
+                ConstraintKind::ForeignKey(_) => {
+                    let oid = foreign_key::add(session, &mut self.table, constraint, Some(&def.name)).await?;
+                    self.references.push((self.table.oid, oid));
+                }
                 _ => {}
             }
         }
@@ -493,7 +531,7 @@ impl Work {
         Ok(())
     }
 
-    fn drop_column(
+    async fn drop_column(
         &mut self,
         session: &mut PgSession,
         name: &str,
@@ -536,8 +574,8 @@ impl Work {
         if let Some(dependent) = generated {
             if cascade {
                 session.notice(format!("drop cascades to column {dependent} of table {}", self.table.name));
-                self.drop_column(session, &dependent, true, true)?;
-                return self.drop_column(session, name, if_exists, cascade);
+                Box::pin(self.drop_column(session, &dependent, true, true)).await?;
+                return Box::pin(self.drop_column(session, name, if_exists, cascade)).await;
             }
             return Err(PgError::new(
                 SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
@@ -552,6 +590,11 @@ impl Work {
             ))
             .hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
+        // Its own foreign keys go with the column; those that reference it need CASCADE.
+        self.table.foreign_keys.retain(|fk| !fk.columns.contains(&attnum));
+        let on = format!("column {name} of table {}", self.table.name);
+        let uses = |fk: &ForeignKeyDesc| fk.ref_columns.contains(&attnum);
+        foreign_key::release(session, &mut self.table, (&on, &on), &uses, cascade).await?;
         for view in views {
             session.record(Change::DropRelation(view.oid()))?;
         }
@@ -643,6 +686,14 @@ impl Work {
                     )
                 })?);
         }
+        let oid = self.table.oid;
+        let own = self.table.foreign_keys.iter().filter(|fk| fk.columns.contains(&attnum));
+        self.references.extend(own.map(|fk| (oid, fk.oid)));
+        for (other, fk) in foreign_key::dependents(&catalog, oid, &|_, fk| fk.ref_columns.contains(&attnum)) {
+            let wait = session.lock_wait();
+            session.lock_table(other.oid, ObjectLockMode::AccessExclusive, wait).await?;
+            self.references.push((other.oid, fk.oid));
+        }
         for index in &mut self.table.indexes {
             for part in &mut index.columns {
                 if part.key == IndexKey::Column(attnum) {
@@ -674,8 +725,12 @@ impl Work {
                         self.not_null.push(position);
                     }
                 }
-                // The rows move under their key.
-                self.rewrite = true;
+                match self.table.primary_key() {
+                    // The rows move under their key.
+                    Some(key) if !key.deferrable => self.rewrite = true,
+                    Some(key) => self.new_indexes.push(key.name.clone()),
+                    None => {}
+                }
                 Ok(())
             }
             ConstraintKind::Unique { nulls_not_distinct, index } => {
@@ -692,7 +747,11 @@ impl Work {
                 self.not_null.push(attnum as usize - 1);
                 set_not_null(session, &mut self.table, attnum, constraint.name.as_deref()).await
             }
-            ConstraintKind::ForeignKey(_) => Err(unsupported("FOREIGN KEY").at(constraint.pos)),
+            ConstraintKind::ForeignKey(_) => {
+                let oid = foreign_key::add(session, &mut self.table, constraint, None).await?;
+                self.references.push((self.table.oid, oid));
+                Ok(())
+            }
             ConstraintKind::Exclusion(_) => Err(unsupported("EXCLUDE").at(constraint.pos)),
             _ => Err(unsupported("this constraint")),
         }
@@ -703,14 +762,25 @@ impl Work {
         session: &mut PgSession,
         name: &str,
         if_exists: bool,
+        cascade: bool,
     ) -> PgResult<()> {
         let table = &mut self.table;
+        if let Some(position) = table.foreign_keys.iter().position(|fk| fk.name == name) {
+            let removed = table.foreign_keys.remove(position);
+            let wait = session.lock_wait();
+            return session.lock_table(removed.ref_table, ObjectLockMode::AccessExclusive, wait).await;
+        }
         if let Some(position) = table.checks.iter().position(|check| check.name == name) {
             table.checks.remove(position);
             return Ok(());
         }
         let index = table.indexes.iter().position(|index| index.constraint.is_some() && index.name == name);
         if let Some(position) = index {
+            let used = table.indexes[position].oid;
+            let subject = format!("constraint {name} on table {}", table.name);
+            let on = format!("index {name}");
+            let uses = |fk: &ForeignKeyDesc| fk.ref_index == used;
+            foreign_key::release(session, table, (&subject, &on), &uses, cascade).await?;
             let removed = table.indexes.remove(position);
             if removed.primary && table.key == TableKey::Primary {
                 table.key = TableKey::RowId;
@@ -734,7 +804,7 @@ impl Work {
     }
 
     async fn finish(self, session: &mut PgSession, old: &Arc<TableDesc>) -> PgResult<()> {
-        let Work { mut table, computed, rewrite, not_null, checks, new_indexes } = self;
+        let Work { mut table, computed, rewrite, not_null, checks, new_indexes, references } = self;
         let mut constants = Vec::new();
         if rewrite {
             // The one value of a column that the old rows do not have.
@@ -766,13 +836,17 @@ impl Work {
                 }
                 Ok(())
             };
-            return fill::rewrite(session, old, new, &change).await;
-        }
-        verify(session, &new, &not_null, &checks).await?;
-        for name in &new_indexes {
-            if let Some(position) = new.indexes.iter().position(|index| index.name == *name) {
-                fill::fill_index(session, old, new.clone(), position).await?;
+            fill::rewrite(session, old, new, &change).await?;
+        } else {
+            verify(session, &new, &not_null, &checks).await?;
+            for name in &new_indexes {
+                if let Some(position) = new.indexes.iter().position(|index| index.name == *name) {
+                    fill::fill_index(session, old, new.clone(), position).await?;
+                }
             }
+        }
+        for (table, constraint) in references {
+            foreign_key::validate(session, table, constraint).await?;
         }
         Ok(())
     }

@@ -223,6 +223,7 @@ pub async fn set_not_null(
 /// True if a constraint of the table has this name.
 pub fn has_constraint(table: &TableDesc, name: &str) -> bool {
     table.checks.iter().any(|check| check.name == name)
+        || table.foreign_keys.iter().any(|fk| fk.name == name)
         || table.indexes.iter().any(|index| index.constraint.is_some() && index.name == name)
         || table.columns.iter().any(|column| column.not_null.as_ref().is_some_and(|n| n.name == name))
 }
@@ -269,7 +270,7 @@ pub async fn add_check(
 }
 
 /// Adds the index of a PRIMARY KEY or UNIQUE constraint to a descriptor. Its storage is fresh; of a primary
-/// key on a table that has no rows yet, the caller makes the table clustered by it.
+/// key on a table that has no rows yet, the caller makes the table clustered by it, unless it is deferrable.
 pub async fn add_key(
     session: &mut PgSession,
     table: &mut TableDesc,
@@ -283,9 +284,6 @@ pub async fn add_key(
     }
     if index.using_index.is_some() {
         return Err(unsupported("a constraint USING INDEX"));
-    }
-    if constraint.attrs.deferrable == Some(true) || constraint.attrs.initially_deferred == Some(true) {
-        return Err(unsupported("a deferrable unique constraint"));
     }
     if primary && table.primary_key().is_some() {
         return Err(PgError::new(
@@ -370,6 +368,8 @@ pub async fn add_key(
         nulls_not_distinct,
         primary,
         constraint: Some(session.engine.next_oid().await?),
+        deferrable: constraint.attrs.is_deferrable(),
+        initially_deferred: constraint.attrs.initially_deferred == Some(true),
         predicate: None,
     };
     if primary {
@@ -406,7 +406,7 @@ pub fn check_indexable(ty: Oid) -> PgResult<()> {
 pub fn check_supported(column: &ColumnDef) -> PgResult<()> {
     for constraint in &column.constraints {
         match &constraint.kind {
-            ConstraintKind::ForeignKey(_) => return Err(unsupported("FOREIGN KEY").at(constraint.pos)),
+            ConstraintKind::ForeignKey(_) => {}
             ConstraintKind::Exclusion(_) => return Err(unsupported("EXCLUDE").at(constraint.pos)),
             ConstraintKind::Generated { stored: false, .. } => {
                 return Err(unsupported("a virtual generated column")

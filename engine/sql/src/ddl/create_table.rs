@@ -9,7 +9,7 @@ use super::columns::{
     immutable_expression, plain_column, push_column, set_not_null,
 };
 use super::sequence::{self, SequenceOptions};
-use super::{check_free, names, unsupported};
+use super::{check_free, foreign_key, names, unsupported};
 use crate::catalog::{
     Change, ColumnDesc, DefaultDesc, Identity, Persistence, Relation, RelationDesc, TableDesc, TableKey,
 };
@@ -73,7 +73,26 @@ pub async fn create(session: &mut PgSession, stmt: &CreateStmt) -> PgResult<()> 
             }
         }
     }
-    builder.finish(session).await
+    let mut table = builder.finish(session).await?;
+    // Foreign keys come last, as if added by ALTER TABLE: the table may reference itself.
+    for element in &stmt.elements {
+        let (constraints, column) = match element {
+            TableElement::Column(column) => (&column.constraints[..], Some(&column.name)),
+            TableElement::Constraint(constraint) => (std::slice::from_ref(constraint), None),
+            TableElement::Like(_) => continue,
+        };
+        for constraint in constraints {
+            if matches!(constraint.kind, ConstraintKind::ForeignKey(_)) {
+                foreign_key::add(session, &mut table, constraint, column).await?;
+            }
+        }
+    }
+    if table.foreign_keys.is_empty() {
+        return Ok(());
+    }
+    // There are no rows that could violate them.
+    table.foreign_keys.iter_mut().for_each(|fk| fk.validated = fk.enforced);
+    session.record_table(table)
 }
 
 /// A table without columns.
@@ -96,6 +115,7 @@ pub async fn empty_table(
         key: TableKey::RowId,
         indexes: Vec::new(),
         checks: Vec::new(),
+        foreign_keys: Vec::new(),
         options: Vec::new(),
     })
 }
@@ -371,13 +391,12 @@ impl Builder {
                 add_key(session, table, constraint, index, &columns, (false, *nulls_not_distinct)).await
             }
             (ConstraintKind::Check(expr), Pass::Checks) => add_check(session, table, constraint, expr).await,
-            (ConstraintKind::ForeignKey(_), _) => Err(unsupported("FOREIGN KEY").at(constraint.pos)),
             (ConstraintKind::Exclusion(_), _) => Err(unsupported("EXCLUDE").at(constraint.pos)),
             _ => Ok(()),
         }
     }
 
-    async fn finish(mut self, session: &mut PgSession) -> PgResult<()> {
+    async fn finish(mut self, session: &mut PgSession) -> PgResult<TableDesc> {
         cluster_by_primary_key(&mut self.table);
         let table = &mut self.table;
         let mut sequences = Vec::new();
@@ -387,7 +406,8 @@ impl Builder {
         for sequence in sequences {
             session.record(Change::PutRelation(RelationDesc::Sequence(sequence)))?;
         }
-        session.record(Change::PutRelation(RelationDesc::Table(self.table)))
+        session.record(Change::PutRelation(RelationDesc::Table(self.table.clone())))?;
+        Ok(self.table)
     }
 }
 
@@ -545,9 +565,9 @@ pub async fn add_sequence(
     Ok(sequence)
 }
 
-/// Stores the rows of a table without rows by its primary key.
+/// Stores the rows of a table without rows by its primary key, unless keys may be equal for a while.
 pub fn cluster_by_primary_key(table: &mut TableDesc) {
-    if table.primary_key().is_some() {
+    if table.primary_key().is_some_and(|key| !key.deferrable) {
         table.key = TableKey::Primary;
         table.indexes[0].storage = table.storage;
     }

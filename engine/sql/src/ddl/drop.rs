@@ -1,10 +1,12 @@
 //! DROP and TRUNCATE.
 
+use std::sync::Arc;
+
 use hashbrown::HashSet;
 use shardforge_kv::ObjectLockMode;
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
-use super::names;
+use super::{foreign_key, names};
 use crate::catalog::{CatalogSnapshot, Change, Relation, StorageId, TableDesc, TableKey, well_known};
 use crate::parse::ast::{DropStmt, ObjectName, ObjectType, RangeVar, TruncateStmt};
 use crate::session::PgSession;
@@ -17,14 +19,49 @@ pub async fn drop_objects(session: &mut PgSession, stmt: &DropStmt) -> PgResult<
     if stmt.concurrently {
         session.require_no_block("DROP INDEX CONCURRENTLY")?;
     }
+    // What goes together does not keep each other.
+    let mut together = Vec::new();
+    if stmt.kind != ObjectType::Schema {
+        for object in &stmt.objects {
+            let range = RangeVar::from_names(&object.names, object.pos)?;
+            together.extend(names::find_relation_if_exists(session, &range)?.map(|relation| relation.oid()));
+        }
+    }
     for object in &stmt.objects {
         if stmt.kind == ObjectType::Schema {
             drop_schema(session, object, stmt).await?;
         } else {
-            drop_relation(session, object, stmt).await?;
+            drop_relation(session, object, stmt, &together).await?;
         }
     }
     Ok(())
+}
+
+/// 2BP01 if anything depends on what is to be dropped and CASCADE was not written; with it, a notice.
+///
+/// # Errors
+/// 2BP01.
+pub fn check_dependents(
+    session: &PgSession,
+    subject: &str,
+    on: &str,
+    dependents: &[String],
+    cascade: bool,
+) -> PgResult<()> {
+    if dependents.is_empty() {
+        return Ok(());
+    }
+    if cascade {
+        session.notice_cascade(dependents);
+        return Ok(());
+    }
+    let lines: Vec<String> = dependents.iter().map(|one| format!("{one} depends on {on}")).collect();
+    Err(PgError::new(
+        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+        format!("cannot drop {subject} because other objects depend on it"),
+    )
+    .detail(lines.join("\n"))
+    .hint("Use DROP ... CASCADE to drop the dependent objects too."))
 }
 
 /// What a relation is called in messages.
@@ -38,7 +75,8 @@ fn kind_word(kind: ObjectType) -> &'static str {
     }
 }
 
-fn describe(catalog: &CatalogSnapshot, relation: &Relation) -> String {
+/// A relation as messages about dependencies call it.
+pub fn describe(catalog: &CatalogSnapshot, relation: &Relation) -> String {
     let kind = match relation {
         Relation::Table(_) => "table",
         Relation::Index(..) => "index",
@@ -54,7 +92,12 @@ fn describe(catalog: &CatalogSnapshot, relation: &Relation) -> String {
     }
 }
 
-async fn drop_relation(session: &mut PgSession, object: &ObjectName, stmt: &DropStmt) -> PgResult<()> {
+async fn drop_relation(
+    session: &mut PgSession,
+    object: &ObjectName,
+    stmt: &DropStmt,
+    together: &[Oid],
+) -> PgResult<()> {
     let range = RangeVar::from_names(&object.names, object.pos)?;
     let word = kind_word(stmt.kind);
     let Some(relation) = names::find_relation_if_exists(session, &range)? else {
@@ -106,7 +149,7 @@ async fn drop_relation(session: &mut PgSession, object: &ObjectName, stmt: &Drop
             format!("{word} \"{}\" does not exist", relation.name()),
         ));
     };
-    remove(session, &relation, stmt.cascade).await
+    remove(session, &relation, stmt.cascade, together).await
 }
 
 /// What depends on a relation and would have to go with it: views that read it, columns that use a sequence.
@@ -137,48 +180,61 @@ fn all_dependents(catalog: &CatalogSnapshot, relation: &Relation) -> Vec<Relatio
     found
 }
 
-/// Removes a relation whose lock is held, with what belongs to it.
-pub async fn remove(session: &mut PgSession, relation: &Relation, cascade: bool) -> PgResult<()> {
+/// Removes a relation whose lock is held, with what belongs to it and, with `cascade`, what depends on it; tells of
+/// the latter. `together`: relations that go at the same time.
+pub async fn remove(
+    session: &mut PgSession,
+    relation: &Relation,
+    cascade: bool,
+    together: &[Oid],
+) -> PgResult<()> {
     let catalog = session.catalog();
-    let views = all_dependents(&catalog, relation);
+    let subject = describe(&catalog, relation);
+    let dependents = depending(&catalog, relation, together);
+    check_dependents(session, &subject, &subject, &dependents, cascade)?;
+    remove_all(session, relation).await
+}
+
+/// What depends on a relation and does not go anyway, as messages call it.
+fn depending(catalog: &CatalogSnapshot, relation: &Relation, together: &[Oid]) -> Vec<String> {
+    let views = all_dependents(catalog, relation);
+    let views = views.iter().filter(|view| !together.contains(&view.oid()));
+    let mut found: Vec<String> = views.map(|view| describe(catalog, view)).collect();
+    let references = references(catalog, relation);
+    let references = references.iter().filter(|(table, _)| !together.contains(&table.oid));
+    found.extend(references.map(|dependent| foreign_key::described(catalog, dependent)));
+    if let Relation::Sequence(sequence) = relation {
+        for (table, attnum) in columns_using(catalog, sequence.oid) {
+            let column = &table.column(attnum).name;
+            found.push(format!("default value for column {column} of table {}", table.name));
+        }
+    }
+    found
+}
+
+/// Removes a relation with all that depends on it.
+async fn remove_all(session: &mut PgSession, relation: &Relation) -> PgResult<()> {
+    let catalog = session.catalog();
     let defaults = match relation {
         Relation::Sequence(sequence) => columns_using(&catalog, sequence.oid),
         _ => Vec::new(),
     };
-    if !cascade && (!views.is_empty() || !defaults.is_empty()) {
-        let subject = describe(&catalog, relation);
-        let mut lines: Vec<String> =
-            views.iter().map(|view| format!("{} depends on {subject}", describe(&catalog, view))).collect();
-        for (table, attnum) in &defaults {
-            lines.push(format!(
-                "default value for column {} of table {} depends on {subject}",
-                table.column(*attnum).name,
-                table.name
-            ));
-        }
-        return Err(PgError::new(
-            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-            format!("cannot drop {subject} because other objects depend on it"),
-        )
-        .detail(lines.join("\n"))
-        .hint("Use DROP ... CASCADE to drop the dependent objects too."));
-    }
-    for view in &views {
-        session.notice(format!("drop cascades to {}", describe(&catalog, view)));
+    for view in all_dependents(&catalog, relation) {
         session.record(Change::DropRelation(view.oid()))?;
     }
+    foreign_key::drop_dependents(session, &references(&catalog, relation)).await?;
     for (table, attnum) in defaults {
         let mut changed = TableDesc::clone(&table);
-        session.notice(format!(
-            "drop cascades to default value for column {} of table {}",
-            changed.column(attnum).name,
-            changed.name
-        ));
         changed.columns[attnum as usize - 1].default = None;
         session.record_table(changed)?;
     }
     match relation {
         Relation::Table(table) => {
+            foreign_key::check_nothing_pending(session, table, "DROP TABLE")?;
+            for fk in table.foreign_keys.iter().filter(|fk| fk.ref_table != table.oid) {
+                let wait = session.lock_wait();
+                session.lock_table(fk.ref_table, ObjectLockMode::AccessExclusive, wait).await?;
+            }
             let catalog = session.catalog();
             for sequence in owned_sequences(&catalog, table.oid, None) {
                 session.record(Change::DropRelation(sequence))?;
@@ -209,6 +265,22 @@ pub async fn remove(session: &mut PgSession, relation: &Relation, cascade: bool)
             }
             session.record(Change::DropRelation(sequence.oid))
         }
+    }
+}
+
+/// The foreign keys of other tables, or for an index of all tables, that need a relation.
+fn references(catalog: &CatalogSnapshot, relation: &Relation) -> Vec<foreign_key::Dependent> {
+    match relation {
+        Relation::Table(table) => {
+            foreign_key::dependents(catalog, table.oid, &|other, _| other.oid != table.oid)
+        }
+        Relation::Index(table, position) => {
+            let index = table.indexes[*position].oid;
+            // Of a constraint's index the constraint has to be dropped, which asks again.
+            let is_free = table.indexes[*position].constraint.is_none();
+            foreign_key::dependents(catalog, table.oid, &|_, fk| is_free && fk.ref_index == index)
+        }
+        Relation::View(_) | Relation::Sequence(_) => Vec::new(),
     }
 }
 
@@ -253,7 +325,9 @@ fn drop_index(session: &mut PgSession, table: &TableDesc, position: usize) -> Pg
         )
         .hint(format!("You can drop constraint {} on table {} instead.", index.name, table.name)));
     }
-    let mut changed = TableDesc::clone(table);
+    // Foreign keys of the table itself may have gone with the index.
+    let catalog = session.catalog();
+    let mut changed = TableDesc::clone(catalog.table(table.oid).map_or(table, |table| table));
     let removed = changed.indexes.remove(position);
     session.ensure_txn().dropped_storage.push(removed.storage);
     session.record_table(changed)
@@ -309,9 +383,21 @@ async fn drop_schema(session: &mut PgSession, object: &ObjectName, stmt: &DropSt
         .cloned()
         .collect();
     inside.sort_by_key(Relation::oid);
+    let together: Vec<Oid> = inside.iter().map(Relation::oid).collect();
+    let mut lines = Vec::new();
+    let mut dropped = Vec::new();
+    for relation in &inside {
+        let subject = describe(&catalog, relation);
+        lines.push(format!("{subject} depends on schema {name}"));
+        dropped.push(subject.clone());
+        for dependent in depending(&catalog, relation, &together) {
+            if !dropped.contains(&dependent) {
+                lines.push(format!("{dependent} depends on {subject}"));
+                dropped.push(dependent);
+            }
+        }
+    }
     if !inside.is_empty() && !stmt.cascade {
-        let lines: Vec<String> =
-            inside.iter().map(|r| format!("{} depends on schema {name}", describe(&catalog, r))).collect();
         return Err(PgError::new(
             SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
             format!("cannot drop schema {name} because other objects depend on it"),
@@ -319,17 +405,13 @@ async fn drop_schema(session: &mut PgSession, object: &ObjectName, stmt: &DropSt
         .detail(lines.join("\n"))
         .hint("Use DROP ... CASCADE to drop the dependent objects too."));
     }
-    match &inside[..] {
-        [] => {}
-        [one] => session.notice(format!("drop cascades to {}", describe(&catalog, one))),
-        many => session.notice(format!("drop cascades to {} other objects", many.len())),
-    }
+    session.notice_cascade(&dropped);
     for relation in inside {
         let wait = session.lock_wait();
         session.lock_table(relation.oid(), ObjectLockMode::AccessExclusive, wait).await?;
-        // A view may have gone with the table that it reads.
-        if session.catalog().relation(relation.oid()).is_some() {
-            remove(session, &relation, true).await?;
+        // It may have changed since, or gone with a table that it reads.
+        if let Some(relation) = session.catalog().relation(relation.oid()).cloned() {
+            remove_all(session, &relation).await?;
         }
     }
     session.record(Change::DropSchema(schema.oid))
@@ -340,8 +422,23 @@ async fn drop_schema(session: &mut PgSession, object: &ObjectName, stmt: &DropSt
 /// # Errors
 /// Whatever it raises.
 pub async fn truncate(session: &mut PgSession, stmt: &TruncateStmt) -> PgResult<()> {
+    let mut tables: Vec<Arc<TableDesc>> = Vec::with_capacity(stmt.relations.len());
     for name in &stmt.relations {
         let table = session.lock_table_by_name(name, ObjectLockMode::AccessExclusive).await?;
+        foreign_key::check_nothing_pending(session, &table, "TRUNCATE")?;
+        if !tables.iter().any(|known| known.oid == table.oid) {
+            tables.push(table);
+        }
+    }
+    for other in foreign_key::truncated_with(session, &tables, stmt.cascade)? {
+        let wait = session.lock_wait();
+        session.lock_table(other.oid, ObjectLockMode::AccessExclusive, wait).await?;
+        foreign_key::check_nothing_pending(session, &other, "TRUNCATE")?;
+        tables.push(other);
+    }
+    for table in tables {
+        // What it was when the lock was asked for may be out of date.
+        let Some(table) = session.catalog().table(table.oid).cloned() else { continue };
         drop_storage(session, &table);
         let mut changed = TableDesc::clone(&table);
         fresh_storage(session, &mut changed).await?;

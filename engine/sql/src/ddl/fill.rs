@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shardforge_kv::Visibility;
+use shardforge_kv::{LockStrength, Visibility};
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use crate::catalog::TableDesc;
@@ -49,7 +49,9 @@ pub async fn fill_index(
             // As the new descriptor has it: columns that the same statement adds are there, with their defaults.
             let values = new_layout.decode(&row.value)?;
             let Some(entry) = index.entry(&values, &row.key, &env)? else { continue };
-            if entry.must_be_unique && !seen.insert(Bytes::copy_from_slice(&entry.key))? {
+            if let Some(len) = entry.unique_len
+                && !seen.insert(Bytes::copy_from_slice(&entry.key[..len]))?
+            {
                 return Err(could_not_create(&new_layout, position, &values, &env));
             }
             let value = crate::storage::entry_value(&row.key);
@@ -110,7 +112,9 @@ pub async fn rewrite(
             }
             for index in &new_layout.indexes {
                 let Some(entry) = index.entry(&values, &key, &env)? else { continue };
-                if entry.must_be_unique && !seen.insert(Bytes::copy_from_slice(&entry.key))? {
+                if let Some(len) = entry.unique_len
+                    && !seen.insert(Bytes::copy_from_slice(&entry.key[..len]))?
+                {
                     return Err(could_not_create(&new_layout, index.position, &values, &env));
                 }
                 txn.put(Bytes::from(entry.key), crate::storage::entry_value(&key));
@@ -135,16 +139,14 @@ pub async fn insert_all(
     let Some((mut cursor, cx)) = execution.cursor.take().map(|running| *running) else { return Ok(0) };
     let catalog = session.catalog();
     let layout = session.engine.layout(&table, &catalog)?;
-    let next_row_id = || cx.engine.next_row_id();
-    let writer =
-        TableWriter { txn: &cx.txn, layout: &layout, env: &cx.env, wait: cx.wait, next_row_id: &next_row_id };
+    let writer = TableWriter::new(&cx, &layout);
     let types: Arc<[shardforge_types::Oid]> = execution.output.iter().map(|c| c.col.ty.oid).collect();
     let mut count = 0;
     loop {
         let mut sink = Collect::new(types.clone());
         let progress = cursor.fetch(&cx, BATCH_ROWS, &mut sink).await?;
         for mut row in sink.rows {
-            match writer.insert(&mut row, &|_| false).await? {
+            match writer.insert(&mut row, &|_| false, LockStrength::KeyShare).await? {
                 InsertOutcome::Inserted(_) => count += 1,
                 InsertOutcome::Conflict { .. } => {}
             }

@@ -78,6 +78,8 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
         nulls_not_distinct: stmt.nulls_not_distinct,
         primary: false,
         constraint: None,
+        deferrable: false,
+        initially_deferred: false,
         predicate,
     });
     let position = changed.indexes.len() - 1;

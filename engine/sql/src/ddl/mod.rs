@@ -12,6 +12,7 @@ mod create_table;
 mod database;
 mod drop;
 mod fill;
+mod foreign_key;
 mod index;
 mod names;
 mod rename;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use shardforge_kv::{LockStrength, ObjectLockMode};
 use shardforge_types::{Oid, PgError, PgResult, Severity, SqlState};
 
+pub use foreign_key::deferrable_constraints;
 pub use names::find_relation;
 
 use crate::catalog::change::name_lock_key;
@@ -155,6 +157,21 @@ impl PgSession {
                 && now.oid == table.oid
             {
                 return Ok(now);
+            }
+        }
+    }
+
+    /// Raises a notice about what CASCADE takes along.
+    pub(crate) fn notice_cascade(&self, dropped: &[String]) {
+        match dropped {
+            [] => {}
+            [one] => self.notice(format!("drop cascades to {one}")),
+            many => {
+                let lines: Vec<String> = many.iter().map(|one| format!("drop cascades to {one}")).collect();
+                let message = format!("drop cascades to {} other objects", many.len());
+                let notice =
+                    PgError::with_severity(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, message);
+                self.services.notice(notice.detail(lines.join("\n")));
             }
         }
     }

@@ -168,6 +168,8 @@ async fn rename_constraint(
     let mut changed = TableDesc::clone(table);
     if let Some(check) = changed.checks.iter_mut().find(|check| check.name == old) {
         check.name = new;
+    } else if let Some(fk) = changed.foreign_keys.iter_mut().find(|fk| fk.name == old) {
+        fk.name = new;
     } else if let Some(index) =
         changed.indexes.iter_mut().find(|index| index.constraint.is_some() && index.name == old)
     {

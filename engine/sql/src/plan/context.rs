@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 use shardforge_kv::{IsolationLevel, Transaction, Visibility, WaitPolicy};
 use shardforge_types::Datum;
 
@@ -10,6 +11,8 @@ use super::rows::RowBuffer;
 use crate::engine::Engine;
 use crate::exec::env::EvalEnv;
 use crate::ir::CteId;
+use crate::ri::Deferred;
+use crate::storage::AfterQueue;
 
 /// What the data-modifying statements of a WITH returned.
 pub type WrittenRows = HashMap<CteId, Arc<RowBuffer>>;
@@ -33,6 +36,10 @@ pub struct ExecContext {
     pub wait: WaitPolicy,
     /// RETURNING of the statement's own WITH, as far as it has run.
     pub written: Arc<WrittenRows>,
+    /// What has to be looked at when the statement has written all its rows.
+    pub after: Arc<AfterQueue>,
+    /// What the transaction looks at later still.
+    pub deferred: Arc<Mutex<Deferred>>,
 }
 
 /// How far a fetch came.

@@ -19,7 +19,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shardforge_kv::{IsolationLevel, Visibility};
+use shardforge_kv::{IsolationLevel, LockStrength, Visibility};
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
 use super::context::ExecContext;
@@ -29,6 +29,7 @@ use super::rows::{KeySet, RowBuffer};
 use super::sink::Collect;
 use crate::exec::eval::CompiledExpr;
 use crate::ir::{Col, ColId, Modify, ModifyOp, OnConflict};
+use crate::ri;
 use crate::session::error::from_kv;
 use crate::storage::{InsertOutcome, TableLayout, TableScan, TableWriter};
 
@@ -194,18 +195,10 @@ impl ModifyPlan {
     }
 
     async fn change_rows(&self, cx: &ExecContext) -> PgResult<ModifyResult> {
-        let next_row_id = || cx.engine.next_row_id();
-        let writer = TableWriter {
-            txn: &cx.txn,
-            layout: &self.layout,
-            env: &cx.env,
-            wait: cx.wait,
-            next_row_id: &next_row_id,
-        };
         let mut run = Run {
             plan: self,
             cx,
-            writer,
+            writer: TableWriter::new(cx, &self.layout),
             result: ModifyResult {
                 count: 0,
                 rows: RowBuffer::new(&cx.engine, "RETURNING"),
@@ -237,6 +230,7 @@ impl ModifyPlan {
                 }
             }
             cx.env.session.host.check_canceled()?;
+            ri::during_statement(cx).await?;
             if progress.done {
                 return Ok(run.result);
             }
@@ -286,7 +280,12 @@ impl Run<'_> {
         }
         let arbiter =
             |index: usize| conflict.is_some_and(|c| c.arbiters.is_empty() || c.arbiters.contains(&index));
-        match self.writer.insert(&mut new, &arbiter).await? {
+        let strength = match conflict.and_then(|c| c.update.as_ref()) {
+            None => LockStrength::KeyShare,
+            Some((assignments, _)) if self.changes_key(assignments) => LockStrength::Update,
+            Some(_) => LockStrength::NoKeyUpdate,
+        };
+        match self.writer.insert(&mut new, &arbiter, strength).await? {
             InsertOutcome::Inserted(key) => {
                 if conflict.is_some_and(|c| c.update.is_some()) {
                     self.seen.insert(key)?;
@@ -323,7 +322,7 @@ impl Run<'_> {
                 "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
             ));
         }
-        let Some(current) = self.writer.lock(&row_key).await?.current else {
+        let Some(current) = self.writer.lock(&row_key, LockStrength::NoKeyUpdate).await?.current else {
             return Err(PgError::new(
                 SqlState::T_R_SERIALIZATION_FAILURE,
                 "could not serialize access due to concurrent update",
@@ -355,7 +354,8 @@ impl Run<'_> {
         if !locked_first && self.seen.contains(&key) {
             return Ok(());
         }
-        let outcome = self.writer.lock(&key).await?;
+        let strength = self.strength(&key, &source).await?;
+        let outcome = self.writer.lock(&key, strength).await?;
         let Some(current) = outcome.current else {
             self.result.passed_over = true;
             return Ok(());
@@ -408,6 +408,38 @@ impl Run<'_> {
         }
         let source = row.split_off(2 * n);
         self.count(old, new, source)
+    }
+
+    /// Whether an update assigns to columns that a foreign key could reference.
+    fn changes_key(&self, assignments: &[(usize, CompiledExpr)]) -> bool {
+        assignments.iter().any(|(position, _)| self.plan.layout.key_columns.contains(position))
+    }
+
+    /// How strongly to lock a row before it is changed. An update that assigns to key columns may leave them as they
+    /// are: that is found out on the newest version, before the lock. Should another version be there under the lock,
+    /// the writer locks the row as it must be.
+    async fn strength(&self, key: &Bytes, source: &[Datum]) -> PgResult<LockStrength> {
+        let ModifyKind::Update { assignments, .. } = &self.plan.op else { return Ok(LockStrength::Update) };
+        if !self.changes_key(assignments) {
+            return Ok(LockStrength::NoKeyUpdate);
+        }
+        let newest = self.cx.txn.get(key, Visibility::Latest).await.map_err(from_kv)?;
+        let Some(newest) = newest else { return Ok(LockStrength::Update) };
+        let old = self.plan.layout.decode(&newest)?;
+        let mut row = old.clone();
+        row.resize(2 * old.len(), Datum::Null);
+        row.extend_from_slice(source);
+        let mut new = old.clone();
+        for (position, expr) in assignments {
+            if self.plan.layout.key_columns.contains(position) {
+                match expr.eval(&row, &self.cx.params, &self.cx.env) {
+                    Ok(value) => new[*position] = value,
+                    // It is raised under the lock, if the row still is to be updated.
+                    Err(_) => return Ok(LockStrength::Update),
+                }
+            }
+        }
+        Ok(self.writer.strength_for_update(&old, &new))
     }
 
     /// Counts a written row and computes RETURNING.

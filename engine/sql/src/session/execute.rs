@@ -15,6 +15,8 @@ use super::wire::{WireColumn, WireSink};
 use crate::ir::OutputColumn;
 use crate::parse::ast::Statement;
 use crate::plan::{ExecContext, Planned, PlannedKind, QueryCursor};
+use crate::ri;
+use crate::storage::AfterQueue;
 
 /// A statement that has begun to run.
 pub struct Execution {
@@ -61,7 +63,7 @@ impl PgSession {
             let options = TxnOptions { isolation, read_only, session: env.backend_pid as u64 };
             let txn = Arc::new(engine.store.begin(options));
             services.set_transaction(Some(txn.clone()));
-            SessionTxn::new(txn, isolation, read_only, false, engine.clock_micros())
+            SessionTxn::new(txn, isolation, read_only, false, engine.clock_micros(), engine)
         })
     }
 
@@ -155,6 +157,8 @@ impl PgSession {
         }
         match &planned.kind {
             PlannedKind::Query(plan) => {
+                // The query reads at the statement's snapshot, which shows nothing of what this writes.
+                ri::after_statement(&cx).await?;
                 let cursor = QueryCursor::start(plan, &cx).await?;
                 Ok(Execution {
                     output: planned.output.clone(),
@@ -165,6 +169,7 @@ impl PgSession {
             }
             PlannedKind::Modify(word, plan) => {
                 let result = Box::pin(plan.run(&cx)).await?;
+                ri::after_statement(&cx).await?;
                 let word = if *word == "INSERT" { "INSERT 0" } else { word };
                 let (cursor, tag) = if plan.returns {
                     (Some(Box::new((QueryCursor::Rows(result.rows), cx))), Tag::Counted(word))
@@ -183,7 +188,6 @@ impl PgSession {
         let engine = self.engine.clone();
         let txn = self.ensure_txn();
         ExecContext {
-            engine,
             txn: txn.txn.clone(),
             isolation: txn.isolation,
             visibility: Visibility::At(txn.txn.snapshot()),
@@ -191,6 +195,9 @@ impl PgSession {
             env,
             wait,
             written: Arc::default(),
+            after: Arc::new(AfterQueue::new(&engine)),
+            deferred: txn.deferred.clone(),
+            engine,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use shardforge_kv::{IsolationLevel, Savepoint, Transaction};
 use shardforge_types::PgResult;
 
@@ -9,6 +10,8 @@ use super::error::from_kv;
 use super::listen::PendingMark;
 use super::settings::SettingsMark;
 use crate::catalog::{CatalogSnapshot, Change};
+use crate::engine::Engine;
+use crate::ri::{Deferred, DeferredMark};
 
 /// A transaction in progress.
 pub struct SessionTxn {
@@ -32,6 +35,8 @@ pub struct SessionTxn {
     pub changes: Vec<Change>,
     /// Keys to delete once the transaction has committed: storage of dropped and rewritten relations.
     pub dropped_storage: Vec<crate::catalog::StorageId>,
+    /// Checks that wait for the end of the transaction.
+    pub deferred: Arc<Mutex<Deferred>>,
     /// Open savepoints, oldest first.
     pub savepoints: Vec<SavepointFrame>,
     own_catalog: Option<(u64, usize, Arc<CatalogSnapshot>)>,
@@ -44,6 +49,7 @@ pub struct SavepointFrame {
     kv: Savepoint,
     changes: usize,
     dropped_storage: usize,
+    deferred: DeferredMark,
     /// Settings as of the savepoint.
     pub settings: SettingsMark,
     /// How many portals there had been.
@@ -60,6 +66,7 @@ impl SessionTxn {
         read_only: bool,
         explicit: bool,
         started_at: i64,
+        engine: &Engine,
     ) -> SessionTxn {
         SessionTxn {
             txn,
@@ -72,6 +79,7 @@ impl SessionTxn {
             started_at,
             changes: Vec::new(),
             dropped_storage: Vec::new(),
+            deferred: Arc::new(Mutex::new(Deferred::new(engine))),
             savepoints: Vec::new(),
             own_catalog: None,
         }
@@ -99,7 +107,9 @@ impl SessionTxn {
     pub fn savepoint(&mut self, name: String, settings: SettingsMark, portals: u64, pending: PendingMark) {
         let kv = self.txn.savepoint();
         let (changes, dropped_storage) = (self.changes.len(), self.dropped_storage.len());
-        let frame = SavepointFrame { name, kv, changes, dropped_storage, settings, portals, pending };
+        let deferred = self.deferred.lock().mark();
+        let frame =
+            SavepointFrame { name, kv, changes, dropped_storage, deferred, settings, portals, pending };
         self.savepoints.push(frame);
     }
 
@@ -118,6 +128,7 @@ impl SessionTxn {
         self.txn.rollback_to(&frame.kv).map_err(from_kv)?;
         self.changes.truncate(frame.changes);
         self.dropped_storage.truncate(frame.dropped_storage);
+        self.deferred.lock().rollback_to(&frame.deferred, self.savepoints.len());
         self.own_catalog = None;
         self.failed = false;
         Ok(frame)
@@ -128,6 +139,7 @@ impl SessionTxn {
     /// # Errors
     /// What the store raises.
     pub fn release(&mut self, position: usize) -> PgResult<()> {
+        self.deferred.lock().release(position);
         let mut frames = self.savepoints.drain(position..);
         match frames.next() {
             Some(frame) => self.txn.release(frame.kv).map_err(from_kv),

@@ -9,8 +9,10 @@ use super::PgSession;
 use super::error::from_kv;
 use super::listen::Ready;
 use super::transaction::SessionTxn;
+use crate::ddl;
 use crate::notify::commit_lock;
-use crate::parse::ast::{self, TransactionKind, TransactionModes, TransactionStmt};
+use crate::parse::ast::{self, ConstraintsSetStmt, TransactionKind, TransactionModes, TransactionStmt};
+use crate::ri;
 
 impl PgSession {
     /// A transaction statement; answers its command tag.
@@ -88,7 +90,8 @@ impl PgSession {
         let options = TxnOptions { isolation, read_only, session: self.env.backend_pid as u64 };
         let txn = Arc::new(self.engine.store.begin(options));
         self.services.set_transaction(Some(txn.clone()));
-        let mut txn = SessionTxn::new(txn, isolation, read_only, true, self.engine.clock_micros());
+        let mut txn =
+            SessionTxn::new(txn, isolation, read_only, true, self.engine.clock_micros(), &self.engine);
         txn.deferrable = modes.deferrable.unwrap_or(deferrable);
         self.txn = Some(txn);
     }
@@ -186,7 +189,7 @@ impl PgSession {
     /// # Errors
     /// What keeps it from committing; it is rolled back then (or, for 08007, its outcome is unknown).
     pub(crate) async fn commit(&mut self) -> PgResult<()> {
-        if let Err(error) = self.persist_cursors().await {
+        if let Err(error) = self.before_commit().await {
             self.rollback().await;
             return Err(error);
         }
@@ -241,6 +244,37 @@ impl PgSession {
                 .map_err(from_kv)?;
         }
         self.services.listener.prepare(pending).map(Some)
+    }
+
+    /// What may keep a transaction from committing: its deferred constraints, and the queries of cursors that outlive
+    /// it. Unlike the commit itself it can be cancelled.
+    async fn before_commit(&mut self) -> PgResult<()> {
+        if self.txn.as_ref().is_some_and(|txn| !txn.deferred.lock().is_empty()) {
+            let (cancel, runtime) = (self.cancel.clone(), self.engine.runtime.clone());
+            self.ensure_txn().txn.begin_statement();
+            let cx = self.exec_context(Arc::new([]));
+            Self::cancelable(&cancel, None, &runtime, ri::at_commit(&cx)).await?;
+        }
+        self.persist_cursors().await
+    }
+
+    /// SET CONSTRAINTS.
+    ///
+    /// # Errors
+    /// 42704 for a constraint that there is not, 42809 for one that is not deferrable; what its check raises.
+    pub(crate) async fn constraints_statement(&mut self, stmt: &ConstraintsSetStmt) -> PgResult<()> {
+        if self.txn.as_ref().is_none_or(|txn| !txn.explicit) {
+            self.warn(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                "SET CONSTRAINTS can only be used in transaction blocks",
+            );
+        }
+        let constraints = ddl::deferrable_constraints(self, &stmt.constraints)?;
+        let txn = self.ensure_txn();
+        txn.used = true;
+        txn.txn.begin_statement();
+        let cx = self.exec_context(Arc::new([]));
+        ri::set_constraints(&cx, &constraints, stmt.deferred).await
     }
 
     /// Rolls the open transaction back, if there is one.

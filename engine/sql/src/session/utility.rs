@@ -87,6 +87,10 @@ impl PgSession {
             Statement::Lock(lock) => self.lock_statement(lock).await,
             Statement::Vacuum(vacuum) => self.vacuum(vacuum).await,
             Statement::Reindex(reindex) => self.reindex(reindex),
+            Statement::ConstraintsSet(set) => {
+                Box::pin(self.constraints_statement(set)).await?;
+                Ok(Execution::done("SET CONSTRAINTS"))
+            }
             Statement::Checkpoint => {
                 self.engine.checkpoint().await?;
                 Ok(Execution::done("CHECKPOINT"))

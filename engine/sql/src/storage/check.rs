@@ -94,7 +94,8 @@ fn row_text(layout: &TableLayout, row: &[Datum], env: &EvalEnv) -> String {
     format!("({})", shown.collect::<Vec<_>>().join(", "))
 }
 
-fn value_text(ty: Oid, value: &Datum, env: &EvalEnv) -> String {
+/// A value as messages show it.
+pub fn value_text(ty: Oid, value: &Datum, env: &EvalEnv) -> String {
     if value.is_null() {
         return "null".to_owned();
     }

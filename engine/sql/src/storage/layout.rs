@@ -28,6 +28,9 @@ pub struct TableLayout {
     pub key: Option<Vec<KeyPart>>,
     /// Indexes with storage of their own.
     pub indexes: Vec<IndexLayout>,
+    /// Positions of the columns that a foreign key could reference: those of unique indexes over plain columns
+    /// without predicate. Who changes none of them leaves the row's key alone, as row locks see it.
+    pub key_columns: Vec<usize>,
     /// CHECK constraints: name and condition.
     pub checks: Vec<(String, CompiledExpr)>,
     /// Generated columns: position and expression.
@@ -43,8 +46,11 @@ pub struct IndexLayout {
     pub prefix: [u8; PREFIX_LEN],
     /// Key columns.
     pub parts: Vec<KeyPart>,
-    /// UNIQUE.
+    /// UNIQUE, at every moment.
     pub unique: bool,
+    /// UNIQUE, but rows with equal keys are let in and looked at later: entries are those of an index that is not
+    /// unique.
+    pub unique_later: bool,
     /// NULLS NOT DISTINCT.
     pub nulls_not_distinct: bool,
     /// WHERE of a partial index.
@@ -75,6 +81,8 @@ pub struct IndexEntry {
     pub key: Vec<u8>,
     /// The key is the columns alone, so it must not exist yet.
     pub must_be_unique: bool,
+    /// Length of the part of the key that no two rows may share, sooner or later.
+    pub unique_len: Option<usize>,
 }
 
 impl TableLayout {
@@ -104,7 +112,8 @@ impl TableLayout {
                     position,
                     prefix: prefix(index.storage),
                     parts: parts(&index.columns)?,
-                    unique: index.unique,
+                    unique: index.unique && !index.deferrable,
+                    unique_later: index.unique && index.deferrable,
                     nulls_not_distinct: index.nulls_not_distinct,
                     predicate: index.predicate.as_deref().map(|sql| compile(sql, table)).transpose()?,
                 })
@@ -128,6 +137,7 @@ impl TableLayout {
             types: table.columns.iter().map(|column| column.ty).collect(),
             key,
             indexes,
+            key_columns: key_columns(table),
             checks,
             generated,
             missing,
@@ -215,11 +225,13 @@ impl IndexLayout {
             any_null |= value.is_null();
             key::encode(part.ty, part.order, value, &mut out);
         }
-        let must_be_unique = self.unique && (!any_null || self.nulls_not_distinct);
+        let counts = !any_null || self.nulls_not_distinct;
+        let must_be_unique = self.unique && counts;
+        let unique_len = (counts && (self.unique || self.unique_later)).then_some(out.len());
         if !must_be_unique {
             out.extend_from_slice(&row_key[PREFIX_LEN..]);
         }
-        Ok(Some(IndexEntry { key: out, must_be_unique }))
+        Ok(Some(IndexEntry { key: out, must_be_unique, unique_len }))
     }
 }
 
@@ -236,6 +248,19 @@ impl KeyPart {
         let order = KeyOrder { descending: column.desc, nulls_first: column.nulls_first };
         Ok(KeyPart { source, ty: column.ty, order })
     }
+}
+
+fn key_columns(table: &TableDesc) -> Vec<usize> {
+    let position = |column: &IndexColumn| match column.key {
+        IndexKey::Column(attnum) => Some(attnum as usize - 1),
+        IndexKey::Expression(_) => None,
+    };
+    let keys = table.indexes.iter().filter(|index| index.unique && index.predicate.is_none());
+    let plain = keys.filter_map(|index| index.columns.iter().map(position).collect::<Option<Vec<_>>>());
+    let mut columns: Vec<usize> = plain.flatten().collect();
+    columns.sort_unstable();
+    columns.dedup();
+    columns
 }
 
 fn missing_value(column: &ColumnDesc) -> PgResult<Option<Datum>> {

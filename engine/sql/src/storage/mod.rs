@@ -7,24 +7,30 @@
 //!
 //! Keys are memcomparable, so a range of the table is a range of keys. An entry of a unique index whose
 //! columns are all present carries the row key in its value alone: two rows with equal columns would be
-//! one key, which is how uniqueness is checked. All other entries end with the row key.
+//! one key, which is how uniqueness is checked. All other entries end with the row key, those of a deferrable
+//! unique constraint among them: its rows may be equal for a while.
 //!
 //! * [`TableLayout`]: a table's columns, keys, indexes and checks, compiled for execution.
 //! * [`AccessPath`]: which keys or which range of which index a filter selects.
 //! * [`TableScan`]: walks an access path.
 //! * [`TableWriter`]: inserts, updates and deletes rows with their index entries, and enforces constraints.
+//! * [`AfterQueue`]: what has to be looked at once the statement has written all its rows.
 
 mod access;
 mod check;
+mod events;
 mod layout;
 mod scan;
 mod write;
 
-pub use access::{AccessPath, Bound, KeyValue, choose, comparison_strategy, order_of};
-pub use check::key_text;
-pub use layout::{IndexLayout, KeyPart, StoredRow, TableLayout};
+pub use access::{
+    AccessPath, Bound, Converted, KeySpan, KeyValue, choose, comparison_strategy, convert, order_of,
+};
+pub use check::{key_text, schema_name, value_text};
+pub use events::{AfterQueue, RowChange, RowEvent, Watch};
+pub use layout::{IndexLayout, KeyPart, KeySource, StoredRow, TableLayout};
 pub use scan::{ScanRow, TableScan, entry_value};
-pub use write::{InsertOutcome, TableWriter};
+pub use write::{InsertOutcome, TableWriter, duplicate_key};
 
 use crate::catalog::StorageId;
 

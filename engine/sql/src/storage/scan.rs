@@ -63,6 +63,16 @@ impl TableScan {
         TableScan { layout: layout.clone(), spans, index: None, reverse: false, visibility }
     }
 
+    /// A scan of spans of an index (by position in [`TableLayout::indexes`]), or of the rows themselves.
+    pub fn of_spans(
+        layout: &Arc<TableLayout>,
+        index: Option<usize>,
+        spans: Vec<KeySpan>,
+        visibility: Visibility,
+    ) -> TableScan {
+        TableScan { layout: layout.clone(), spans: spans.into(), index, reverse: false, visibility }
+    }
+
     /// The only key that this scan will read, if the path is a point on the rows themselves.
     pub fn single_key(&self) -> Option<Bytes> {
         match (self.index, self.spans.len(), self.spans.front()) {
@@ -87,6 +97,11 @@ impl TableScan {
         out: &mut Vec<ScanRow>,
     ) -> PgResult<()> {
         let wanted = wanted.clamp(1, PAGE_ROWS_MAX);
+        // One state for an index and its rows, also where "latest" would move on between the two.
+        let visibility = match self.visibility {
+            Visibility::Latest => Visibility::At(txn.latest()),
+            other => other,
+        };
         let mut keys = Vec::new();
         while keys.len() < wanted
             && let Some(KeySpan::Key(_)) = self.spans.front()
@@ -96,11 +111,11 @@ impl TableScan {
         }
         if !keys.is_empty() {
             return match self.index {
-                None => self.fetch(txn, keys, out).await,
+                None => self.fetch(txn, keys, visibility, out).await,
                 Some(_) => {
-                    let entries = get_all(txn, &keys, self.visibility).await?;
+                    let entries = get_all(txn, &keys, visibility).await?;
                     let rows = entries.into_iter().flatten().map(|v| self.layout.key_of_entry(&v)).collect();
-                    self.fetch_indexed(txn, rows, out).await
+                    self.fetch_indexed(txn, rows, visibility, out).await
                 }
             };
         }
@@ -110,7 +125,7 @@ impl TableScan {
         request.reverse = self.reverse;
         request.limit_rows = wanted;
         request.limit_bytes = PAGE_BYTES_MAX;
-        request.visibility = self.visibility;
+        request.visibility = visibility;
         let page = txn.scan(request.clone()).await.map_err(from_kv)?;
         if let Some(resume) = page.resume {
             let rest = request.resumed(resume).range;
@@ -121,11 +136,17 @@ impl TableScan {
             return Ok(());
         }
         let rows = page.rows.iter().map(|(_, value)| self.layout.key_of_entry(value)).collect();
-        self.fetch_indexed(txn, rows, out).await
+        self.fetch_indexed(txn, rows, visibility, out).await
     }
 
-    async fn fetch(&self, txn: &Transaction, keys: Vec<Bytes>, out: &mut Vec<ScanRow>) -> PgResult<()> {
-        let values = get_all(txn, &keys, self.visibility).await?;
+    async fn fetch(
+        &self,
+        txn: &Transaction,
+        keys: Vec<Bytes>,
+        visibility: Visibility,
+        out: &mut Vec<ScanRow>,
+    ) -> PgResult<()> {
+        let values = get_all(txn, &keys, visibility).await?;
         for (key, value) in keys.into_iter().zip(values) {
             if let Some(value) = value {
                 out.push(ScanRow { key, value });
@@ -139,11 +160,12 @@ impl TableScan {
         &self,
         txn: &Transaction,
         keys: Vec<Bytes>,
+        visibility: Visibility,
         out: &mut Vec<ScanRow>,
     ) -> PgResult<()> {
         let before = out.len();
         let expected = keys.len();
-        self.fetch(txn, keys, out).await?;
+        self.fetch(txn, keys, visibility, out).await?;
         if out.len() - before != expected {
             let table = &self.layout.table;
             let index =

@@ -3,30 +3,34 @@
 //! Every write locks what it writes first: the row's key, and the entry of each unique index. A lock on
 //! an absent key keeps others from inserting it, so what is read under the lock stays true until commit;
 //! that is how uniqueness holds without a second look at commit.
+//!
+//! How strongly a row is locked follows PostgreSQL, so that foreign keys do not make writers wait for each other:
+//! an update that leaves the keys alone takes NO KEY UPDATE, and a row whose key an insert finds taken is locked no
+//! more than KEY SHARE.
 
 use bytes::Bytes;
-use shardforge_kv::{LockOutcome, LockStrength, Transaction, WaitPolicy};
+use shardforge_kv::{KvError, LockOutcome, LockStrength, Transaction, Visibility, WaitPolicy};
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use super::check::{key_text, schema_name};
+use super::events::{AfterQueue, RowChange, RowEvent, Watch};
 use super::layout::{IndexLayout, TableLayout};
 use super::scan::entry_value;
-use crate::catalog::IndexDesc;
+use crate::catalog::{CatalogSnapshot, IndexDesc};
+use crate::engine::Engine;
 use crate::exec::env::EvalEnv;
+use crate::plan::ExecContext;
 use crate::session::error::from_kv;
 
 /// Writes rows of one table.
 pub struct TableWriter<'a> {
-    /// The transaction.
-    pub txn: &'a Transaction,
-    /// The table.
-    pub layout: &'a TableLayout,
-    /// For expressions of indexes and checks, and for values in error messages.
-    pub env: &'a EvalEnv,
-    /// How long to wait for locks.
-    pub wait: WaitPolicy,
-    /// Hands out hidden row ids.
-    pub next_row_id: &'a (dyn Fn() -> u64 + Send + Sync),
+    txn: &'a Transaction,
+    layout: &'a TableLayout,
+    env: &'a EvalEnv,
+    wait: WaitPolicy,
+    engine: &'a Engine,
+    watch: Watch,
+    after: &'a AfterQueue,
 }
 
 /// What became of an insert.
@@ -41,11 +45,31 @@ pub enum InsertOutcome {
     },
 }
 
+impl<'a> TableWriter<'a> {
+    /// A writer for a statement.
+    pub fn new(cx: &'a ExecContext, layout: &'a TableLayout) -> TableWriter<'a> {
+        TableWriter {
+            txn: &cx.txn,
+            layout,
+            env: &cx.env,
+            wait: cx.wait,
+            engine: &cx.engine,
+            watch: Watch::of(&layout.table, &cx.env.catalog),
+            after: &cx.after,
+        }
+    }
+
+    /// Has the writer note events that a newer catalog wants too.
+    pub fn watch_also(&mut self, catalog: &CatalogSnapshot) {
+        self.watch.add(&self.layout.table, catalog);
+    }
+}
+
 impl TableWriter<'_> {
     /// Inserts a row (one value a column, dropped ones NULL, generated ones computed here).
     ///
     /// `arbiter` says whether a duplicate in an index (by position in [`crate::catalog::TableDesc::indexes`]) is a
-    /// conflict to report rather than error 23505.
+    /// conflict to report rather than error 23505; the row that is there is locked `strength` then.
     ///
     /// # Errors
     /// 23502, 23514, 23505, and what locks and the store raise.
@@ -53,13 +77,14 @@ impl TableWriter<'_> {
         &self,
         row: &mut [Datum],
         arbiter: &(dyn Fn(usize) -> bool + Send + Sync),
+        strength: LockStrength,
     ) -> PgResult<InsertOutcome> {
         self.layout.check_row(row, self.env)?;
-        let row_key = self.layout.row_key(row, self.next_row_id);
+        let row_key = self.layout.row_key(row, || self.engine.next_row_id());
         if self.layout.key.is_some() {
-            let found = self.lock(&row_key).await?;
-            if found.current.is_some() {
-                if arbiter(0) {
+            let is_arbiter = arbiter(0);
+            if self.claim(&row_key, is_arbiter.then_some(strength)).await?.is_some() {
+                if is_arbiter {
                     return Ok(InsertOutcome::Conflict { row_key });
                 }
                 return Err(self.duplicate(&self.layout.table.indexes[0], row).await);
@@ -70,22 +95,62 @@ impl TableWriter<'_> {
             let Some(entry) = index.entry(row, &row_key, self.env)? else { continue };
             let key = Bytes::from(entry.key);
             if entry.must_be_unique
-                && let Some(existing) = self.lock(&key).await?.current
+                && let Some(row_key) = self.claim_entry(&key).await?
             {
                 if arbiter(index.position) {
-                    let row_key = self.layout.key_of_entry(&existing);
-                    self.lock(&row_key).await?;
+                    self.lock(&row_key, strength).await?;
                     return Ok(InsertOutcome::Conflict { row_key });
                 }
                 return Err(self.duplicate(self.layout.index_desc(index), row).await);
             }
+            self.note_unique(index, &key, entry.must_be_unique, entry.unique_len)?;
             entries.push(key);
         }
         self.txn.put(row_key.clone(), self.layout.encode(row));
         for key in entries {
             self.txn.put(key, entry_value(&row_key));
         }
+        self.watch.inserted(self.after, &row_key, row)?;
         Ok(InsertOutcome::Inserted(row_key))
+    }
+
+    /// Locks a row's key that is to be inserted; answers the row that is there already. Such a row is locked as
+    /// `expected` says, if that would be nothing unusual, and KEY SHARE at most otherwise, so that those who reference
+    /// it do not wait.
+    async fn claim(&self, key: &Bytes, expected: Option<LockStrength>) -> PgResult<Option<Bytes>> {
+        if expected.is_none() {
+            match self.txn.lock_for_write(key, LockStrength::Update, WaitPolicy::NoWait).await {
+                Ok(outcome) => return Ok(outcome.current),
+                Err(KvError::LockNotAvailable) => {}
+                Err(error) => return Err(from_kv(error)),
+            }
+        }
+        if self.txn.get(key, Visibility::Latest).await.map_err(from_kv)?.is_some()
+            && let Some(current) = self.lock(key, expected.unwrap_or(LockStrength::KeyShare)).await?.current
+        {
+            return Ok(Some(current));
+        }
+        Ok(self.lock(key, LockStrength::Update).await?.current)
+    }
+
+    /// Locks the entry of a unique index that is to be inserted; answers the key of the row that has it already,
+    /// which is locked KEY SHARE.
+    async fn claim_entry(&self, key: &Bytes) -> PgResult<Option<Bytes>> {
+        let Some(existing) = self.lock(key, LockStrength::Update).await?.current else { return Ok(None) };
+        // Whoever is deleting that row, or giving it another key, has not locked the entry.
+        self.lock(&self.layout.key_of_entry(&existing), LockStrength::KeyShare).await?;
+        let existing = self.lock(key, LockStrength::Update).await?.current;
+        Ok(existing.map(|existing| self.layout.key_of_entry(&existing)))
+    }
+
+    /// How strongly a row must be locked for an update: UPDATE if a key changes, else NO KEY UPDATE.
+    pub fn strength_for_update(&self, old: &[Datum], new: &[Datum]) -> LockStrength {
+        let same = |position: &usize| old[*position] == new[*position];
+        if self.layout.key_columns.iter().all(same) {
+            LockStrength::NoKeyUpdate
+        } else {
+            LockStrength::Update
+        }
     }
 
     /// Replaces a row whose key the caller has locked. Returns the key under which it is now.
@@ -94,13 +159,16 @@ impl TableWriter<'_> {
     /// As [`Self::insert`].
     pub async fn update(&self, row_key: &Bytes, old: &[Datum], new: &mut [Datum]) -> PgResult<Bytes> {
         self.layout.check_row(new, self.env)?;
+        if self.strength_for_update(old, new) == LockStrength::Update {
+            self.lock(row_key, LockStrength::Update).await?;
+        }
         let new_key = match &self.layout.key {
             Some(_) => self.layout.row_key(new, || 0),
             None => row_key.clone(),
         };
         let moved = new_key != *row_key;
         if moved {
-            if self.lock(&new_key).await?.current.is_some() {
+            if self.lock(&new_key, LockStrength::Update).await?.current.is_some() {
                 return Err(self.duplicate(&self.layout.table.indexes[0], new).await);
             }
             self.txn.delete(row_key.clone());
@@ -109,6 +177,7 @@ impl TableWriter<'_> {
             self.move_entry(index, (row_key, old), (&new_key, new)).await?;
         }
         self.txn.put(new_key.clone(), self.layout.encode(new));
+        self.watch.updated(self.after, (row_key, old), (&new_key, new))?;
         Ok(new_key)
     }
 
@@ -123,7 +192,7 @@ impl TableWriter<'_> {
             }
         }
         self.txn.delete(row_key.clone());
-        Ok(())
+        self.watch.deleted(self.after, old)
     }
 
     /// Locks a row for change and returns its newest version, which may not be durable yet: what is told of it
@@ -131,8 +200,8 @@ impl TableWriter<'_> {
     ///
     /// # Errors
     /// What locks raise.
-    pub async fn lock(&self, key: &Bytes) -> PgResult<LockOutcome> {
-        self.txn.lock_for_write(key, LockStrength::Update, self.wait).await.map_err(from_kv)
+    pub async fn lock(&self, key: &Bytes, strength: LockStrength) -> PgResult<LockOutcome> {
+        self.txn.lock_for_write(key, strength, self.wait).await.map_err(from_kv)
     }
 
     async fn move_entry(
@@ -154,10 +223,23 @@ impl TableWriter<'_> {
         }
         let Some(after) = after else { return Ok(()) };
         let key = Bytes::from(after.key);
-        if after.must_be_unique && !same_entry && self.lock(&key).await?.current.is_some() {
+        if after.must_be_unique && !same_entry && self.claim_entry(&key).await?.is_some() {
             return Err(self.duplicate(self.layout.index_desc(index), new).await);
         }
+        if !same_entry {
+            self.note_unique(index, &key, after.must_be_unique, after.unique_len)?;
+        }
         self.txn.put(key, entry_value(new_key));
+        Ok(())
+    }
+
+    /// Notes an entry of a deferrable unique constraint, which is looked at later.
+    fn note_unique(&self, index: &IndexLayout, entry: &Bytes, now: bool, len: Option<usize>) -> PgResult<()> {
+        let constraint = self.layout.index_desc(index).constraint;
+        if let (false, Some(unique_len), Some(constraint)) = (now, len, constraint) {
+            let change = RowChange::UniqueLater { entry: entry.clone(), unique_len };
+            self.after.push(RowEvent { constraint, table: self.layout.table.oid, change })?;
+        }
         Ok(())
     }
 
@@ -166,13 +248,18 @@ impl TableWriter<'_> {
         if let Err(error) = self.txn.settle().await {
             return from_kv(error);
         }
-        PgError::new(
-            SqlState::UNIQUE_VIOLATION,
-            format!("duplicate key value violates unique constraint \"{}\"", index.name),
-        )
-        .detail(format!("Key {} already exists.", key_text(self.layout, index, row, self.env)))
-        .schema(schema_name(self.layout, self.env))
-        .table(&*self.layout.table.name)
-        .constraint(&*index.name)
+        duplicate_key(self.layout, index, row, self.env)
     }
+}
+
+/// 23505: a row's key is there already.
+pub fn duplicate_key(layout: &TableLayout, index: &IndexDesc, row: &[Datum], env: &EvalEnv) -> PgError {
+    PgError::new(
+        SqlState::UNIQUE_VIOLATION,
+        format!("duplicate key value violates unique constraint \"{}\"", index.name),
+    )
+    .detail(format!("Key {} already exists.", key_text(layout, index, row, env)))
+    .schema(schema_name(layout, env))
+    .table(&*layout.table.name)
+    .constraint(&*index.name)
 }

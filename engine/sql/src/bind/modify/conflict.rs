@@ -26,6 +26,13 @@ impl Binder<'_> {
             Some(infer) => self.arbiters(infer, target)?,
             None => Vec::new(),
         };
+        let arbitrates = |index: &&IndexDesc| arbiters.is_empty() || arbiters.contains(&index.oid);
+        if let Some(index) = target.table.indexes.iter().filter(arbitrates).find(|index| index.deferrable) {
+            let message = "ON CONFLICT does not support deferrable unique constraints/exclusion constraints as arbiters";
+            return Err(PgError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .table(&*target.table.name)
+                .constraint(&*index.name));
+        }
         let update = match &clause.update {
             Some(update) => Some(self.conflict_update(update, target)?),
             None => None,

@@ -13,7 +13,9 @@ use super::pretty::pretty_expression;
 use crate::catalog::builtin::tsv::Tsv;
 use crate::catalog::builtin::{BTREE_AM, builtin, data, system_relation};
 use crate::catalog::pg_catalog::system_view_definition;
-use crate::catalog::{CatalogSnapshot, IndexColumn, IndexDesc, IndexKey, Relation, TableDesc};
+use crate::catalog::{
+    CatalogSnapshot, ForeignKeyDesc, IndexColumn, IndexDesc, IndexKey, ReferentialAction, Relation, TableDesc,
+};
 use crate::func::ident::quote_identifier;
 
 /// `pg_get_userbyid(role)`
@@ -198,15 +200,33 @@ fn words_of_system_index(catalog: &CatalogSnapshot, index: Oid) -> Option<IndexW
 }
 
 /// `pg_get_constraintdef(constraint, pretty)`
-pub fn constraint_definition(catalog: &CatalogSnapshot, constraint: Oid, pretty: bool) -> Option<String> {
-    catalog.tables().find_map(|table| constraint_of_table(table, constraint, pretty)).or_else(|| {
-        let columns = ["contype", "conrelid", "conkey", "conbin"];
-        let row = rows_where(catalog, "pg_constraint", &columns, ("oid", constraint)).into_iter().next()?;
-        system_constraint(&row)
-    })
+pub fn constraint_definition(
+    catalog: &CatalogSnapshot,
+    search_path: &[Oid],
+    constraint: Oid,
+    pretty: bool,
+) -> Option<String> {
+    catalog
+        .tables()
+        .find_map(|table| constraint_of_table(catalog, search_path, table, constraint, pretty))
+        .or_else(|| {
+            let columns = ["contype", "conrelid", "conkey", "conbin"];
+            let row =
+                rows_where(catalog, "pg_constraint", &columns, ("oid", constraint)).into_iter().next()?;
+            system_constraint(&row)
+        })
 }
 
-fn constraint_of_table(table: &TableDesc, constraint: Oid, pretty: bool) -> Option<String> {
+fn constraint_of_table(
+    catalog: &CatalogSnapshot,
+    search_path: &[Oid],
+    table: &TableDesc,
+    constraint: Oid,
+    pretty: bool,
+) -> Option<String> {
+    if let Some(fk) = table.foreign_key(constraint) {
+        return foreign_key(catalog, search_path, table, fk);
+    }
     if let Some(check) = table.checks.iter().find(|c| c.oid == constraint) {
         let sql = if pretty { pretty_expression(&check.sql) } else { check.sql.clone() };
         return Some(format!("CHECK ({sql}){}", if check.validated { "" } else { " NOT VALID" }));
@@ -218,6 +238,51 @@ fn constraint_of_table(table: &TableDesc, constraint: Oid, pretty: bool) -> Opti
         |c: &crate::catalog::ColumnDesc| c.not_null.as_ref().is_some_and(|n| n.oid == constraint);
     let (_, column) = table.live_columns().find(|(_, c)| is_not_null(c))?;
     Some(format!("NOT NULL {}", quote_identifier(&column.name)))
+}
+
+fn foreign_key(
+    catalog: &CatalogSnapshot,
+    search_path: &[Oid],
+    table: &TableDesc,
+    fk: &ForeignKeyDesc,
+) -> Option<String> {
+    let parent = catalog.table(fk.ref_table)?;
+    let columns = |table: &TableDesc, list: &[i16]| {
+        let names: Vec<String> = list.iter().map(|n| quote_identifier(&table.column(*n).name)).collect();
+        names.join(", ")
+    };
+    let mut name = quote_identifier(&parent.name);
+    if first_of_name(catalog, search_path, &parent.name) != Some(parent.schema) {
+        name = format!("{}.{name}", quote_identifier(&catalog.schemas.get(&parent.schema)?.name));
+    }
+    let mut sql = format!(
+        "FOREIGN KEY ({}) REFERENCES {name}({})",
+        columns(table, &fk.columns),
+        columns(parent, &fk.ref_columns)
+    );
+    if fk.match_full {
+        sql += " MATCH FULL";
+    }
+    for (event, action) in [("UPDATE", fk.on_update), ("DELETE", fk.on_delete)] {
+        let words = match action {
+            ReferentialAction::NoAction => continue,
+            ReferentialAction::Restrict => "RESTRICT",
+            ReferentialAction::Cascade => "CASCADE",
+            ReferentialAction::SetNull => "SET NULL",
+            ReferentialAction::SetDefault => "SET DEFAULT",
+        };
+        sql += &format!(" ON {event} {words}");
+    }
+    if !fk.on_delete_columns.is_empty() {
+        sql += &format!(" ({})", columns(table, &fk.on_delete_columns));
+    }
+    sql += deferring_words(fk.deferrable, fk.initially_deferred);
+    if !fk.enforced {
+        sql += " NOT ENFORCED";
+    } else if !fk.validated {
+        sql += " NOT VALID";
+    }
+    Some(sql)
 }
 
 fn unique_constraint(table: &TableDesc, index: &IndexDesc) -> String {
@@ -238,7 +303,16 @@ fn unique_constraint(table: &TableDesc, index: &IndexDesc) -> String {
     let include: Vec<String> = index.include.iter().map(|attnum| column(*attnum)).collect();
     let include =
         if include.is_empty() { String::new() } else { format!(" INCLUDE ({})", include.join(", ")) };
-    format!("{kind} ({}){include}", keys.join(", "))
+    let deferring = deferring_words(index.deferrable, index.initially_deferred);
+    format!("{kind} ({}){include}{deferring}", keys.join(", "))
+}
+
+fn deferring_words(deferrable: bool, initially_deferred: bool) -> &'static str {
+    match (deferrable, initially_deferred) {
+        (false, _) => "",
+        (true, false) => " DEFERRABLE",
+        (true, true) => " DEFERRABLE INITIALLY DEFERRED",
+    }
 }
 
 fn system_constraint(row: &[Datum]) -> Option<String> {

@@ -40,7 +40,7 @@ fn index_definitions() {
 #[test]
 fn constraint_and_view_definitions() {
     let catalog = sample();
-    let constraint = |oid, pretty| constraint_definition(&catalog, Oid(oid), pretty);
+    let constraint = |oid, pretty| constraint_definition(&catalog, &[], Oid(oid), pretty);
     assert_eq!(constraint(16404, false).as_deref(), Some("PRIMARY KEY (id)"));
     assert_eq!(constraint(16423, false).as_deref(), Some("CHECK ((price > (0)::numeric))"));
     assert_eq!(constraint(16423, true).as_deref(), Some("CHECK (price > 0::numeric)"));

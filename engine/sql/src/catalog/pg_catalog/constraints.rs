@@ -3,10 +3,10 @@
 use shardforge_types::{Datum, Oid, oid};
 
 use super::relations::user_tables;
-use super::rows::{array, int2_vector, oid_vector};
+use super::rows::{RowBuilder, array, int2_vector, oid_vector};
 use super::{Producer, Rows, SystemScan};
-use crate::catalog::builtin::{BTREE_AM, builtin};
-use crate::catalog::{IndexDesc, IndexKey, Relation, TableDesc, info};
+use crate::catalog::builtin::{BTREE_AM, BtreeStrategy, OpClassDesc, builtin};
+use crate::catalog::{ForeignKeyDesc, IndexDesc, IndexKey, Relation, TableDesc, info};
 
 pub(super) const PRODUCERS: &[(&str, Producer)] = &[("pg_index", pg_index), ("pg_constraint", pg_constraint)];
 
@@ -47,7 +47,7 @@ fn index_row(table: &TableDesc, index: &IndexDesc, rows: &mut Rows) {
         r.set("indnatts", i16::try_from(total).unwrap_or(i16::MAX));
         r.set("indnkeyatts", i16::try_from(index.columns.len()).unwrap_or(i16::MAX));
         r.set("indisunique", index.unique).set("indnullsnotdistinct", index.nulls_not_distinct);
-        r.set("indisprimary", index.primary).set("indimmediate", true).set("indisvalid", true);
+        r.set("indisprimary", index.primary).set("indimmediate", !index.deferrable).set("indisvalid", true);
         r.set("indisready", true).set("indislive", true);
         r.set_with("indkey", || {
             let columns = keys().map(|c| attnum(&c.key)).chain(index.include.iter().copied());
@@ -87,6 +87,9 @@ struct Constraint<'a> {
     no_inherit: bool,
     columns: Vec<i16>,
     expression: Option<&'a str>,
+    /// DEFERRABLE, INITIALLY DEFERRED.
+    deferring: (bool, bool),
+    foreign: Option<&'a ForeignKeyDesc>,
 }
 
 fn pg_constraint(scan: &SystemScan<'_>, rows: &mut Rows) {
@@ -100,9 +103,17 @@ fn pg_constraint(scan: &SystemScan<'_>, rows: &mut Rows) {
                     .set("conname", c.name)
                     .set("connamespace", table.schema)
                     .set("contype", c.kind);
-                r.set("conenforced", true).set("convalidated", c.validated).set("conrelid", table.oid);
+                r.set("conenforced", c.foreign.is_none_or(|fk| fk.enforced))
+                    .set("convalidated", c.validated)
+                    .set("conrelid", table.oid);
                 r.set("conindid", c.index).set("conislocal", true).set("connoinherit", c.no_inherit);
-                r.set("confupdtype", b' ').set("confdeltype", b' ').set("confmatchtype", b' ');
+                r.set("condeferrable", c.deferring.0).set("condeferred", c.deferring.1);
+                match c.foreign {
+                    Some(fk) => foreign_key_columns(scan, table, fk, r),
+                    None => {
+                        r.set("confupdtype", b' ').set("confdeltype", b' ').set("confmatchtype", b' ');
+                    }
+                }
                 r.set_with("conkey", || {
                     let columns = c.columns.iter().map(|n| Datum::Int2(*n));
                     (!c.columns.is_empty()).then(|| array(oid::INT2, columns))
@@ -111,6 +122,50 @@ fn pg_constraint(scan: &SystemScan<'_>, rows: &mut Rows) {
             });
         }
     }
+}
+
+/// The columns of pg_constraint that foreign keys alone have.
+fn foreign_key_columns(
+    scan: &SystemScan<'_>,
+    table: &TableDesc,
+    fk: &ForeignKeyDesc,
+    r: &mut RowBuilder<'_>,
+) {
+    r.set("confrelid", fk.ref_table).set("confupdtype", fk.on_update.letter());
+    r.set("confdeltype", fk.on_delete.letter()).set("confmatchtype", if fk.match_full { b'f' } else { b's' });
+    let columns = |list: &[i16]| array(oid::INT2, list.iter().map(|n| Datum::Int2(*n)));
+    r.set_with("confkey", || columns(&fk.ref_columns));
+    r.set_with("confdelsetcols", || {
+        (!fk.on_delete_columns.is_empty()).then(|| columns(&fk.on_delete_columns))
+    });
+    let Some(parent) = scan.catalog.table(fk.ref_table) else { return };
+    let types = || {
+        fk.columns
+            .iter()
+            .zip(&fk.ref_columns)
+            .map(|(from, to)| (table.column(*from).ty, parent.column(*to).ty))
+    };
+    // `=` of two types in the referenced index's family, or of the referenced type if there is none.
+    let equal = |left: Oid, right: Oid, referenced: Oid| {
+        let class = builtin().default_opclass(BTREE_AM, referenced);
+        let in_family = |class: &OpClassDesc| {
+            let (left, right) = (family_type(left, class), family_type(right, class));
+            let own = class.intype;
+            let of = |left, right| {
+                builtin().family_operator(class.family, left, right, BtreeStrategy::Equal as i16)
+            };
+            of(left, right).or_else(|| of(own, own))
+        };
+        Datum::Oid(class.and_then(in_family).unwrap_or(Oid(0)).0)
+    };
+    r.set_with("conpfeqop", || array(oid::OID, types().map(|(from, to)| equal(to, from, to))));
+    r.set_with("conppeqop", || array(oid::OID, types().map(|(_, to)| equal(to, to, to))));
+    r.set_with("conffeqop", || array(oid::OID, types().map(|(from, to)| equal(from, from, to))));
+}
+
+/// A type as the operators of a family know it: varchar's are those of text.
+fn family_type(ty: Oid, class: &OpClassDesc) -> Oid {
+    if builtin().is_binary_coercible(ty, class.intype) { class.intype } else { ty }
 }
 
 fn constraints_of(table: &TableDesc) -> Vec<Constraint<'_>> {
@@ -126,6 +181,8 @@ fn constraints_of(table: &TableDesc) -> Vec<Constraint<'_>> {
                 no_inherit: false,
                 columns: vec![number],
                 expression: None,
+                deferring: (false, false),
+                foreign: None,
             });
         }
     }
@@ -139,6 +196,8 @@ fn constraints_of(table: &TableDesc) -> Vec<Constraint<'_>> {
             no_inherit: false,
             columns: info::referenced_columns(table, &check.sql),
             expression: Some(&check.sql),
+            deferring: (false, false),
+            foreign: None,
         });
     }
     for index in &table.indexes {
@@ -156,6 +215,22 @@ fn constraints_of(table: &TableDesc) -> Vec<Constraint<'_>> {
             no_inherit: true,
             columns: index.columns.iter().filter_map(|c| key(&c.key)).collect(),
             expression: None,
+            deferring: (index.deferrable, index.initially_deferred),
+            foreign: None,
+        });
+    }
+    for fk in &table.foreign_keys {
+        out.push(Constraint {
+            oid: fk.oid,
+            name: &fk.name,
+            kind: b'f',
+            validated: fk.validated,
+            index: fk.ref_index,
+            no_inherit: true,
+            columns: fk.columns.clone(),
+            expression: None,
+            deferring: (fk.deferrable, fk.initially_deferred),
+            foreign: Some(fk),
         });
     }
     out

@@ -74,6 +74,14 @@ fn of_table(table: &TableDesc, out: &mut Dependencies<'_, '_>) {
             out.add((class::CONSTRAINT, check.oid, 0), column(attnum), b'n');
         }
     }
+    for fk in &table.foreign_keys {
+        let this = (class::CONSTRAINT, fk.oid, 0);
+        fk.columns.iter().for_each(|attnum| out.add(this, column(*attnum), b'a'));
+        for attnum in &fk.ref_columns {
+            out.add(this, (class::RELATION, fk.ref_table, i32::from(*attnum)), b'n');
+        }
+        out.add(this, (class::RELATION, fk.ref_index, 0), b'n');
+    }
     for index in &table.indexes {
         let this = (class::RELATION, index.oid, 0);
         let keys = index.columns.iter().filter_map(|c| match &c.key {

@@ -117,6 +117,18 @@ fn persistence(persistence: Persistence) -> u8 {
     }
 }
 
+/// Enforced foreign keys are triggers, on both of their tables.
+fn has_triggers(scan: &SystemScan<'_>, table: &TableDesc) -> bool {
+    let mut inbound = scan.catalog.referencing(table.oid).iter();
+    let is_enforced = |(other, constraint): &(Oid, Oid)| {
+        scan.catalog
+            .table(*other)
+            .and_then(|other| other.foreign_key(*constraint))
+            .is_some_and(|fk| fk.enforced)
+    };
+    table.foreign_keys.iter().any(|fk| fk.enforced) || inbound.any(is_enforced)
+}
+
 fn class_of_table(scan: &SystemScan<'_>, table: &TableDesc, rows: &mut Rows) {
     let (pages, tuples) = size_of(scan, table.oid);
     rows.push(|r| {
@@ -127,6 +139,7 @@ fn class_of_table(scan: &SystemScan<'_>, table: &TableDesc, rows: &mut Rows) {
         r.set("relkind", b'r')
             .set("relnatts", count(table.columns.len()))
             .set("relchecks", count(table.checks.len()));
+        r.set_with("relhastriggers", || has_triggers(scan, table));
         r.set("relispopulated", true)
             .set("relreplident", b'd')
             .set("relfrozenxid", Oid(3))

@@ -44,6 +44,8 @@ fn index(oid: u32, name: &str, keys: &[(IndexKey, Oid)]) -> IndexDesc {
         nulls_not_distinct: false,
         primary: false,
         constraint: None,
+        deferrable: false,
+        initially_deferred: false,
         predicate: None,
     }
 }
@@ -168,6 +170,7 @@ fn item() -> TableDesc {
             sql: "(price > (0)::numeric)".into(),
             validated: true,
         }],
+        foreign_keys: Vec::new(),
         options: Vec::new(),
     }
 }

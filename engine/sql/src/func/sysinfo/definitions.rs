@@ -22,9 +22,9 @@ pub(super) const KERNELS: KernelTable = &[
         let (index, column, pretty) = (oid(a, 0)?, a.int4(1)?, a.bool(2)?);
         Ok(text(info::index_column_definition(&env.catalog, &env.search_path, index, column, pretty)))
     }),
-    ("pg_get_constraintdef", |a, _, env| Ok(text(info::constraint_definition(&env.catalog, oid(a, 0)?, false)))),
+    ("pg_get_constraintdef", |a, _, env| Ok(text(info::constraint_definition(&env.catalog, &env.search_path, oid(a, 0)?, false)))),
     ("pg_get_constraintdef_ext", |a, _, env| {
-        Ok(text(info::constraint_definition(&env.catalog, oid(a, 0)?, a.bool(1)?)))
+        Ok(text(info::constraint_definition(&env.catalog, &env.search_path, oid(a, 0)?, a.bool(1)?)))
     }),
     ("pg_get_viewdef", |a, _, env| Ok(text(info::view_definition(&env.catalog, oid(a, 0)?)))),
     ("pg_get_viewdef_ext", |a, _, env| Ok(text(info::view_definition(&env.catalog, oid(a, 0)?)))),

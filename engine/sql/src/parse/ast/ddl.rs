@@ -110,6 +110,13 @@ pub struct ConstraintAttrs {
     pub enforced: Option<bool>,
 }
 
+impl ConstraintAttrs {
+    /// DEFERRABLE, which INITIALLY DEFERRED says too.
+    pub fn is_deferrable(&self) -> bool {
+        self.deferrable == Some(true) || self.initially_deferred == Some(true)
+    }
+}
+
 /// What a constraint demands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ConstraintKind {

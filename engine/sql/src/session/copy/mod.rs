@@ -11,7 +11,7 @@ mod writer;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shardforge_kv::ObjectLockMode;
+use shardforge_kv::{LockStrength, ObjectLockMode};
 use shardforge_pgwire::{Format as WireFormat, Responder};
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
@@ -25,6 +25,7 @@ use crate::exec::eval::CompiledExpr;
 use crate::func;
 use crate::ir::Col;
 use crate::parse::ast::{CopyStmt, CopyTarget, Name, RangeVar, SelectStmt, Statement};
+use crate::ri;
 use crate::storage::TableWriter;
 use options::{CopyFormat, CopyOptions, LogVerbosity, OnError};
 use reader::{CopyReader, FieldText};
@@ -144,14 +145,7 @@ impl PgSession {
         txn.txn.begin_statement();
         let cx = self.exec_context(Arc::new([]));
         let layout = self.engine.layout(&table, &cx.env.catalog)?;
-        let next_row_id = || cx.engine.next_row_id();
-        let writer = TableWriter {
-            txn: &cx.txn,
-            layout: &layout,
-            env: &cx.env,
-            wait: cx.wait,
-            next_row_id: &next_row_id,
-        };
+        let writer = TableWriter::new(&cx, &layout);
         let format = if options.format == CopyFormat::Binary { WireFormat::Binary } else { WireFormat::Text };
         out.copy_in(format, target.columns.len()).await?;
         let mut reader = CopyReader::new(options, target.columns.len());
@@ -197,16 +191,18 @@ impl PgSession {
                     continue;
                 }
                 writer
-                    .insert(&mut row, &|_| false)
+                    .insert(&mut row, &|_| false, LockStrength::KeyShare)
                     .await
                     .map_err(|error| target.located(error, &reader, &table))?;
                 count += 1;
                 if count.is_multiple_of(SPILL_CHECK_ROWS) {
                     cx.txn.spill_if_large().await.map_err(from_kv)?;
+                    ri::during_statement(&cx).await?;
                     self.cancel.check()?;
                 }
             }
         }
+        ri::after_statement(&cx).await?;
         if skipped > 0 && options.log_verbosity >= LogVerbosity::Default {
             let rows = if skipped == 1 { "row was" } else { "rows were" };
             self.notice(format!("{skipped} {rows} skipped due to data type incompatibility"));

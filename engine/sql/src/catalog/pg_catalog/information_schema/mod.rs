@@ -26,6 +26,7 @@ pub(super) const PRODUCERS: &[(&str, Producer)] = &[
     ("key_column_usage", constraints::key_column_usage),
     ("constraint_column_usage", constraints::constraint_column_usage),
     ("constraint_table_usage", constraints::constraint_table_usage),
+    ("referential_constraints", constraints::referential_constraints),
     ("routines", routines::routines),
 ];
 

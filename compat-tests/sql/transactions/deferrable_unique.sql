@@ -1,0 +1,50 @@
+-- Deferrable UNIQUE and PRIMARY KEY.
+create table d(id int primary key deferrable, u int unique deferrable initially deferred, v text);
+SELECT conname, condeferrable, condeferred, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'd'::regclass ORDER BY 1;
+insert into d values (1,1),(2,2),(3,3);
+update d set id = id + 1;
+select * from d order by 1;
+insert into d values (2,9);
+insert into d values (9,2);
+begin; insert into d values (9,2); delete from d where id = 9; commit;
+begin; insert into d values (9,2); set constraints d_u_key immediate; rollback;
+begin; insert into d values (9,2); commit;
+begin; set constraints all deferred; insert into d values (2,20); update d set id = 77 where u = 20; commit;
+select * from d order by 1;
+insert into d values (5,5) on conflict do nothing;
+insert into d values (5,5) on conflict (id) do nothing;
+insert into d values (5,5) on conflict on constraint d_u_key do nothing;
+insert into d values (5,5) on conflict (u) do update set v='x';
+create table r(a int references d);
+create table r(a int references d(u));
+select id, v from d group by id;
+alter table d add constraint vv unique (v) deferrable;
+select conname, condeferrable, condeferred, pg_get_constraintdef(oid) from pg_constraint where conrelid='d'::regclass order by 1;
+select indexrelid::regclass, indimmediate, indisunique from pg_index where indrelid='d'::regclass order by 1;
+insert into d values (6,6,'a'),(7,7,'a');
+insert into d values (6,6,null),(7,7,null);
+alter table d drop constraint vv;
+update d set v = 'same';
+alter table d add constraint vv unique (v) deferrable initially immediate;
+create table e(a int, b int, unique (a,b) deferrable);
+insert into e values (1,1),(1,null),(1,null);
+insert into e values (1,1);
+alter table e add primary key (a) deferrable;
+update e set a = 2 where b is null;
+delete from e where b is null;
+alter table e add primary key (a) deferrable initially deferred;
+SELECT conname, condeferrable, condeferred, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'e'::regclass ORDER BY 1;
+alter table e alter column a type bigint;
+begin; insert into e values (1,7); select count(*) from e; commit;
+copy d from stdin;
+100	100	x
+100	101	y
+\.
+create unique index ux on e(b) ; 
+begin; set constraints ux deferred; rollback;
+alter table e alter constraint e_pkey not deferrable;
+create table f (like d including all);
+SELECT conname, condeferrable, condeferred, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'f'::regclass ORDER BY 1;
+with x as (insert into d values (200,200,'q')) insert into d values (200,201,'q');
+begin; insert into d values (300,1); alter table d add z int; rollback;
+begin; insert into d values (300,3); savepoint s; delete from d where id=300; set constraints all immediate; rollback to s; commit;
