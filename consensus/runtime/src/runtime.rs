@@ -164,6 +164,16 @@ impl Runtime {
         std::thread::Builder::new().name(name.to_owned()).spawn(work)
     }
 
+    /// How long the next sync of the disk has to take, beyond what it takes by itself: a simulation whose disk is
+    /// slow ([`crate::Simulation::slow_the_disk`]) says so here.
+    #[must_use]
+    pub fn sync_time(&self) -> Duration {
+        match &self.0 {
+            Kind::Real(_) => Duration::ZERO,
+            Kind::Simulated(core) => core.sync_time(),
+        }
+    }
+
     /// The file system: the machine's, or one in the simulation's memory.
     #[must_use]
     pub fn disk(&self) -> Arc<dyn Disk> {

@@ -10,7 +10,12 @@
 //! ```
 //!
 //! Because the next task is drawn at random rather than taken in order, other seeds give other interleavings
-//! of the same program; and because nothing else is random, the same seed gives the same one.
+//! of the same program; and because nothing else is random, the same seed gives the same one. Whether that is so,
+//! [`Simulation::trace`] tells: it sums up every step that was taken.
+//!
+//! In which order tasks were woken must not matter: libraries wake those who wait for one thing in an order of their
+//! own (tokio's `watch` spreads them over lists at random). Tasks that are ready are therefore kept in the order of
+//! their ids, and the seed alone draws from them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,6 +24,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
@@ -74,6 +80,8 @@ impl Simulation {
                 ready: Vec::new(),
                 timers: BTreeMap::new(),
                 next_id: 0,
+                trace: Trace::default(),
+                sync_time_max: Duration::ZERO,
             }),
             disk: Arc::new(MemoryDisk::default()),
         });
@@ -85,6 +93,18 @@ impl Simulation {
     #[must_use]
     pub fn runtime(&self) -> Runtime {
         self.runtime.clone()
+    }
+
+    /// Makes every sync of the disk take a time up to `max` from now on; none at first.
+    pub fn slow_the_disk(&self, max: Duration) {
+        self.core.state.lock().sync_time_max = max;
+    }
+
+    /// A number that stands for every step so far: which task ran when, and what was drawn. Two runs with the same
+    /// trace are, but for an accident of hashing, the same run.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        self.core.state.lock().trace.0
     }
 
     /// Runs `main`, and the tasks it spawns, until `main` is done. Tasks still running then stay where they
@@ -108,9 +128,15 @@ impl Simulation {
 impl Drop for Simulation {
     fn drop(&mut self) {
         // Tasks hold their wakers and so each other; breaking the map open ends that.
-        let tasks = std::mem::take(&mut self.core.state.lock().tasks);
-        for task in tasks.values() {
-            task.abort();
+        loop {
+            let tasks = std::mem::take(&mut self.core.state.lock().tasks);
+            if tasks.is_empty() {
+                return;
+            }
+            // What is dropped may start tasks, to finish what it had begun.
+            for task in tasks.values() {
+                task.abort();
+            }
         }
     }
 }
@@ -144,19 +170,50 @@ impl std::fmt::Debug for SimulatedCore {
     }
 }
 
+/// A running hash (FNV-1a, a word at a time) of what the executor does.
+struct Trace(u64);
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Trace {
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
+    }
+}
+
 struct State {
     now_nanos: u64,
     rng: ChaCha8Rng,
     tasks: BTreeMap<u64, Arc<SimulatedTask>>,
+    /// Tasks that can run, in the order of their ids.
     ready: Vec<u64>,
     timers: BTreeMap<(u64, u64), Waker>,
     next_id: u64,
+    trace: Trace,
+    /// How long a sync of the disk takes at most.
+    sync_time_max: Duration,
 }
 
 impl State {
     fn next_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
+    }
+
+    fn make_ready(&mut self, task: u64) {
+        if let Err(place) = self.ready.binary_search(&task) {
+            self.ready.insert(place, task);
+        }
+    }
+
+    fn draw(&mut self) -> u64 {
+        let drawn = self.rng.next_u64();
+        self.trace.add(drawn);
+        drawn
     }
 }
 
@@ -170,7 +227,14 @@ impl SimulatedCore {
     }
 
     pub(crate) fn next_u64(&self) -> u64 {
-        self.state.lock().rng.next_u64()
+        self.state.lock().draw()
+    }
+
+    pub(crate) fn sync_time(&self) -> Duration {
+        let mut state = self.state.lock();
+        let max = u64::try_from(state.sync_time_max.as_nanos()).unwrap_or(u64::MAX);
+        // Without a slow disk nothing is drawn: such runs stay what they were.
+        if max == 0 { Duration::ZERO } else { Duration::from_nanos(state.draw() % max) }
     }
 
     pub(crate) fn disk(&self) -> Arc<MemoryDisk> {
@@ -202,7 +266,7 @@ impl SimulatedCore {
             aborted: AtomicBool::new(false),
         });
         state.tasks.insert(id, Arc::clone(&task));
-        state.ready.push(id);
+        state.make_ready(id);
         TaskHandle(TaskKind::Simulated { result, task })
     }
 
@@ -217,13 +281,16 @@ impl SimulatedCore {
                     panic!("the simulation stalled; tasks waiting: {waiting:?}");
                 };
                 state.now_nanos = state.now_nanos.max(deadline);
+                let now = state.now_nanos;
+                state.trace.add(now);
                 drop(state);
                 waker.wake();
                 return;
             }
             let count = state.ready.len();
             let chosen = state.rng.random_range(0..count);
-            let id = state.ready.swap_remove(chosen);
+            let id = state.ready.remove(chosen);
+            state.trace.add(id);
             state.tasks.get(&id).cloned()
         };
         // A task that ended may still have been woken.
@@ -282,7 +349,7 @@ impl Wake for SimulatedTask {
         if !self.queued.swap(true, Ordering::Relaxed)
             && let Some(core) = self.core.upgrade()
         {
-            core.state.lock().ready.push(self.id);
+            core.state.lock().make_ready(self.id);
         }
     }
 }
@@ -331,8 +398,8 @@ mod tests {
 
     use super::Simulation;
 
-    /// Ten tasks that write down when they run.
-    fn trace(seed: u64) -> Vec<(usize, u64)> {
+    /// Ten tasks that write down when they run, and the simulation's own trace.
+    fn trace(seed: u64) -> (Vec<(usize, u64)>, u64) {
         let simulation = Simulation::new(seed);
         let runtime = simulation.runtime();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -353,13 +420,47 @@ mod tests {
                 task.await.unwrap();
             }
         });
-        Arc::try_unwrap(written).unwrap().into_inner()
+        let written = written.lock().clone();
+        (written, simulation.trace())
     }
 
     #[test]
     fn a_seed_repeats_itself_and_another_one_differs() {
         assert_eq!(trace(1), trace(1));
-        assert_ne!(trace(1), trace(2));
+        assert_ne!(trace(1).0, trace(2).0);
+        assert_ne!(trace(1).1, trace(2).1);
+    }
+
+    #[test]
+    fn the_order_in_which_tasks_are_woken_does_not_matter() {
+        let run = |backwards: bool| {
+            let simulation = Simulation::new(5);
+            let runtime = simulation.runtime();
+            simulation.block_on(async move {
+                let doors: Vec<_> = (0..8).map(|_| Arc::new(tokio::sync::Notify::new())).collect();
+                let order = Arc::new(Mutex::new(Vec::new()));
+                let tasks: Vec<_> = (0..8)
+                    .map(|number| {
+                        let (door, order) = (Arc::clone(&doors[number]), Arc::clone(&order));
+                        runtime.spawn("waiter", async move {
+                            door.notified().await;
+                            order.lock().push(number);
+                        })
+                    })
+                    .collect();
+                runtime.sleep(Duration::from_millis(1)).await;
+                if backwards {
+                    doors.iter().rev().for_each(|door| door.notify_one());
+                } else {
+                    doors.iter().for_each(|door| door.notify_one());
+                }
+                for task in tasks {
+                    task.await.unwrap();
+                }
+                order.lock().clone()
+            })
+        };
+        assert_eq!(run(false), run(true));
     }
 
     #[test]
@@ -372,6 +473,17 @@ mod tests {
             assert_eq!(runtime.now().as_nanos(), 60_000_000_000);
             assert_eq!(runtime.timeout(Duration::from_secs(60), async { 5 }).await, Ok(5));
         });
+    }
+
+    #[test]
+    fn a_slow_disk_takes_its_time() {
+        let simulation = Simulation::new(3);
+        let runtime = simulation.runtime();
+        assert_eq!(runtime.sync_time(), Duration::ZERO);
+        simulation.slow_the_disk(Duration::from_millis(8));
+        let times: Vec<_> = (0..20).map(|_| runtime.sync_time()).collect();
+        assert!(times.iter().all(|time| *time < Duration::from_millis(8)));
+        assert!(times.iter().any(|time| *time > Duration::from_millis(1)));
     }
 
     #[test]

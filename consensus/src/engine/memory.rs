@@ -21,7 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{
     Cursor, CursorOptions, Durability, Engine, EngineStats, Keep, Operation, SharedFilter, Value, WriteBatch,
 };
-use crate::error::Result;
+use crate::error::{ConsensusError, Result};
 
 /// The two engines of a node in memory. Keep a clone of it to open the node again after it is gone.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +39,16 @@ impl MemoryStorage {
 
     /// Loses what a power failure would lose now. The node on it must be gone.
     pub fn crash(&self) {
+        // A failure that is still to come was to be one of the node that is gone.
+        *self.raft.failing_sync.lock() = None;
         self.raft.crash();
         self.kv.crash();
+    }
+
+    /// Lets the next sync of the log fail, as a disk does: `kept` says whether what it was to sync survives a crash
+    /// nevertheless, which nobody can tell before.
+    pub fn fail_next_sync(&self, kept: bool) {
+        *self.raft.failing_sync.lock() = Some(kept);
     }
 }
 
@@ -49,6 +57,8 @@ impl MemoryStorage {
 pub struct MemoryEngine {
     state: RwLock<State>,
     filter: Mutex<Option<SharedFilter>>,
+    /// Whether the next synced write fails, and whether it survives a crash nevertheless.
+    failing_sync: Mutex<Option<bool>>,
 }
 
 impl std::fmt::Debug for MemoryEngine {
@@ -232,7 +242,13 @@ impl Engine for MemoryEngine {
             }
         }
         if durability == Durability::Synced {
-            state.make_durable();
+            let failing = self.failing_sync.lock().take();
+            if failing != Some(false) {
+                state.make_durable();
+            }
+            if failing.is_some() {
+                return Err(ConsensusError::Storage("a sync failed, as it was told to".to_owned()));
+            }
         }
         Ok(())
     }
@@ -385,6 +401,21 @@ mod tests {
         assert_eq!(state.keys.len(), 1);
         assert_eq!(state.keys.values().map(Vec::len).sum::<usize>(), 1);
         assert!(state.untidy.is_empty());
+    }
+
+    #[test]
+    fn a_failed_sync_keeps_what_it_was_told_to_and_the_next_one_works() {
+        for kept in [false, true] {
+            let storage = MemoryStorage::new();
+            put(&storage.raft, "a", "1", Durability::Synced);
+            storage.fail_next_sync(kept);
+            let mut batch = WriteBatch::new();
+            batch.put("a", "2");
+            assert!(storage.raft.write(batch, Durability::Synced).is_err());
+            storage.crash();
+            assert_eq!(&*storage.raft.get(b"a").unwrap().unwrap(), if kept { b"2" } else { b"1" });
+            put(&storage.raft, "a", "3", Durability::Synced);
+        }
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl LogWriter {
         });
         let working = Arc::clone(&shared);
         let worker = if runtime.is_simulated() {
-            Worker::Task(runtime.spawn("log-writer", async move { working.run_task().await }))
+            let world = runtime.clone();
+            Worker::Task(runtime.spawn("log-writer", async move { working.run_task(&world).await }))
         } else {
             Worker::Thread(runtime.spawn_thread("log-writer", move || working.run_thread())?)
         };
@@ -174,7 +175,7 @@ impl Shared {
         }
     }
 
-    async fn run_task(&self) {
+    async fn run_task(&self, runtime: &Runtime) {
         loop {
             let (requests, closed) = {
                 let mut queue = self.queue.lock();
@@ -185,7 +186,13 @@ impl Shared {
                     return;
                 }
                 self.wake_task.notified().await;
-            } else if !self.write_round(requests) {
+                continue;
+            }
+            let sync_time = runtime.sync_time();
+            if !sync_time.is_zero() {
+                runtime.sleep(sync_time).await;
+            }
+            if !self.write_round(requests) {
                 return;
             }
         }

@@ -1,6 +1,7 @@
 //! One node in a simulation: proposals, terms, restarts and crashes on the memory engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use shardforge_runtime::{Runtime, Simulation};
@@ -197,4 +198,40 @@ fn a_log_and_data_that_do_not_belong_together_are_refused() {
         assert!(without_log.contains("raftdb has lost entries"), "{without_log}");
         drop(open(&storage, &runtime).await);
     });
+}
+
+/// The trace of a node that takes proposals from all sides, crashes, and starts again.
+fn trace(seed: u64) -> u64 {
+    let simulation = Simulation::new(seed);
+    simulation.slow_the_disk(Duration::from_millis(2));
+    let runtime = simulation.runtime();
+    simulation.block_on(async move {
+        let storage = MemoryStorage::new();
+        for _ in 0..2 {
+            let node = open(&storage, &runtime).await;
+            let shard = Arc::clone(node.shard_for(&key("a")).unwrap());
+            let tasks: Vec<_> = (0..50)
+                .map(|number| {
+                    let (shard, world) = (Arc::clone(&shard), runtime.clone());
+                    runtime.spawn("client", async move {
+                        world.sleep(Duration::from_micros(world.next_u64() % 5_000)).await;
+                        shard.propose(put(&format!("{number}"), "x")).await
+                    })
+                })
+                .collect();
+            for task in tasks {
+                task.await.unwrap().unwrap();
+            }
+            drop(shard);
+            crash(node, &storage).await;
+        }
+    });
+    simulation.trace()
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let traces: Vec<_> = (0..5).map(|seed| (trace(seed), trace(seed))).collect();
+    assert!(traces.iter().all(|(first, again)| first == again), "{traces:?}");
+    assert_ne!(traces[0], traces[1]);
 }
