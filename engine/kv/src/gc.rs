@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use crate::encoding::{self, EncodedKey, StoredVersion};
 use crate::error::Result;
 use crate::limits::{GC_ENTRY_DELETES_MAX, GC_QUEUE_KEYS_MAX, RECEIPT_RETENTION};
+use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommit;
 use crate::spilled::{SpillStatus, SpilledTransactions};
 use crate::store::Shared;
@@ -150,6 +151,9 @@ fn safepoint(shared: &Shared) -> Timestamp {
     // Taken before the registry is looked at: see `snapshots.rs`.
     let ttl = u64::try_from(shared.options.gc_ttl.as_micros()).unwrap_or(u64::MAX);
     let before_ttl = shared.clock.now().minus_micros(ttl);
+    if is_on(Mutation::CollectedUnderSnapshot) {
+        return before_ttl;
+    }
     before_ttl.min(shared.snapshots.oldest())
 }
 

@@ -27,6 +27,10 @@ mod error;
 mod gc;
 pub mod limits;
 mod locks;
+#[cfg(not(feature = "mutations"))]
+mod mutations;
+#[cfg(feature = "mutations")]
+pub mod mutations;
 mod mvcc;
 mod page;
 mod pending;

@@ -20,6 +20,7 @@ use shardforge_consensus::{Cursor, CursorOptions, ReadView};
 use crate::encoding::{self, EncodedKey, StoredVersion};
 use crate::error::Result;
 use crate::limits::{SCAN_PAGE_STEPS_MAX, VERSION_STEPS_BEFORE_SEEK};
+use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommit;
 use crate::record::IgnoredCommands;
 use crate::spilled::{SpillStatus, SpilledTransactions};
@@ -93,6 +94,9 @@ impl Reader<'_> {
                 Verdict::Blocked(Obstacle::Commit(commit))
             }
             Some(SpillStatus::Live) if self.under_lock => Verdict::Blocked(Obstacle::Transaction(txn)),
+            Some(SpillStatus::Live) if is_on(Mutation::DirtyRead) && key_ts <= self.read_ts => {
+                Verdict::Seen(key_ts)
+            }
             Some(SpillStatus::Live | SpillStatus::Committing(_) | SpillStatus::Committed(_)) | None => {
                 Verdict::Unseen
             }

@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::limits::PENDING_FILTER_SLOTS;
+use crate::mutations::{Mutation, is_on};
 use crate::mvcc::SeenVersion;
 use crate::time::Timestamp;
 use crate::types::TxnId;
@@ -168,7 +169,11 @@ impl PendingCommits {
     /// Forgets a commit that has ended.
     pub(crate) fn unregister(&self, commit: &Arc<PendingCommit>) {
         for (key, _) in &commit.writes {
-            self.counter(key).fetch_sub(1, Ordering::SeqCst);
+            if is_on(Mutation::PendingCommitsCollide) {
+                self.counter(key).store(0, Ordering::SeqCst);
+            } else {
+                self.counter(key).fetch_sub(1, Ordering::SeqCst);
+            }
         }
         let mut list = self.list.lock();
         if let Some(index) = list.iter().position(|other| Arc::ptr_eq(other, commit)) {

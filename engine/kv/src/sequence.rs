@@ -9,11 +9,11 @@
 //!
 //! [`crate::Store::close`] stores what was really handed out, so that a clean restart leaves no gap.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::lock::Mutex as AsyncMutex;
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use shardforge_consensus::Command;
 
@@ -114,7 +114,7 @@ struct Cached {
 
 /// The sequences in use.
 #[derive(Debug, Default)]
-pub(crate) struct Sequences(Mutex<HashMap<u64, Arc<AsyncMutex<Cached>>>>);
+pub(crate) struct Sequences(Mutex<BTreeMap<u64, Arc<AsyncMutex<Cached>>>>);
 
 impl Sequences {
     fn get(&self, id: u64) -> Arc<AsyncMutex<Cached>> {

@@ -1,8 +1,8 @@
 //! Locks that outlive a transaction: session-level advisory locks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::error::Result;
@@ -15,7 +15,7 @@ use crate::types::{ObjectId, ObjectLockMode, WaitPolicy};
 pub struct SessionLocks {
     shared: Arc<Shared>,
     owner: Owner,
-    held: Mutex<HashMap<(ObjectId, ObjectLockMode), (HeldLock, u32)>>,
+    held: Mutex<BTreeMap<(ObjectId, ObjectLockMode), (HeldLock, u32)>>,
 }
 
 impl std::fmt::Debug for SessionLocks {
@@ -60,7 +60,7 @@ impl SessionLocks {
 
     /// Gives all locks back.
     pub fn unlock_all(&self) {
-        for (_, (lock, _)) in self.held.lock().drain() {
+        for (lock, _) in std::mem::take(&mut *self.held.lock()).into_values() {
             self.shared.locks.release(&lock, self.owner);
         }
     }

@@ -13,6 +13,7 @@ use crate::error::{DeadlockReport, DeadlockWait, KvError, Result};
 use crate::gc::GarbageQueue;
 use crate::limits::{DEADLOCK_CHECK_INTERVAL, ROW_CACHE_BYTES};
 use crate::locks::{LockTable, WaitEdge, find_cycles, waits};
+use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommits;
 use crate::record::{Record, RecordStatus};
 use crate::sequence::Sequences;
@@ -292,7 +293,9 @@ impl Shared {
         if cursor.seek_to_last()? {
             let newest = encoding::receipt_ts(cursor.key())?;
             self.last_commit.store(newest.as_u64(), Ordering::SeqCst);
-            self.clock.forward(newest);
+            if !is_on(Mutation::ClockStartsBehind) {
+                self.clock.forward(newest);
+            }
         }
         let (start, end) = encoding::RECORDS;
         let mut cursor = view.cursor(range(start, end))?;

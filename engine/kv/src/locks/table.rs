@@ -35,6 +35,7 @@ use tokio::sync::Notify;
 use super::mode::LockMode;
 use crate::error::{DeadlockReport, KvError, Result};
 use crate::limits::LOCK_TABLE_PARTITIONS;
+use crate::mutations::{Mutation, is_on};
 use crate::types::{LockInfo, LockTarget, ObjectId, TxnId};
 
 /// What a lock is on. Short keys are kept in place.
@@ -154,7 +155,9 @@ impl Slot {
             if mode.conflicts() & blocking == 0
                 && let Some(waiter) = self.queue.remove(index)
             {
-                self.add(owner, mode.bit());
+                if !is_on(Mutation::LockLostOnTransfer) {
+                    self.add(owner, mode.bit());
+                }
                 granted.push(waiter.outcome);
             } else {
                 ahead.push((owner.session, mode.bit()));

@@ -243,6 +243,31 @@ fn a_power_failure_loses_nothing_that_was_acknowledged() {
     assert!(outcomes.iter().any(|(_, count)| *count > 50), "{outcomes:?}");
 }
 
+#[test]
+fn after_a_commit_of_unknown_fate_nothing_is_read_or_locked() {
+    let simulation = Simulation::new(1);
+    let runtime = simulation.runtime();
+    simulation.block_on(async move {
+        let storage = MemoryStorage::new();
+        let (_, store) = open(&storage, &runtime, options()).await;
+        fill(&store).await;
+        storage.fail_next_sync(true);
+        let txn = store.begin(TxnOptions::default());
+        change(&txn, 0, 1).await.unwrap();
+        let error = txn.commit().await.unwrap_err();
+        assert!(error.is_ambiguous(), "{error}");
+        // The next start may find it committed, at a timestamp below that of a snapshot taken now.
+        let txn = store.begin(TxnOptions::default());
+        txn.begin_statement();
+        let found = txn.get(account(0).as_bytes(), Visibility::Statement).await;
+        assert!(matches!(found, Err(KvError::ShuttingDown)), "{found:?}");
+        let page = txn.scan(ScanRequest::new(bytes("account")..bytes("accounu"))).await;
+        assert!(matches!(page, Err(KvError::ShuttingDown)), "{page:?}");
+        let locked = txn.lock(account(1).as_bytes(), LockStrength::Share, WaitPolicy::NoWait).await;
+        assert!(matches!(locked, Err(KvError::ShuttingDown)), "{locked:?}");
+    });
+}
+
 /// The sum of two accounts may not fall below zero; each client checks that and takes from one of them. Plain
 /// snapshots let two of them slip past each other, SERIALIZABLE does not.
 fn write_skew(seed: u64, isolation: IsolationLevel) -> i64 {

@@ -34,6 +34,7 @@ use crate::buffer::WriteBuffer;
 use crate::encoding;
 use crate::error::{KvError, Result};
 use crate::locks::{HeldLock, LockName, Owner};
+use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommit;
 use crate::record::{Record, RecordStatus};
 use crate::snapshots::SnapshotSlot;
@@ -203,10 +204,17 @@ impl Commit {
             Some(submitted) => {
                 pending.order(self.term.unwrap_or(0));
                 self.release_row_locks();
+                if is_on(Mutation::AcknowledgedTooEarly) {
+                    return Ok(());
+                }
                 submitted.await
             }
             None => shard.propose(command).await,
         };
+        if is_on(Mutation::DoubledApply) && outcome.is_ok() {
+            let puts = encode_writes(pending.writes(), shared.clock.now());
+            shard.propose(Command { puts, ..Command::default() }).await?;
+        }
         match outcome {
             Ok(_) => Ok(()),
             Err(ConsensusError::Ambiguous { .. }) => {

@@ -9,6 +9,7 @@ use super::{Core, Transaction};
 use crate::encoding;
 use crate::error::{KvError, Result};
 use crate::locks::{HeldLock, LockMode, LockName, Owner, Request};
+use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, Reader, SeenVersion};
 use crate::pending::PendingCommit;
 use crate::store::Shared;
@@ -105,7 +106,8 @@ impl Transaction {
             return Ok(LockOutcome { current, changed: false, own: true });
         }
         let changed = commit_ts > read_ts;
-        if changed && self.options.isolation != IsolationLevel::ReadCommitted {
+        let refused = self.options.isolation != IsolationLevel::ReadCommitted && !is_on(Mutation::LostUpdate);
+        if changed && refused {
             return Err(KvError::SerializationFailure);
         }
         if current.is_some() && strength >= LockStrength::NoKeyUpdate {
@@ -194,7 +196,9 @@ impl Transaction {
             return Ok(false);
         }
         core.depends.retain(|other| !other.is_applied() && !Arc::ptr_eq(other, commit));
-        core.depends.push(Arc::clone(commit));
+        if !is_on(Mutation::DependencyForgotten) {
+            core.depends.push(Arc::clone(commit));
+        }
         Ok(true)
     }
 
@@ -202,9 +206,10 @@ impl Transaction {
     /// the log: then the version is taken from the commit under way, and the transaction depends on that.
     async fn newest_under_lock(&self, key: &[u8], policy: WaitPolicy) -> Result<Option<SeenVersion>> {
         loop {
-            self.shared.check_running()?;
             // Looked at before the stored versions: what leaves the list in between is found among those.
             let under_way = self.shared.pending.newest(key);
+            // And before this: a commit whose fate is unknown stops the store before it leaves.
+            self.shared.check_running()?;
             let found = {
                 let shard = self.shared.shard_for(&encoding::ROWS_START)?;
                 self.newest_reader().get(shard.read(), key)?

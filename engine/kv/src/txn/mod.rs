@@ -33,6 +33,7 @@ use crate::buffer::WriteBuffer;
 use crate::error::{KvError, Result};
 use crate::limits::KEY_BYTES_MAX;
 use crate::locks::{HeldLock, Owner};
+use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommit;
 use crate::snapshots::SnapshotSlot;
 use crate::store::Shared;
@@ -287,12 +288,15 @@ impl Transaction {
         core.savepoints.truncate(index + 1);
         let SavepointMark { command, lock_position, .. } = core.savepoints[index];
         core.buffer.undo_from(command);
-        if core.spilled {
+        if core.spilled && !is_on(Mutation::SpillSurvivesRollback) {
             self.shared.spilled.ignore(self.id, command, core.command);
         }
         core.command = core.command.saturating_add(1);
         // Writes from here on must be undone by the next rollback to the same savepoint.
-        let kept = core.locks.partition_point(|lock| lock.position < lock_position);
+        let kept = match core.locks.partition_point(|lock| lock.position < lock_position) {
+            kept if is_on(Mutation::SavepointLosesLocks) && !core.spilled => kept.saturating_sub(1),
+            kept => kept,
+        };
         let released = core.locks.split_off(kept);
         drop(core);
         self.release_locks(&released);

@@ -6,6 +6,7 @@ use super::{Transaction, View};
 use crate::encoding;
 use crate::error::{KvError, Result};
 use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ROWS_MAX};
+use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, OwnSpill, Reader, RowCursor, SeenVersion};
 use crate::page::{PageLimits, read_page};
 use crate::types::{IsolationLevel, ScanPage, ScanRequest, Visibility};
@@ -73,11 +74,15 @@ impl Transaction {
         self.settle().await?;
         let view = self.view(&mut *self.active()?, request.visibility);
         let page = loop {
-            if let Some(commit) = self.shared.pending.blocking_range(start, end, view.read_ts) {
+            if let Some(commit) = self.shared.pending.blocking_range(start, end, view.read_ts)
+                && !is_on(Mutation::ScanOvertakesCommit)
+            {
                 commit.wait().await;
                 self.shared.check_running()?;
                 continue;
             }
+            // After the look at the commits under way: one whose fate is unknown has stopped the store before it left.
+            self.shared.check_running()?;
             match self.read_stored_page(&request, view, limits)? {
                 Ok(page) => break page,
                 Err(obstacle) => self.wait_for(obstacle).await?,
@@ -122,6 +127,8 @@ impl Transaction {
                 self.shared.check_running()?;
                 continue;
             }
+            // See `scan`.
+            self.shared.check_running()?;
             let found = {
                 let shard = self.shared.shard_for(&[encoding::ROWS_START[0]])?;
                 self.reader(view).get(shard.read(), key)?

@@ -70,7 +70,6 @@ impl Transaction {
 
     /// The newest versions of as many of the rows, from the first on, as lie in its shard and in rising order.
     fn newest_of_run(&self, keys: &[Bytes], known: &[Option<LockOutcome>]) -> Result<Vec<Newest>> {
-        self.shared.check_running()?;
         let first = encoding::row_prefix(&keys[0]);
         let shard = self.shared.shard_for(&first)?;
         let mut run = vec![first];
@@ -90,6 +89,8 @@ impl Transaction {
             .iter()
             .map(|key| pending.newest(key).map_or(Timestamp::MIN, |(_, version)| version.commit_ts))
             .collect();
+        // And before this: a commit whose fate is unknown stops the store before it leaves.
+        self.shared.check_running()?;
         let (start, end) = (&run[0], encoding::prefix_end(&run[run.len() - 1]));
         let mut cursor = RowCursor::open_encoded(shard.read(), self.newest_reader(), start, &end, false)?;
         let mut read = Vec::with_capacity(run.len());
