@@ -5,7 +5,7 @@ BINARY := $(CARGO_TARGET_DIR)/release/shardforge
 # One profile and one feature set for everything: see docs/decisions/0001-one-build-profile.md.
 CARGO_FLAGS := --release --workspace --locked
 
-.PHONY: setup build start test bench lint fmt
+.PHONY: setup build start test simulate bench lint fmt
 
 setup:
 	@tools/setup.sh
@@ -20,6 +20,10 @@ start:
 
 test: setup
 	@cargo test $(CARGO_FLAGS)
+
+# Transactions in a simulated world: engine/kv/simulation/README.md. One seed with SEED=n.
+simulate: setup
+	@$(if $(SEED),SHARDFORGE_SEED=$(SEED),SHARDFORGE_SEEDS=$(or $(SEEDS),200)) cargo test $(CARGO_FLAGS) --test simulation -- --nocapture no_seed_shows_a_violation
 
 bench: build
 	@tools/bench.py --shardforge $(BINARY)

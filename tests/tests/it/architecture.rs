@@ -72,6 +72,7 @@ fn dependencies_point_one_way() {
         ("consensus/runtime", &[]),
         ("consensus", &["runtime"]),
         ("engine/kv", &["consensus", "runtime"]),
+        ("engine/kv/simulation", &["consensus", "runtime"]),
         ("pgwire-frontend", &["types"]),
         ("engine/sql", &["types", "pgwire", "kv", "runtime"]),
     ] {
@@ -81,6 +82,17 @@ fn dependencies_point_one_way() {
             }
         }
     }
+}
+
+/// The simulation compiles the sources of kv with bugs that can be switched on; they are for nobody else.
+#[test]
+fn bugs_can_be_switched_on_in_the_simulation_alone() {
+    assert_eq!(dependencies("engine/kv"), dependencies("engine/kv/simulation"));
+    for folder in ["consensus", "engine/sql", "pgwire-frontend", "server", "tests"] {
+        let manifest = read(&root().join(folder).join("Cargo.toml"));
+        assert!(!manifest.contains("mutations") && !manifest.contains("shardforge-simulation"), "{folder}");
+    }
+    assert!(!read(&root().join("engine/kv/Cargo.toml")).contains("default ="));
 }
 
 #[test]
