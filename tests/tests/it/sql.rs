@@ -338,3 +338,31 @@ async fn others_see_what_a_session_does() {
     watched.batch_execute("ROLLBACK").await.expect("the end of it");
     assert_eq!(rows(&watcher, &state_of).await, ["idle|t"]);
 }
+
+/// The rows of a statement are locked and written together; its errors and results are as if they came one by one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_rows_at_once_are_written_as_one_by_one() {
+    script(&[
+        ("CREATE TABLE bulk (id int PRIMARY KEY, v int UNIQUE, note text, CHECK (v <> 13))", Ok(&[])),
+        ("INSERT INTO bulk VALUES (1, 1), (2, 1)", Err("23505")),
+        ("INSERT INTO bulk VALUES (1, 13), (1, 1)", Err("23514")),
+        ("INSERT INTO bulk VALUES (1, 1), (1, 13)", Err("23514")),
+        ("INSERT INTO bulk SELECT i, 5000 - i, 'n' || i % 7 FROM generate_series(1, 3000) i", Ok(&[])),
+        ("INSERT INTO bulk VALUES (4000, 13), (1, 9000)", Err("23514")),
+        ("INSERT INTO bulk VALUES (1, 9000), (4000, 13)", Err("23505")),
+        ("INSERT INTO bulk SELECT i % 1200 + 30000 FROM generate_series(1, 2000) i", Err("23505")),
+        (
+            "INSERT INTO bulk SELECT 10000 - i, 10000 + i FROM generate_series(1, 2500) i WHERE i % 2 = 0",
+            Ok(&[]),
+        ),
+        ("UPDATE bulk SET id = id + 100000 WHERE id <= 2000", Ok(&[])),
+        ("DELETE FROM bulk USING generate_series(100000, 101000) g WHERE id = g", Ok(&[])),
+        (
+            "SELECT count(*), sum(id), sum(v), count(DISTINCT note) FROM bulk",
+            Ok(&["3250|114937250|20062750|7"]),
+        ),
+        ("DELETE FROM bulk", Ok(&[])),
+        ("SELECT count(*) FROM bulk WHERE note IS NULL OR note > ''", Ok(&["0"])),
+    ])
+    .await;
+}

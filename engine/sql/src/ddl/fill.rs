@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shardforge_kv::{LockStrength, Visibility};
+use shardforge_kv::Visibility;
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use crate::catalog::TableDesc;
 use crate::plan::{Collect, KeySet};
 use crate::session::error::from_kv;
 use crate::session::{Execution, PgSession};
-use crate::storage::{InsertOutcome, ScanRow, TableLayout, TableScan, TableWriter};
+use crate::storage::{ScanRow, TableLayout, TableScan, TableWriter};
 
 /// Rows handled at a time.
 const BATCH_ROWS: usize = 1024;
@@ -145,12 +145,8 @@ pub async fn insert_all(
     loop {
         let mut sink = Collect::new(types.clone());
         let progress = cursor.fetch(&cx, BATCH_ROWS, &mut sink).await?;
-        for mut row in sink.rows {
-            match writer.insert(&mut row, &|_| false, LockStrength::KeyShare).await? {
-                InsertOutcome::Inserted(_) => count += 1,
-                InsertOutcome::Conflict { .. } => {}
-            }
-        }
+        writer.insert_many(&mut sink.rows).await?;
+        count += sink.rows.len() as u64;
         cx.txn.spill_if_large().await.map_err(from_kv)?;
         if progress.done {
             return Ok(count);

@@ -19,7 +19,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shardforge_kv::{IsolationLevel, LockStrength, Visibility};
+use shardforge_kv::{IsolationLevel, LockOutcome, LockStrength, Visibility};
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
 use super::context::ExecContext;
@@ -209,24 +209,22 @@ impl ModifyPlan {
         };
         if let Some(key) = self.single_key(cx)? {
             let source = vec![Datum::Null; self.source_width];
-            run.change(key, source, true).await?;
+            run.lock_and_change(key, source, true).await?;
             return Ok(run.result);
         }
         let mut cursor = QueryCursor::start(&self.source, cx).await?;
         loop {
             let mut batch = Collect::new(self.source.types());
             let progress = cursor.fetch(cx, SOURCE_ROWS, &mut batch).await?;
-            for row in batch.rows {
-                match &self.op {
-                    ModifyKind::Insert { values, conflict } => {
-                        run.insert(row, values, conflict.as_ref()).await?;
+            match &self.op {
+                ModifyKind::Insert { values, conflict: None } => run.insert_all(batch.rows, values).await?,
+                ModifyKind::Insert { values, conflict: Some(conflict) } => {
+                    for row in batch.rows {
+                        run.insert(row, values, conflict).await?;
                     }
-                    ModifyKind::Update { row_key, .. } | ModifyKind::Delete { row_key, .. } => {
-                        if let Datum::Bytea(key) = &row[*row_key] {
-                            let key = Bytes::copy_from_slice(key);
-                            run.change(key, row, false).await?;
-                        }
-                    }
+                }
+                ModifyKind::Update { row_key, .. } | ModifyKind::Delete { row_key, .. } => {
+                    run.change_all(batch.rows, *row_key).await?;
                 }
             }
             cx.env.session.host.check_canceled()?;
@@ -265,41 +263,87 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    async fn insert_all(
+        &mut self,
+        sources: Vec<Vec<Datum>>,
+        values: &[(usize, CompiledExpr)],
+    ) -> PgResult<()> {
+        let mut rows = Vec::with_capacity(sources.len());
+        let mut kept = Vec::new();
+        let mut failed = Ok(());
+        for source in sources {
+            match self.new_row(source, values) {
+                Ok((new, source)) => {
+                    rows.push(new);
+                    if self.plan.returns {
+                        kept.push(source);
+                    }
+                }
+                // Reported when the rows before it are in: one of them may have an error of its own.
+                Err(error) => {
+                    failed = Err(error);
+                    break;
+                }
+            }
+        }
+        self.writer.insert_many(&mut rows).await?;
+        failed?;
+        if !self.plan.returns {
+            self.result.count += rows.len() as u64;
+            return Ok(());
+        }
+        let n = self.plan.layout.types.len();
+        for (new, source) in rows.into_iter().zip(kept) {
+            self.count(vec![Datum::Null; n], new, source)?;
+        }
+        Ok(())
+    }
+
+    /// The row that INSERT makes of a source row, and the source row.
+    fn new_row(
+        &mut self,
+        source: Vec<Datum>,
+        values: &[(usize, CompiledExpr)],
+    ) -> PgResult<(Vec<Datum>, Vec<Datum>)> {
+        let n = self.plan.layout.types.len();
+        let row = &mut self.old;
+        row.clear();
+        row.resize(2 * n, Datum::Null);
+        row.extend(source);
+        let mut new = vec![Datum::Null; n];
+        for (position, expr) in values {
+            new[*position] = expr.eval(&*row, &self.cx.params, &self.cx.env)?;
+        }
+        Ok((new, row.split_off(2 * n)))
+    }
+
     async fn insert(
         &mut self,
         source: Vec<Datum>,
         values: &[(usize, CompiledExpr)],
-        conflict: Option<&ConflictPlan>,
+        conflict: &ConflictPlan,
     ) -> PgResult<()> {
-        let n = self.plan.layout.types.len();
-        let mut row = vec![Datum::Null; 2 * n];
-        row.extend(source);
-        let mut new = vec![Datum::Null; n];
-        for (position, expr) in values {
-            new[*position] = expr.eval(&row, &self.cx.params, &self.cx.env)?;
-        }
-        let arbiter =
-            |index: usize| conflict.is_some_and(|c| c.arbiters.is_empty() || c.arbiters.contains(&index));
-        let strength = match conflict.and_then(|c| c.update.as_ref()) {
+        let (mut new, source) = self.new_row(source, values)?;
+        let arbiter = |index: usize| conflict.arbiters.is_empty() || conflict.arbiters.contains(&index);
+        let strength = match &conflict.update {
             None => LockStrength::KeyShare,
             Some((assignments, _)) if self.changes_key(assignments) => LockStrength::Update,
             Some(_) => LockStrength::NoKeyUpdate,
         };
         match self.writer.insert(&mut new, &arbiter, strength).await? {
             InsertOutcome::Inserted(key) => {
-                if conflict.is_some_and(|c| c.update.is_some()) {
+                if conflict.update.is_some() {
                     self.seen.insert(key)?;
                 }
-                self.count(vec![Datum::Null; n], new, row.split_off(2 * n))
+                self.count(vec![Datum::Null; new.len()], new, source)
             }
-            InsertOutcome::Conflict { row_key } => match conflict.and_then(|c| c.update.as_ref()) {
+            InsertOutcome::Conflict { row_key } => match &conflict.update {
                 None => {
                     self.result.passed_over = true;
                     Ok(())
                 }
                 Some((assignments, filter)) => {
-                    self.update_conflicting(row_key, new, row.split_off(2 * n), assignments, filter.as_ref())
-                        .await
+                    self.update_conflicting(row_key, new, source, assignments, filter.as_ref()).await
                 }
             },
         }
@@ -347,21 +391,68 @@ impl Run<'_> {
         self.count(old, new, source)
     }
 
-    /// Updates or deletes one row. `locked_first`: the source was not read, so the conditions that it
-    /// would have checked still have to be.
-    async fn change(&mut self, key: Bytes, source: Vec<Datum>, locked_first: bool) -> PgResult<()> {
-        let plan = self.plan;
-        if !locked_first && self.seen.contains(&key) {
-            return Ok(());
+    /// Updates or deletes the rows of a batch, each once.
+    async fn change_all(&mut self, rows: Vec<Vec<Datum>>, row_key: usize) -> PgResult<()> {
+        let mut keys = Vec::with_capacity(rows.len());
+        let mut sources = Vec::with_capacity(rows.len());
+        for row in rows {
+            if let Datum::Bytea(key) = &row[row_key] {
+                let key = Bytes::copy_from_slice(key);
+                if !self.seen.contains(&key) {
+                    keys.push(key);
+                    sources.push(row);
+                }
+            }
         }
+        let outcomes = match self.strength_of_all() {
+            Some(strength) => {
+                let locked = self.writer.lock_many(&keys, strength).await?;
+                locked.into_iter().map(Some).collect()
+            }
+            None => vec![None; keys.len()],
+        };
+        for ((key, source), outcome) in keys.into_iter().zip(sources).zip(outcomes) {
+            // The batch may hold a row twice.
+            if self.seen.contains(&key) {
+                continue;
+            }
+            match outcome {
+                Some(outcome) => self.change(key, source, outcome, false).await?,
+                None => self.lock_and_change(key, source, false).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn lock_and_change(&mut self, key: Bytes, source: Vec<Datum>, locked_first: bool) -> PgResult<()> {
         let strength = self.strength(&key, &source).await?;
         let outcome = self.writer.lock(&key, strength).await?;
+        self.change(key, source, outcome, locked_first).await
+    }
+
+    /// Updates or deletes one row, which is locked. `locked_first`: the source was not read, so the conditions that
+    /// it would have checked still have to be.
+    async fn change(
+        &mut self,
+        key: Bytes,
+        source: Vec<Datum>,
+        outcome: LockOutcome,
+        locked_first: bool,
+    ) -> PgResult<()> {
+        let plan = self.plan;
         let Some(current) = outcome.current else {
             self.result.passed_over = true;
             return Ok(());
         };
-        let old = plan.layout.decode(&current)?;
-        let n = old.len();
+        let check_again = outcome.changed || locked_first;
+        let looks_at_row = match &plan.op {
+            ModifyKind::Delete { recheck, .. } => {
+                plan.returns || !self.writer.deletes_by_key() || (check_again && recheck.is_some())
+            }
+            ModifyKind::Insert { .. } | ModifyKind::Update { .. } => true,
+        };
+        let old = if looks_at_row { plan.layout.decode(&current)? } else { Vec::new() };
+        let n = plan.layout.types.len();
         let mut row = std::mem::take(&mut self.old);
         row.clear();
         row.extend_from_slice(&old);
@@ -372,7 +463,7 @@ impl Run<'_> {
             ModifyKind::Delete { recheck, .. } => (None, recheck),
             ModifyKind::Insert { .. } => return Err(PgError::internal("an insert changes no rows")),
         };
-        if (outcome.changed || locked_first)
+        if check_again
             && let Some(recheck) = recheck
             && recheck.eval(&row, &self.cx.params, &self.cx.env)? != Datum::Bool(true)
         {
@@ -415,14 +506,23 @@ impl Run<'_> {
         assignments.iter().any(|(position, _)| self.plan.layout.key_columns.contains(position))
     }
 
+    /// How strongly to lock any row before it is changed, if that is the same for all.
+    fn strength_of_all(&self) -> Option<LockStrength> {
+        match &self.plan.op {
+            ModifyKind::Update { assignments, .. } if self.changes_key(assignments) => None,
+            ModifyKind::Update { .. } => Some(LockStrength::NoKeyUpdate),
+            ModifyKind::Insert { .. } | ModifyKind::Delete { .. } => Some(LockStrength::Update),
+        }
+    }
+
     /// How strongly to lock a row before it is changed. An update that assigns to key columns may leave them as they
     /// are: that is found out on the newest version, before the lock. Should another version be there under the lock,
     /// the writer locks the row as it must be.
     async fn strength(&self, key: &Bytes, source: &[Datum]) -> PgResult<LockStrength> {
-        let ModifyKind::Update { assignments, .. } = &self.plan.op else { return Ok(LockStrength::Update) };
-        if !self.changes_key(assignments) {
-            return Ok(LockStrength::NoKeyUpdate);
+        if let Some(strength) = self.strength_of_all() {
+            return Ok(strength);
         }
+        let ModifyKind::Update { assignments, .. } = &self.plan.op else { return Ok(LockStrength::Update) };
         let newest = self.cx.txn.get(key, Visibility::Latest).await.map_err(from_kv)?;
         let Some(newest) = newest else { return Ok(LockStrength::Update) };
         let old = self.plan.layout.decode(&newest)?;

@@ -170,6 +170,11 @@ impl Watch {
         }
     }
 
+    /// Whether [`Self::deleted`] has nothing to note, whatever the row.
+    pub fn ignores_deletes(&self) -> bool {
+        self.referenced.is_empty()
+    }
+
     /// Notes a row that was inserted.
     ///
     /// # Errors

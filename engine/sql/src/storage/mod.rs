@@ -17,6 +17,7 @@
 //! * [`AfterQueue`]: what has to be looked at once the statement has written all its rows.
 
 mod access;
+mod bulk;
 mod check;
 mod events;
 mod layout;

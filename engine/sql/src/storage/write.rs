@@ -14,7 +14,7 @@ use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use super::check::{key_text, schema_name};
 use super::events::{AfterQueue, RowChange, RowEvent, Watch};
-use super::layout::{IndexLayout, TableLayout};
+use super::layout::{IndexEntry, IndexLayout, TableLayout};
 use super::scan::entry_value;
 use crate::catalog::{CatalogSnapshot, IndexDesc};
 use crate::engine::Engine;
@@ -43,6 +43,21 @@ pub enum InsertOutcome {
         /// Key of the existing row.
         row_key: Bytes,
     },
+}
+
+/// Where a new row lies.
+pub(super) struct RowKeys {
+    pub(super) row: Bytes,
+    pub(super) entries: Vec<EntryKey>,
+}
+
+/// The key of an index entry.
+pub(super) struct EntryKey {
+    /// Position in [`TableLayout::indexes`].
+    pub(super) index: usize,
+    pub(super) key: Bytes,
+    pub(super) must_be_unique: bool,
+    unique_len: Option<usize>,
 }
 
 impl<'a> TableWriter<'a> {
@@ -79,39 +94,53 @@ impl TableWriter<'_> {
         arbiter: &(dyn Fn(usize) -> bool + Send + Sync),
         strength: LockStrength,
     ) -> PgResult<InsertOutcome> {
-        self.layout.check_row(row, self.env)?;
-        let row_key = self.layout.row_key(row, || self.engine.next_row_id());
+        let keys = self.keys_of(row)?;
         if self.layout.key.is_some() {
             let is_arbiter = arbiter(0);
-            if self.claim(&row_key, is_arbiter.then_some(strength)).await?.is_some() {
+            if self.claim(&keys.row, is_arbiter.then_some(strength)).await?.is_some() {
                 if is_arbiter {
-                    return Ok(InsertOutcome::Conflict { row_key });
+                    return Ok(InsertOutcome::Conflict { row_key: keys.row });
                 }
                 return Err(self.duplicate(&self.layout.table.indexes[0], row).await);
             }
         }
-        let mut entries = Vec::with_capacity(self.layout.indexes.len());
-        for index in &self.layout.indexes {
-            let Some(entry) = index.entry(row, &row_key, self.env)? else { continue };
-            let key = Bytes::from(entry.key);
-            if entry.must_be_unique
-                && let Some(row_key) = self.claim_entry(&key).await?
-            {
-                if arbiter(index.position) {
-                    self.lock(&row_key, strength).await?;
-                    return Ok(InsertOutcome::Conflict { row_key });
-                }
-                return Err(self.duplicate(self.layout.index_desc(index), row).await);
+        for entry in keys.entries.iter().filter(|entry| entry.must_be_unique) {
+            let Some(row_key) = self.claim_entry(&entry.key).await? else { continue };
+            let index = &self.layout.indexes[entry.index];
+            if arbiter(index.position) {
+                self.lock(&row_key, strength).await?;
+                return Ok(InsertOutcome::Conflict { row_key });
             }
-            self.note_unique(index, &key, entry.must_be_unique, entry.unique_len)?;
-            entries.push(key);
+            return Err(self.duplicate(self.layout.index_desc(index), row).await);
         }
-        self.txn.put(row_key.clone(), self.layout.encode(row));
-        for key in entries {
-            self.txn.put(key, entry_value(&row_key));
-        }
-        self.watch.inserted(self.after, &row_key, row)?;
+        let row_key = keys.row.clone();
+        self.store(row, keys)?;
         Ok(InsertOutcome::Inserted(row_key))
+    }
+
+    /// The keys of a new row and of its index entries; checks its constraints first, and computes its generated
+    /// columns.
+    pub(super) fn keys_of(&self, row: &mut [Datum]) -> PgResult<RowKeys> {
+        self.layout.check_row(row, self.env)?;
+        let row_key = self.layout.row_key(row, || self.engine.next_row_id());
+        let mut entries = Vec::with_capacity(self.layout.indexes.len());
+        for (index, layout) in self.layout.indexes.iter().enumerate() {
+            if let Some(entry) = layout.entry(row, &row_key, self.env)? {
+                let IndexEntry { key, must_be_unique, unique_len } = entry;
+                entries.push(EntryKey { index, key: Bytes::from(key), must_be_unique, unique_len });
+            }
+        }
+        Ok(RowKeys { row: row_key, entries })
+    }
+
+    /// Writes a new row with its index entries; those that must be new are locked, and are.
+    pub(super) fn store(&self, row: &[Datum], keys: RowKeys) -> PgResult<()> {
+        self.txn.put(keys.row.clone(), self.layout.encode(row));
+        for EntryKey { index, key, must_be_unique, unique_len } in keys.entries {
+            self.note_unique(&self.layout.indexes[index], &key, must_be_unique, unique_len)?;
+            self.txn.put(key, entry_value(&keys.row));
+        }
+        self.watch.inserted(self.after, &keys.row, row)
     }
 
     /// Locks a row's key that is to be inserted; answers the row that is there already. Such a row is locked as
@@ -181,6 +210,11 @@ impl TableWriter<'_> {
         Ok(new_key)
     }
 
+    /// Whether [`Self::delete`] does without the row's values.
+    pub fn deletes_by_key(&self) -> bool {
+        self.layout.indexes.is_empty() && self.watch.ignores_deletes()
+    }
+
     /// Deletes a row whose key the caller has locked.
     ///
     /// # Errors
@@ -202,6 +236,14 @@ impl TableWriter<'_> {
     /// What locks raise.
     pub async fn lock(&self, key: &Bytes, strength: LockStrength) -> PgResult<LockOutcome> {
         self.txn.lock_for_write(key, strength, self.wait).await.map_err(from_kv)
+    }
+
+    /// As [`Self::lock`], for many rows.
+    ///
+    /// # Errors
+    /// What locks raise.
+    pub async fn lock_many(&self, keys: &[Bytes], strength: LockStrength) -> PgResult<Vec<LockOutcome>> {
+        self.txn.lock_many_for_write(keys, strength, self.wait).await.map_err(from_kv)
     }
 
     async fn move_entry(
