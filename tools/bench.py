@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 # As root, PostgreSQL runs as a user of its own, who cannot look into root's home.
@@ -131,6 +132,37 @@ def psql(programs, server, sql, data=None):
     return time.monotonic() - began
 
 
+class Peak:
+    """The most memory that a server had while something ran, looked at five times a second."""
+
+    def __init__(self, server):
+        self.server, self.most, self.done = server, 0, threading.Event()
+        self.watcher = threading.Thread(target=self.watch)
+
+    def watch(self):
+        while not self.done.wait(0.2):
+            self.most = max(self.most, self.server.memory_mb())
+
+    def __enter__(self):
+        self.watcher.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.watcher.join()
+
+
+def bulk_transaction(programs, server, rows):
+    """Seconds of one transaction that inserts many rows and deletes them again, and the peak of memory, MB."""
+    psql(programs, server, "CREATE TABLE bulk (id bigint PRIMARY KEY, v text)")
+    script = (f"BEGIN; INSERT INTO bulk SELECT i, 'value ' || i FROM generate_series(1, {rows}) i; "
+              "DELETE FROM bulk; COMMIT")
+    with Peak(server) as peak:
+        seconds = psql(programs, server, script)
+    psql(programs, server, "DROP TABLE bulk")
+    return seconds, peak.most
+
+
 def row(what, ours, theirs, ratio):
     print(f"| {what} | {ours} | {theirs} | {ratio:.2f} |", flush=True)
 
@@ -143,6 +175,7 @@ def main():
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--modes", default="simple,extended,prepared")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of COPY")
+    parser.add_argument("--bulk-rows", type=int, default=10_000_000, help="rows of the large transaction; 0: none")
     args = parser.parse_args()
     programs = install_postgres()
     ours, theirs = ShardForge(args.shardforge, 5610), Postgres(programs, 5611)
@@ -173,6 +206,17 @@ def main():
             data.seek(0)
             times.append(psql(programs, server, "COPY copied FROM STDIN", data))
     row(f"COPY of {args.rows} rows, s", f"{times[0]:.1f}", f"{times[1]:.1f}", times[0] / times[1])
+    # Every transaction updates the same branch.
+    for server in servers:
+        subprocess.run([programs / "pgbench", "-i", "-q", "-s", "1", "-h", "127.0.0.1", "-p", str(server.port), "-U",
+                        "postgres", "postgres"], check=True, capture_output=True)
+    tps = [pgbench(programs, server, args.seconds, "prepared", [], 32) for server in servers]
+    row("TPC-B, prepared, 32 clients, scale 1, tps", f"{tps[0]:.0f}", f"{tps[1]:.0f}", tps[0] / tps[1])
+    if args.bulk_rows:
+        (ours_s, ours_mb), (theirs_s, theirs_mb) = (bulk_transaction(programs, s, args.bulk_rows) for s in servers)
+        what = f"a transaction of {args.bulk_rows} rows (INSERT ... SELECT, DELETE)"
+        row(f"{what}, s", f"{ours_s:.1f}", f"{theirs_s:.1f}", ours_s / theirs_s)
+        row(f"{what}, peak memory, MB", f"{ours_mb:.0f}", f"{theirs_mb:.0f}", ours_mb / theirs_mb)
     used = [server.memory_mb() for server in servers]
     row("memory after the load, MB", f"{used[0]:.0f}", f"{used[1]:.0f}", used[0] / used[1])
     restarts = []
