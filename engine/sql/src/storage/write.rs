@@ -24,8 +24,8 @@ use crate::session::error::from_kv;
 
 /// Writes rows of one table.
 pub struct TableWriter<'a> {
-    txn: &'a Transaction,
-    layout: &'a TableLayout,
+    pub(super) txn: &'a Transaction,
+    pub(super) layout: &'a TableLayout,
     env: &'a EvalEnv,
     wait: WaitPolicy,
     engine: &'a Engine,
