@@ -6,7 +6,8 @@
 //! that a request that comes too late hits nothing; a termination is never cleared.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shardforge_types::{PgError, PgResult, SqlState};
 use tokio::sync::Notify;
@@ -94,6 +95,8 @@ struct Shared {
     draining: AtomicBool,
     /// A [`ConnectionState`] as a number.
     state: AtomicU8,
+    /// Since when the connection waits for its client, in microseconds since 1970; kept while it does not.
+    idle_since: AtomicU64,
     raised: Notify,
 }
 
@@ -107,6 +110,12 @@ impl CancelToken {
     pub fn cancel(&self, reason: CancelReason) {
         self.shared.reason.fetch_max(reason as u8, Ordering::SeqCst);
         self.shared.raised.notify_waiters();
+    }
+
+    /// Takes a reason back whose time has gone by; another one stays.
+    pub fn withdraw(&self, reason: CancelReason) {
+        // Failing means that the token holds something else, or nothing.
+        let _ = self.shared.reason.compare_exchange(reason as u8, 0, Ordering::SeqCst, Ordering::Relaxed);
     }
 
     /// The reason, if the token is raised.
@@ -167,7 +176,16 @@ impl CancelToken {
 
     /// Notes what the connection does now, for those who look at it from outside.
     pub(crate) fn set_state(&self, state: ConnectionState) {
+        if state != ConnectionState::Active {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+            self.shared.idle_since.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
         self.shared.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Since when the connection waits for its client (or did, the last time).
+    pub(crate) fn idle_since(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(self.shared.idle_since.load(Ordering::Relaxed))
     }
 
     /// What the connection does.
@@ -184,8 +202,7 @@ impl CancelToken {
     /// Forgets a cancel that came while nothing ran; a termination stays.
     pub(crate) fn reset(&self) {
         for reason in [CancelReason::User, CancelReason::StatementTimeout] {
-            // Failing means that the token holds something else, which must stay.
-            let _ = self.shared.reason.compare_exchange(reason as u8, 0, Ordering::SeqCst, Ordering::Relaxed);
+            self.withdraw(reason);
         }
     }
 }

@@ -51,12 +51,18 @@ pub struct ConnectionInfo {
     pub since: SystemTime,
     /// What it does at this moment.
     pub state: ConnectionState,
+    /// Since when it waits for its client; of one that does not, when it last began to.
+    pub idle_since: SystemTime,
 }
 
 impl ConnectionRegistry {
     /// The connections at this moment, by process id.
     pub fn list(&self) -> Vec<ConnectionInfo> {
-        let info = |entry: &Entry| ConnectionInfo { state: entry.cancel.state(), ..entry.info.clone() };
+        let info = |entry: &Entry| ConnectionInfo {
+            state: entry.cancel.state(),
+            idle_since: entry.cancel.idle_since(),
+            ..entry.info.clone()
+        };
         self.connections.lock().by_id.values().map(info).collect()
     }
 
@@ -128,6 +134,7 @@ impl ConnectionRegistry {
             peer,
             since: SystemTime::now(),
             state: ConnectionState::Starting,
+            idle_since: SystemTime::now(),
         };
         connections.by_id.insert(process_id, Entry { info, key: key.clone(), cancel: cancel.clone() });
         let position = connections.by_id.len();

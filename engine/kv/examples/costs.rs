@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use shardforge_consensus::{MemoryStorage, Node, Storage};
-use shardforge_kv::{KvOptions, LockStrength, ScanRequest, Store, TxnOptions, Visibility, WaitPolicy};
+use shardforge_kv::{
+    KvOptions, LockStrength, ScanRequest, Store, TxnOptions, Visibility, WaitLimits, WaitPolicy,
+};
 use shardforge_runtime::Runtime;
 
 struct Arguments {
@@ -154,7 +156,7 @@ async fn commits(store: &Store, arguments: &Arguments, clients: u64, what: &str,
                     let row = if hot > 0 { step % hot } else { scattered(step, rows) };
                     let txn = store.begin(TxnOptions::default());
                     txn.begin_statement();
-                    txn.lock(&key(row), LockStrength::NoKeyUpdate, WaitPolicy::Wait(None))
+                    txn.lock(&key(row), LockStrength::NoKeyUpdate, WaitPolicy::Wait(WaitLimits::NONE))
                         .await
                         .expect("a lock");
                     txn.put(key(row), value.clone());

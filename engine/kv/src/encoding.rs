@@ -195,6 +195,12 @@ pub(crate) fn receipt_ts(key: &[u8]) -> Result<Timestamp> {
     ts.map(|bytes| Timestamp::from_u64(u64::from_be_bytes(bytes))).ok_or(KvError::Corrupt("a receipt's key"))
 }
 
+/// The transaction in a receipt's key.
+pub(crate) fn receipt_txn(key: &[u8]) -> Result<TxnId> {
+    let txn = key.get(10..).and_then(|bytes| bytes.try_into().ok());
+    txn.map(|bytes| TxnId(u64::from_be_bytes(bytes))).ok_or(KvError::Corrupt("a receipt's key"))
+}
+
 /// The keys of all receipts.
 pub(crate) const RECEIPTS: ([u8; 2], [u8; 2]) = (RECEIPT, RECORD);
 

@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use shardforge_consensus::ConsensusError;
 
-use crate::types::{LockTarget, TxnId};
+use crate::time::Timestamp;
+use crate::types::{LockTarget, ObjectId, TxnId};
 
 /// The result of this crate's operations.
 pub type Result<T, E = KvError> = std::result::Result<T, E>;
@@ -17,19 +19,19 @@ pub type Result<T, E = KvError> = std::result::Result<T, E>;
 pub enum KvError {
     /// `lock_timeout` ran out (55P03).
     #[error("canceling statement due to lock timeout")]
-    LockTimeout,
+    LockTimeout(LockTarget),
     /// NOWAIT, or a row to skip under SKIP LOCKED (55P03).
     #[error("could not obtain lock")]
-    LockNotAvailable,
+    LockNotAvailable(LockTarget),
     /// The transaction was chosen to break a circle of waits (40P01).
     #[error("deadlock detected")]
     Deadlock(Arc<DeadlockReport>),
     /// Another transaction got there first, REPEATABLE READ and above (40001).
-    #[error("could not serialize access due to concurrent update")]
-    SerializationFailure,
+    #[error("could not serialize access due to concurrent {}", if .0.deleted { "delete" } else { "update" })]
+    SerializationFailure(Arc<Conflict>),
     /// What a SERIALIZABLE transaction read has changed before its commit (40001).
     #[error("could not serialize access due to read/write dependencies among transactions")]
-    ReadWriteConflict,
+    ReadWriteConflict(Arc<Conflict>),
     /// The leader changed between the taking of the locks and the commit; nothing was committed (40001).
     #[error("could not serialize access: the leader of a shard changed before the commit")]
     LocksLost,
@@ -67,11 +69,12 @@ impl KvError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Deadlock(_) | Self::SerializationFailure | Self::ReadWriteConflict | Self::LocksLost => {
-                true
-            }
-            Self::LockTimeout
-            | Self::LockNotAvailable
+            Self::Deadlock(_)
+            | Self::SerializationFailure(_)
+            | Self::ReadWriteConflict(_)
+            | Self::LocksLost => true,
+            Self::LockTimeout(_)
+            | Self::LockNotAvailable(_)
             | Self::Ambiguous
             | Self::InvalidState(_)
             | Self::KeyTooLong(_)
@@ -88,11 +91,11 @@ impl KvError {
     pub const fn is_ambiguous(&self) -> bool {
         match self {
             Self::Ambiguous => true,
-            Self::LockTimeout
-            | Self::LockNotAvailable
+            Self::LockTimeout(_)
+            | Self::LockNotAvailable(_)
             | Self::Deadlock(_)
-            | Self::SerializationFailure
-            | Self::ReadWriteConflict
+            | Self::SerializationFailure(_)
+            | Self::ReadWriteConflict(_)
             | Self::LocksLost
             | Self::InvalidState(_)
             | Self::KeyTooLong(_)
@@ -117,6 +120,17 @@ impl From<ConsensusError> for KvError {
     }
 }
 
+/// A row that another transaction changed, and committed, before this one could have its way with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The row's key.
+    pub key: Bytes,
+    /// When the other one committed.
+    pub commit_ts: Timestamp,
+    /// Whether it deleted the row.
+    pub deleted: bool,
+}
+
 /// The circle of waits that a deadlock consists of; the first wait is the victim's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadlockReport {
@@ -139,24 +153,17 @@ pub struct DeadlockWait {
     pub blocking_transaction: Option<TxnId>,
 }
 
-impl DeadlockReport {
-    /// The report as PostgreSQL words its DETAIL. `object` names an object as in "relation 1 of database 2".
+impl DeadlockWait {
+    /// The wait as PostgreSQL words it in DETAIL. `object` names an object as in "relation 1 of database 2".
     #[must_use]
-    pub fn detail(&self, object: impl Fn(crate::types::ObjectId) -> String) -> String {
-        let mut lines = Vec::with_capacity(self.waits.len());
-        for wait in &self.waits {
-            let what = match (&wait.target, wait.blocking_transaction) {
-                (LockTarget::Object(id), _) => format!("{} on {}", wait.mode, object(*id)),
-                // A row's lock is waited for as PostgreSQL does it: as the end of its holder.
-                (LockTarget::Transaction(holder), _) => format!("ShareLock on transaction {holder}"),
-                (LockTarget::Row(_), Some(holder)) => format!("ShareLock on transaction {holder}"),
-                (LockTarget::Row(_), None) => format!("{} on a row", wait.mode),
-            };
-            lines.push(format!(
-                "Process {} waits for {what}; blocked by process {}.",
-                wait.session, wait.blocked_by
-            ));
-        }
-        lines.join("\n")
+    pub fn detail(&self, object: impl Fn(ObjectId) -> String) -> String {
+        let what = match (&self.target, self.blocking_transaction) {
+            (LockTarget::Object(id), _) => format!("{} on {}", self.mode, object(*id)),
+            // A row's lock is waited for as PostgreSQL does it: as the end of its holder.
+            (LockTarget::Transaction(holder), _) => format!("ShareLock on transaction {holder}"),
+            (LockTarget::Row(_), Some(holder)) => format!("ShareLock on transaction {holder}"),
+            (LockTarget::Row(_), None) => format!("{} on a row", self.mode),
+        };
+        format!("Process {} waits for {what}; blocked by process {}.", self.session, self.blocked_by)
     }
 }

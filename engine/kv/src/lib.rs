@@ -47,7 +47,7 @@ mod txn;
 mod types;
 
 pub use encoding::VERSION_SUFFIX_BYTES;
-pub use error::{DeadlockReport, DeadlockWait, KvError, Result};
+pub use error::{Conflict, DeadlockReport, DeadlockWait, KvError, Result};
 pub use sequence::{SequenceOptions, SequenceRange, SequenceState};
 pub use session::SessionLocks;
 pub use store::{Store, StoreStats};
@@ -56,5 +56,5 @@ pub use txn::{HeldSnapshot, Savepoint, Transaction};
 pub use types::{
     CommitInfo, IsolationLevel, KvOptions, LockBlocker, LockInfo, LockOutcome, LockStrength, LockTarget,
     LockWaitInfo, ObjectId, ObjectLockMode, ScanPage, ScanRequest, Snapshot, TxnId, TxnOptions, Visibility,
-    WaitPolicy,
+    WaitLimits, WaitPolicy,
 };

@@ -36,6 +36,9 @@ pub const ROW_CACHE_BYTES: usize = 128 << 20;
 /// The longest key a transaction accepts, in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
 
+/// The time of a wait that says nothing else, see [`crate::WaitLimits::deadlock`]: PostgreSQL's default.
+pub const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How often waiting locks are searched for a deadlock. Two passes must agree, so a deadlock is found
 /// within twice this time: 100 ms is promised.
 pub const DEADLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(40);

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use shardforge_consensus::{Cursor, CursorOptions, ReadView};
 
 use crate::encoding::{self, EncodedKey, StoredVersion};
-use crate::error::Result;
+use crate::error::{Conflict, Result};
 use crate::limits::{SCAN_PAGE_STEPS_MAX, VERSION_STEPS_BEFORE_SEEK};
 use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommit;
@@ -251,19 +251,21 @@ impl<'a> RowCursor<'a> {
         Ok(RowStep::End)
     }
 
-    /// Moves past the next version that another transaction than `txn` committed after `since`, and at or
-    /// before the reader's timestamp: [`RowStep::Row`] when there is one. Forward cursors only.
+    /// Moves to the next version that another transaction than `txn` committed after `since`, and at or before
+    /// the reader's timestamp: [`RowStep::Row`] when there is one, and [`Self::change`] tells of it. Forward cursors
+    /// only.
     pub(crate) fn next_change(&mut self, txn: TxnId, since: Timestamp) -> Result<RowStep> {
         while self.cursor.valid() {
             let (_, key_ts) = encoding::split_version(self.cursor.key())?;
             let version = encoding::decode_version(self.cursor.value())?;
             let own = matches!(version, StoredVersion::Provisional { txn: by, .. } if by == txn);
             let verdict = if own { Verdict::Unseen } else { self.reader.judge(key_ts, version) };
+            if matches!(verdict, Verdict::Seen(commit_ts) if commit_ts > since) {
+                return Ok(RowStep::Row);
+            }
             self.cursor.next()?;
-            match verdict {
-                Verdict::Seen(commit_ts) if commit_ts > since => return Ok(RowStep::Row),
-                Verdict::Seen(_) | Verdict::Unseen => {}
-                Verdict::Blocked(obstacle) => return Ok(RowStep::Blocked(obstacle)),
+            if let Verdict::Blocked(obstacle) = verdict {
+                return Ok(RowStep::Blocked(obstacle));
             }
         }
         Ok(RowStep::End)
@@ -302,6 +304,19 @@ impl<'a> RowCursor<'a> {
             }
         }
         Ok(Ok(None))
+    }
+
+    /// The change that [`Self::next_change`] has moved to.
+    pub(crate) fn change(&self) -> Result<Conflict> {
+        let (prefix, key_ts) = encoding::split_version(self.cursor.key())?;
+        let mut key = Vec::new();
+        encoding::decode_prefix(prefix, |part| key.extend_from_slice(part))?;
+        let version = encoding::decode_version(self.cursor.value())?;
+        let commit_ts = match self.reader.judge(key_ts, version) {
+            Verdict::Seen(commit_ts) => commit_ts,
+            Verdict::Unseen | Verdict::Blocked(_) => key_ts,
+        };
+        Ok(Conflict { key: key.into(), commit_ts, deleted: data_of(version).is_none() })
     }
 
     /// Moves from a version to the first one of the next row.

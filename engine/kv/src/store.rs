@@ -11,8 +11,8 @@ use shardforge_runtime::Runtime;
 use crate::encoding;
 use crate::error::{DeadlockReport, DeadlockWait, KvError, Result};
 use crate::gc::GarbageQueue;
-use crate::limits::{DEADLOCK_CHECK_INTERVAL, ROW_CACHE_BYTES};
-use crate::locks::{LockTable, WaitEdge, find_cycles, waits};
+use crate::limits::{DEADLOCK_CHECK_INTERVAL, RECEIPT_RETENTION, ROW_CACHE_BYTES};
+use crate::locks::{LockName, LockTable, WaitEdge, find_cycles, victim, waits};
 use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommits;
 use crate::record::{Record, RecordStatus};
@@ -22,7 +22,7 @@ use crate::snapshots::ActiveSnapshots;
 use crate::spilled::SpilledTransactions;
 use crate::time::{Clock, Timestamp};
 use crate::txn::Transaction;
-use crate::types::{KvOptions, LockInfo, LockWaitInfo, TxnOptions};
+use crate::types::{KvOptions, LockInfo, LockTarget, LockWaitInfo, TxnId, TxnOptions};
 
 /// MVCC, locks and transactions over the shards of a node. Cheap to clone.
 #[derive(Clone)]
@@ -154,10 +154,51 @@ impl Store {
         self.shared.clock.now()
     }
 
+    /// Whether a transaction wrote something and was committed, as far back as receipts are kept
+    /// ([`crate::limits::RECEIPT_RETENTION`]).
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn was_committed(&self, txn: TxnId) -> Result<bool> {
+        let view = self.shared.record_shard()?.read();
+        // Receipts lie in the order of commits, and it was committed after it began.
+        let start = encoding::receipt_key(Timestamp::from_u64(txn.0), TxnId(0)).to_vec();
+        let mut cursor = view.cursor(CursorOptions::range(start, encoding::RECEIPTS.1.to_vec()))?;
+        let mut more = cursor.seek_to_first()?;
+        while more {
+            if encoding::receipt_txn(cursor.key())? == txn {
+                return Ok(true);
+            }
+            more = cursor.next()?;
+        }
+        Ok(false)
+    }
+
+    /// Whether a transaction is young enough for [`Self::was_committed`] to know of its commit.
+    #[must_use]
+    pub fn is_remembered(&self, txn: TxnId) -> bool {
+        let micros = u64::try_from(RECEIPT_RETENTION.as_micros()).unwrap_or(u64::MAX);
+        let age = self.shared.clock.now().micros().saturating_sub(Timestamp::from_u64(txn.0).micros());
+        age < micros
+    }
+
     /// All locks held and waited for.
     #[must_use]
     pub fn locks(&self) -> Vec<LockInfo> {
-        self.shared.locks.list()
+        self.shared.locks.list(|_| true)
+    }
+
+    /// The locks on objects, held and waited for.
+    #[must_use]
+    pub fn object_locks(&self) -> Vec<LockInfo> {
+        self.shared.locks.list(|name| matches!(name, LockName::Object(_)))
+    }
+
+    /// The sessions that hold a lock on something.
+    #[must_use]
+    pub fn holders(&self, target: &LockTarget) -> Vec<u64> {
+        let holders = self.shared.locks.holders(&LockName::of(target));
+        holders.into_iter().map(|owner| owner.session).collect()
     }
 
     /// The requests that wait for a lock now, oldest first, each with those in its way.
@@ -314,7 +355,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Looks twice for circles of waits, and ends one wait of each.
+    /// Looks twice for circles of waits; undoes each by changing the order of a queue, or ends one of its waits.
     fn break_deadlocks(&self) {
         let first = find_cycles(&self.locks.wait_edges());
         if first.is_empty() {
@@ -325,11 +366,11 @@ impl Shared {
             again.iter().any(|other| other.wait_id == edge.wait_id && other.blocker == edge.blocker)
         };
         for cycle in first.into_iter().filter(|cycle| cycle.iter().all(still_there)) {
-            // The wait that closed the circle is the youngest: least is lost with it.
-            let Some(victim) = cycle.iter().enumerate().max_by_key(|(_, edge)| edge.wait_id) else {
+            if cycle.iter().any(|edge| edge.ahead && self.locks.move_ahead(edge)) {
                 continue;
-            };
-            let ordered: Vec<_> = cycle[victim.0..].iter().chain(&cycle[..victim.0]).collect();
+            }
+            let Some(victim) = victim(&cycle) else { continue };
+            let ordered: Vec<_> = cycle[victim..].iter().chain(&cycle[..victim]).collect();
             let waits = ordered.iter().map(|edge| DeadlockWait {
                 session: edge.waiter.session,
                 mode: edge.mode.name(),

@@ -48,11 +48,11 @@ impl fmt::Display for TxnId {
 pub enum IsolationLevel {
     /// Each statement has a snapshot of its own.
     #[default]
-    ReadCommitted,
+    ReadCommitted = 0,
     /// One snapshot for the transaction; 40001 when a row to be locked has changed since.
-    RepeatableRead,
+    RepeatableRead = 1,
     /// As if transactions ran one after the other: commit checks that nothing read has changed.
-    Serializable,
+    Serializable = 2,
 }
 
 /// What [`crate::Store::begin`] is told.
@@ -190,17 +190,40 @@ impl ObjectLockMode {
 /// caller's affair.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ObjectId {
-    /// The kind of thing.
+    /// Where it belongs, such as its database.
     pub class: u32,
+    /// The kind of thing.
+    pub kind: u16,
     /// Which one.
     pub id: u64,
+}
+
+/// How long a wait for a lock may take, and how it stands among those of a deadlock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WaitLimits {
+    /// Fail with [`crate::KvError::LockTimeout`] after this time (`lock_timeout`); `None` waits without a limit.
+    pub timeout: Option<Duration>,
+    /// Of the waits in a deadlock, the one fails whose time, counted from its begin, is over first after the circle
+    /// has closed (`deadlock_timeout`). Circles are found sooner than that.
+    pub deadlock: Duration,
+}
+
+impl WaitLimits {
+    /// No limit, and PostgreSQL's default for deadlocks.
+    pub const NONE: Self = Self { timeout: None, deadlock: crate::limits::DEADLOCK_TIMEOUT };
+}
+
+impl Default for WaitLimits {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 /// What to do when a lock is taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitPolicy {
-    /// Wait for it, at most for the given time (`lock_timeout`), else without a limit.
-    Wait(Option<Duration>),
+    /// Wait for it.
+    Wait(WaitLimits),
     /// Fail at once with [`crate::KvError::LockNotAvailable`].
     NoWait,
     /// As `NoWait`: the caller takes [`crate::KvError::LockNotAvailable`] to mean that the row is skipped.

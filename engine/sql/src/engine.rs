@@ -16,6 +16,7 @@ use crate::exec::env::EvalEnv;
 use crate::exec::eval::CompiledExpr;
 use crate::notify::Hub;
 use crate::parse;
+use crate::session::{ExportedSnapshots, SessionDirectory};
 use crate::storage::TableLayout;
 
 /// Settings of the SQL layer that are fixed at start.
@@ -46,6 +47,10 @@ pub struct Engine {
     pub hub: Arc<Hub>,
     /// Fixed settings.
     pub options: EngineOptions,
+    /// Who is connected, and what they do.
+    pub sessions: Arc<SessionDirectory>,
+    /// Snapshots that transactions export.
+    pub exported: Arc<ExportedSnapshots>,
     /// Microseconds since 2000-01-01, when the server started.
     pub started_at: i64,
     row_ids: AtomicU64,
@@ -77,6 +82,8 @@ impl Engine {
             df,
             hub: Arc::default(),
             options,
+            sessions: Arc::default(),
+            exported: Arc::default(),
             started_at,
             row_ids,
             layouts: Mutex::new(HashMap::new()),

@@ -27,18 +27,17 @@ use shardforge_pgwire::Notification;
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 use tokio::sync::Notify;
 
+use crate::session::lock_kind::NOTIFYING_COMMIT;
+
 /// Memory for messages that have not been sent to all their listeners, in bytes.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// What a message takes beside its texts, about.
 const MESSAGE_BYTES: usize = 128;
 
-/// Class of the lock of notifying commits among the store's object locks.
-const COMMIT_LOCK_CLASS: u32 = u32::MAX - 2;
-
 /// The lock that notifying transactions of a database take before they commit.
 pub fn commit_lock(database: Oid) -> ObjectId {
-    ObjectId { class: COMMIT_LOCK_CLASS, id: u64::from(database.0) }
+    ObjectId { class: database.0, kind: NOTIFYING_COMMIT, id: 0 }
 }
 
 /// The sessions that listen, and what is on its way to them.

@@ -19,6 +19,7 @@ pub fn cmp(ty: Oid, a: &Datum, b: &Datum) -> Ordering {
         (Datum::Char(a), Datum::Char(b)) => a.cmp(b),
         (Datum::Int2(a), Datum::Int2(b)) => a.cmp(b),
         (Datum::Int4(a), Datum::Int4(b)) | (Datum::Date(a), Datum::Date(b)) => a.cmp(b),
+        (Datum::Int8(a), Datum::Int8(b)) if ty == oid::XID8 => a.cast_unsigned().cmp(&b.cast_unsigned()),
         (Datum::Int8(a), Datum::Int8(b))
         | (Datum::Time(a), Datum::Time(b))
         | (Datum::Timestamp(a), Datum::Timestamp(b))

@@ -4,7 +4,9 @@
 //! PostgreSQL's style: the primary message in lower case without a full stop, DETAIL and HINT as sentences.
 //! The error is boxed, because it travels in the `Err` of functions that are called for every value.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::sqlstate::SqlState;
 
@@ -48,6 +50,25 @@ impl Severity {
     }
 }
 
+/// What a lower layer knows of an error, for whoever can explain it to the client. It is no part of the error itself:
+/// causes are all equal.
+#[derive(Clone)]
+pub struct Cause(Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cause")
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, _: &Cause) -> bool {
+        true
+    }
+}
+
+impl Eq for Cause {}
+
 /// The fields of an error; see the protocol's "Error and Notice Message Fields".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PgErrorFields {
@@ -75,6 +96,8 @@ pub struct PgErrorFields {
     pub datatype: Option<String>,
     /// The constraint in question.
     pub constraint: Option<String>,
+    /// For the layers above; not sent.
+    pub cause: Option<Cause>,
 }
 
 /// An error (or notice) in PostgreSQL's terms. One pointer wide; its fields are reached through `Deref`.
@@ -98,6 +121,7 @@ impl PgError {
             column: None,
             datatype: None,
             constraint: None,
+            cause: None,
         }))
     }
 
@@ -199,6 +223,17 @@ impl PgError {
     pub fn constraint(mut self, name: impl Into<String>) -> PgError {
         self.0.constraint = Some(name.into());
         self
+    }
+
+    /// Hands on what a lower layer knows of the error.
+    pub fn caused_by(mut self, cause: impl Any + Send + Sync) -> PgError {
+        self.0.cause = Some(Cause(Arc::new(cause)));
+        self
+    }
+
+    /// What [`Self::caused_by`] handed on, if it is of this type.
+    pub fn cause<T: Any>(&self) -> Option<&T> {
+        self.0.cause.as_ref()?.0.downcast_ref()
     }
 
     /// The fields, to change in place.

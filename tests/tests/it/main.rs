@@ -10,5 +10,6 @@ mod plans;
 mod portals;
 mod recheck;
 mod server;
+mod snapshots;
 mod sql;
 mod wire;

@@ -10,6 +10,8 @@ use crate::server::Server;
 pub struct Wire {
     stream: TcpStream,
     out: Vec<u8>,
+    /// The body of the last ErrorResponse.
+    error: Vec<u8>,
 }
 
 /// A message of one type.
@@ -37,7 +39,7 @@ impl Wire {
     pub fn open(server: &Server) -> Wire {
         let stream = TcpStream::connect(server.address()).expect("the server accepts connections");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
-        Wire { stream, out: Vec::new() }
+        Wire { stream, out: Vec::new(), error: Vec::new() }
     }
 
     /// Opens a session.
@@ -115,6 +117,9 @@ impl Wire {
                 return lines;
             };
             lines.extend(show(kind, &body));
+            if kind == b'E' {
+                self.error.clone_from(&body);
+            }
             if matches!(kind, b'Z' | b'G') {
                 return lines;
             }
@@ -135,6 +140,11 @@ impl Wire {
                 return line;
             }
         }
+    }
+
+    /// A field of the last error, by its letter in the protocol: D is DETAIL, H HINT, W CONTEXT, t the table.
+    pub fn error_field(&self, code: u8) -> String {
+        error_field(&self.error, code)
     }
 
     /// The bytes that are to be sent next.
@@ -174,11 +184,7 @@ impl Wire {
 fn show(kind: u8, body: &[u8]) -> Option<String> {
     Some(match kind {
         b'E' | b'N' => {
-            let fields = body.split(|byte| *byte == 0);
-            let field = |code: u8| {
-                let found = fields.clone().find(|field| field.first() == Some(&code));
-                found.map(|field| String::from_utf8_lossy(&field[1..]).into_owned()).unwrap_or_default()
-            };
+            let field = |code| error_field(body, code);
             format!("{} {} {}", field(b'S'), field(b'C'), field(b'M'))
         }
         b'D' => row(body),
@@ -198,6 +204,11 @@ fn notification(body: &[u8]) -> String {
     let mut texts = body.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let mut next = || texts.next().unwrap_or_default().into_owned();
     format!("notified {} {}", next(), next())
+}
+
+fn error_field(body: &[u8], code: u8) -> String {
+    let found = body.split(|byte| *byte == 0).find(|field| field.first() == Some(&code));
+    found.map(|field| String::from_utf8_lossy(&field[1..]).into_owned()).unwrap_or_default()
 }
 
 fn row(body: &[u8]) -> String {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use shardforge_runtime::Runtime;
 use shardforge_simulation::{
     HeldSnapshot, IsolationLevel, KvError, LockOutcome, LockStrength, Savepoint, ScanRequest, Snapshot,
-    Store, Timestamp, Transaction, TxnOptions, Visibility, WaitPolicy,
+    Store, Timestamp, Transaction, TxnOptions, Visibility, WaitLimits, WaitPolicy,
 };
 
 use crate::run::{Run, Workload};
@@ -115,8 +115,11 @@ impl Client {
 
     pub fn policy(&self) -> WaitPolicy {
         match self.below(100) {
-            0..70 => WaitPolicy::Wait(None),
-            70..90 => WaitPolicy::Wait(Some(std::time::Duration::from_micros(1 + self.below(20_000)))),
+            0..70 => WaitPolicy::Wait(WaitLimits::NONE),
+            70..90 => WaitPolicy::Wait(WaitLimits {
+                timeout: Some(std::time::Duration::from_micros(1 + self.below(20_000))),
+                ..WaitLimits::NONE
+            }),
             90..96 => WaitPolicy::NoWait,
             _ => WaitPolicy::SkipLocked,
         }

@@ -389,7 +389,7 @@ impl Client {
             match ended {
                 Ok(()) => {}
                 Err(error) if error.is_retryable() => {}
-                Err(KvError::LockTimeout | KvError::LockNotAvailable) => {}
+                Err(KvError::LockTimeout(_) | KvError::LockNotAvailable(_)) => {}
                 Err(KvError::Ambiguous | KvError::ShuttingDown | KvError::Storage(_)) => return,
                 Err(error) => self.run.check(false, || format!("no transaction may fail so: {error}")),
             }

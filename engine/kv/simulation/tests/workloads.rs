@@ -380,7 +380,7 @@ async fn turnstile(client: &Client) -> Result<(), KvError> {
     let gate = client.below(2);
     let alone = client.chance(60);
     let mode = if alone { ObjectLockMode::Exclusive } else { ObjectLockMode::Share };
-    txn.inner().lock_object(ObjectId { class: 1, id: gate }, mode, client.policy()).await?;
+    txn.inner().lock_object(ObjectId { class: 1, kind: 0, id: gate }, mode, client.policy()).await?;
     let inside = Inside::enter(&client.run, gate, alone);
     client.pause(2_000).await;
     drop(inside);
@@ -408,7 +408,7 @@ async fn detour(client: &Client, txn: &mut Txn) -> Result<(), KvError> {
         let keys: Vec<_> = (0..6).map(|row| Bytes::from(format!("x/{row}"))).collect();
         match txn.lock_many(keys, LockStrength::Update, client.policy()).await {
             Ok(()) => (0..6).for_each(|row| txn.put(&format!("x/{row}"), client.run.fresh().to_string())),
-            Err(KvError::LockTimeout | KvError::LockNotAvailable | KvError::Deadlock(_)) => {
+            Err(KvError::LockTimeout(_) | KvError::LockNotAvailable(_) | KvError::Deadlock(_)) => {
                 return txn.rollback_to(&mark);
             }
             Err(error) => return Err(error),
@@ -421,7 +421,7 @@ async fn detour(client: &Client, txn: &mut Txn) -> Result<(), KvError> {
             Ok(found) if found.is_some() && client.chance(30) => txn.delete(&key),
             Ok(_) => txn.put(&key, client.run.fresh().to_string()),
             // As a statement that fails: all since the savepoint is void, and the transaction goes on.
-            Err(KvError::LockTimeout | KvError::LockNotAvailable | KvError::Deadlock(_)) => break,
+            Err(KvError::LockTimeout(_) | KvError::LockNotAvailable(_) | KvError::Deadlock(_)) => break,
             Err(error) => return Err(error),
         }
     }

@@ -5,7 +5,23 @@
 
 use std::collections::BTreeMap;
 
-use super::table::WaitEdge;
+use super::table::{LockName, WaitEdge};
+
+/// Which wait of a circle ends: the one that PostgreSQL would end, where each wait is searched for circles once, when
+/// its `deadlock_timeout` is over. That is the first one to time out after the circle was closed by its youngest wait.
+/// Two who hold one object and both want more of it are seen at once: there it is the second one.
+pub(crate) fn victim(cycle: &[WaitEdge]) -> Option<usize> {
+    let closed = cycle.iter().map(|edge| edge.since.at).max()?;
+    if let [left, right] = cycle
+        && left.name == right.name
+        && matches!(left.name, LockName::Object(_))
+    {
+        return Some(usize::from(right.wait_id > left.wait_id));
+    }
+    let candidates = cycle.iter().enumerate().filter(|(_, edge)| edge.since.deadline > closed);
+    let first = candidates.min_by_key(|(_, edge)| (edge.since.deadline, edge.wait_id));
+    first.or_else(|| cycle.iter().enumerate().max_by_key(|(_, edge)| edge.wait_id)).map(|(index, _)| index)
+}
 
 /// Circles of waits; each edge's blocker is the next edge's waiter. Circles that share a session are reported
 /// once: breaking one may break the other.
@@ -54,9 +70,20 @@ pub(crate) fn find_cycles(edges: &[WaitEdge]) -> Vec<Vec<WaitEdge>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LockMode, LockName, Owner};
+    use std::time::Duration;
+
+    use shardforge_runtime::Instant;
+
+    use super::super::table::WaitBegin;
+    use super::super::{LockMode, Owner};
     use super::*;
     use crate::types::{LockStrength, TxnId};
+
+    /// A wait that began after so many seconds, with a second's time.
+    fn began(seconds: u64) -> WaitBegin {
+        let at = Instant::from_nanos(seconds * 1_000_000_000);
+        WaitBegin { at, wall_micros: 0, deadline: at + Duration::from_secs(1) }
+    }
 
     fn edges(pairs: &[(u64, u64)]) -> Vec<WaitEdge> {
         let owner = |session| Owner { session, txn: Some(TxnId(session)) };
@@ -66,7 +93,7 @@ mod tests {
             blocker: owner(blocker),
             name: LockName::Transaction(TxnId(blocker)),
             mode: LockMode::Row(LockStrength::Update),
-            since_micros: 0,
+            since: began(waiter),
             ahead: false,
         };
         pairs.iter().map(edge).collect()
@@ -81,6 +108,18 @@ mod tests {
     fn chains_and_diamonds_are_no_circles() {
         assert!(circles(&[(1, 2), (2, 3), (3, 4)]).is_empty());
         assert!(circles(&[(1, 2), (1, 3), (2, 4), (3, 4)]).is_empty());
+    }
+
+    #[test]
+    fn the_first_wait_to_time_out_in_the_circle_ends() {
+        let mut cycle = edges(&[(1, 2), (2, 1)]);
+        // The first one's time was over when the second one closed the circle.
+        assert_eq!(victim(&cycle), Some(1));
+        cycle[0].since.deadline = cycle[0].since.deadline + Duration::from_millis(500);
+        assert_eq!(victim(&cycle), Some(0));
+        cycle[1].since.deadline = cycle[1].since.at + Duration::from_millis(10);
+        assert_eq!(victim(&cycle), Some(1));
+        assert_eq!(victim(&[]), None);
     }
 
     #[test]

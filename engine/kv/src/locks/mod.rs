@@ -16,7 +16,7 @@ mod mode;
 mod table;
 mod waits;
 
-pub(crate) use deadlock::find_cycles;
+pub(crate) use deadlock::{find_cycles, victim};
 pub(crate) use mode::LockMode;
 pub(crate) use table::{HeldLock, LockName, LockTable, Owner, Request, WaitEdge};
 pub(crate) use waits::waits;

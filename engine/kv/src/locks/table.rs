@@ -28,7 +28,7 @@ use futures::channel::oneshot;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use parking_lot::Mutex;
-use shardforge_runtime::Runtime;
+use shardforge_runtime::{Instant, Runtime};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
@@ -36,7 +36,7 @@ use super::mode::LockMode;
 use crate::error::{DeadlockReport, KvError, Result};
 use crate::limits::LOCK_TABLE_PARTITIONS;
 use crate::mutations::{Mutation, is_on};
-use crate::types::{LockInfo, LockTarget, ObjectId, TxnId};
+use crate::types::{LockInfo, LockTarget, ObjectId, TxnId, WaitLimits};
 
 /// What a lock is on. Short keys are kept in place.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -49,6 +49,15 @@ pub(crate) enum LockName {
 impl LockName {
     pub(crate) fn row(key: &[u8]) -> Self {
         Self::Row(SmallVec::from_slice(key))
+    }
+
+    /// The name of what a target tells of.
+    pub(crate) fn of(target: &LockTarget) -> Self {
+        match target {
+            LockTarget::Row(key) => Self::row(key),
+            LockTarget::Object(id) => Self::Object(*id),
+            LockTarget::Transaction(txn) => Self::Transaction(*txn),
+        }
     }
 
     pub(crate) fn target(&self) -> LockTarget {
@@ -86,7 +95,7 @@ pub(crate) enum Request {
     /// In the queue.
     Waiting(LockWait),
     /// Somebody is in the way, and the caller did not want to wait.
-    Refused,
+    Refused(LockName),
 }
 
 struct Holder {
@@ -98,8 +107,9 @@ struct Waiter {
     wait_id: u64,
     owner: Owner,
     mode: LockMode,
-    /// Since when, by the wall clock: microseconds since 1970.
-    since_micros: u64,
+    since: WaitBegin,
+    /// It was moved ahead once, to undo a deadlock.
+    moved: bool,
     outcome: oneshot::Sender<Result<()>>,
 }
 
@@ -171,6 +181,16 @@ impl Slot {
     }
 }
 
+/// When a wait began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitBegin {
+    pub(crate) at: Instant,
+    /// By the wall clock: microseconds since 1970.
+    pub(crate) wall_micros: u64,
+    /// When it would be searched for deadlocks, if that were not done all the time.
+    pub(crate) deadline: Instant,
+}
+
 /// A wait, and one of those it waits for.
 #[derive(Clone, Debug)]
 pub(crate) struct WaitEdge {
@@ -179,8 +199,7 @@ pub(crate) struct WaitEdge {
     pub(crate) blocker: Owner,
     pub(crate) name: LockName,
     pub(crate) mode: LockMode,
-    /// Since when it waits, by the wall clock: microseconds since 1970.
-    pub(crate) since_micros: u64,
+    pub(crate) since: WaitBegin,
     /// The blocker does not hold the lock: it stands ahead in the queue.
     pub(crate) ahead: bool,
 }
@@ -209,13 +228,14 @@ impl LockTable {
         }
     }
 
-    /// Takes a lock if nobody is in the way; else queues for it, if the caller wants to `wait`.
+    /// Takes a lock if nobody is in the way; else queues for it, if the caller wants to `wait`. Only the limits'
+    /// part in deadlocks is looked at here.
     pub(crate) fn acquire(
         self: &Arc<Self>,
         name: LockName,
         mode: LockMode,
         owner: Owner,
-        wait: bool,
+        wait: Option<WaitLimits>,
     ) -> Request {
         let hash = self.hash(&name);
         let mut partition = self.partition(hash).lock();
@@ -238,13 +258,13 @@ impl LockTable {
             slot.add(owner, mode.bit());
             return Request::Granted(HeldLock { hash, name, position: 0, modes: mode.bit() });
         }
-        if !wait {
-            return Request::Refused;
-        }
+        let Some(limits) = wait else { return Request::Refused(name) };
         let wait_id = self.next_wait.fetch_add(1, Ordering::Relaxed);
         let (outcome, receiver) = oneshot::channel();
-        let since_micros = self.runtime.wall_micros();
-        let waiter = Waiter { wait_id, owner, mode, since_micros, outcome };
+        let at = self.runtime.now();
+        let wall_micros = self.runtime.wall_micros();
+        let since = WaitBegin { at, wall_micros, deadline: at + limits.deadlock };
+        let waiter = Waiter { wait_id, owner, mode, since, moved: false, outcome };
         if upgrade {
             slot.queue.push_front(waiter);
         } else {
@@ -273,6 +293,14 @@ impl LockTable {
         wake(granted);
     }
 
+    /// Who holds a lock.
+    pub(crate) fn holders(&self, name: &LockName) -> Vec<Owner> {
+        let hash = self.hash(name);
+        let partition = self.partition(hash).lock();
+        let slot = partition.find(hash, |slot| slot.name == *name);
+        slot.map_or_else(Vec::new, |slot| slot.holders.iter().map(|holder| holder.owner).collect())
+    }
+
     /// How many requests wait.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
@@ -296,7 +324,7 @@ impl LockTable {
                                 blocker,
                                 name: slot.name.clone(),
                                 mode: waiter.mode,
-                                since_micros: waiter.since_micros,
+                                since: waiter.since,
                                 ahead,
                             });
                         }
@@ -307,6 +335,32 @@ impl LockTable {
         edges
     }
 
+    /// Moves a request ahead of those that stand in its way by their place in the queue alone; false when there are
+    /// none any more, or when it was moved before: two requests must not overtake each other for ever.
+    pub(crate) fn move_ahead(&self, edge: &WaitEdge) -> bool {
+        let mut granted = SmallVec::new();
+        let hash = self.hash(&edge.name);
+        let mut partition = self.partition(hash).lock();
+        let Ok(entry) = partition.find_entry(hash, |slot| slot.name == edge.name) else { return false };
+        let slot = entry.into_mut();
+        let place = |found: &dyn Fn(&Waiter) -> bool| slot.queue.iter().position(found);
+        let (Some(from), Some(to)) =
+            (place(&|waiter| waiter.wait_id == edge.wait_id), place(&|waiter| waiter.owner == edge.blocker))
+        else {
+            return false;
+        };
+        if from < to || slot.queue[from].moved {
+            return false;
+        }
+        let Some(mut waiter) = slot.queue.remove(from) else { return false };
+        waiter.moved = true;
+        slot.queue.insert(to, waiter);
+        slot.grant(&mut granted);
+        drop(partition);
+        wake(granted);
+        true
+    }
+
     /// Ends a wait with a deadlock; false when it has ended meanwhile.
     pub(crate) fn abort_wait(&self, edge: &WaitEdge, report: Arc<DeadlockReport>) -> bool {
         match self.take_waiter(self.hash(&edge.name), &edge.name, edge.wait_id) {
@@ -315,11 +369,11 @@ impl LockTable {
         }
     }
 
-    /// All locks, held and waited for.
-    pub(crate) fn list(&self) -> Vec<LockInfo> {
+    /// The locks on what `wanted` picks, held and waited for.
+    pub(crate) fn list(&self, wanted: impl Fn(&LockName) -> bool) -> Vec<LockInfo> {
         let mut all = Vec::new();
         for partition in &self.partitions {
-            for slot in partition.lock().iter() {
+            for slot in partition.lock().iter().filter(|slot| wanted(&slot.name)) {
                 let mut push = |owner: Owner, mode, granted| {
                     let target = slot.name.target();
                     all.push(LockInfo {
@@ -386,6 +440,13 @@ pub(crate) struct LockWait {
     receiver: oneshot::Receiver<Result<()>>,
 }
 
+impl LockWait {
+    /// What is waited for.
+    pub(crate) fn target(&self) -> LockTarget {
+        self.lock.as_ref().map_or(LockTarget::Transaction(TxnId(0)), |lock| lock.name.target())
+    }
+}
+
 impl Future for LockWait {
     type Output = Result<HeldLock>;
 
@@ -429,7 +490,12 @@ mod tests {
     }
 
     fn row(table: &Arc<LockTable>, session: u64, strength: LockStrength) -> Request {
-        table.acquire(LockName::row(b"k"), LockMode::Row(strength), owner(session), true)
+        table.acquire(
+            LockName::row(b"k"),
+            LockMode::Row(strength),
+            owner(session),
+            Some(WaitLimits::default()),
+        )
     }
 
     fn granted(request: Request) -> HeldLock {
@@ -460,7 +526,7 @@ mod tests {
         table.release(&second, owner(2));
         let third = (&mut third).now_or_never().unwrap().unwrap();
         table.release(&third, owner(3));
-        assert!(table.list().is_empty() && table.waiting() == 0);
+        assert!(table.list(|_| true).is_empty() && table.waiting() == 0);
     }
 
     #[test]
@@ -470,13 +536,13 @@ mod tests {
         let mut writer = waiting(row(&table, 2, LockStrength::Update));
         let late = waiting(row(&table, 3, LockStrength::Share));
         // The queue's members stand in the way of newcomers, whether these want to wait or not.
-        let hasty = table.acquire(LockName::row(b"k"), LockMode::Row(LockStrength::Share), owner(4), false);
-        assert!(matches!(hasty, Request::Refused));
+        let hasty = table.acquire(LockName::row(b"k"), LockMode::Row(LockStrength::Share), owner(4), None);
+        assert!(matches!(hasty, Request::Refused(_)));
         table.release(&reader, owner(1));
         let writer = (&mut writer).now_or_never().unwrap().unwrap();
         drop(late);
         table.release(&writer, owner(2));
-        assert!(table.list().is_empty() && table.waiting() == 0);
+        assert!(table.list(|_| true).is_empty() && table.waiting() == 0);
     }
 
     #[test]
@@ -504,6 +570,25 @@ mod tests {
     }
 
     #[test]
+    fn a_request_may_be_moved_ahead_once() {
+        let table = table();
+        let held = granted(row(&table, 1, LockStrength::Share));
+        let mut writer = waiting(row(&table, 2, LockStrength::Update));
+        let mut reader = waiting(row(&table, 3, LockStrength::Share));
+        let edges = table.wait_edges();
+        let behind = edges.iter().find(|edge| edge.ahead).unwrap();
+        assert!(table.move_ahead(behind));
+        // It waited for its place alone.
+        let reader = (&mut reader).now_or_never().unwrap().unwrap();
+        assert!(!table.move_ahead(behind));
+        table.release(&held, owner(1));
+        table.release(&reader, owner(3));
+        let writer = (&mut writer).now_or_never().unwrap().unwrap();
+        table.release(&writer, owner(2));
+        assert!(table.list(|_| true).is_empty() && table.waiting() == 0);
+    }
+
+    #[test]
     fn an_upgrade_goes_first_and_a_dropped_grant_goes_on() {
         let table = table();
         let weak = granted(row(&table, 1, LockStrength::KeyShare));
@@ -513,25 +598,25 @@ mod tests {
         table.release(&other, owner(2));
         let strong = (&mut upgrade).now_or_never().unwrap().unwrap();
         table.release(&weak, owner(1));
-        assert_eq!(table.list().len(), 2);
+        assert_eq!(table.list(|_| true).len(), 2);
         table.release(&strong, owner(1));
         // Granted by now, but given up before it was looked at.
         drop(late);
-        assert!(table.list().is_empty() && table.waiting() == 0);
+        assert!(table.list(|_| true).is_empty() && table.waiting() == 0);
     }
 
     #[test]
     fn one_session_is_never_in_its_own_way() {
         let table = table();
-        let name = LockName::Object(ObjectId { class: 1, id: 7 });
+        let name = LockName::Object(ObjectId { class: 1, kind: 0, id: 7 });
         let session = Owner { session: 1, txn: None };
         let exclusive = LockMode::Object(ObjectLockMode::Exclusive);
-        let held = granted(table.acquire(name.clone(), exclusive, session, false));
-        let inner = granted(table.acquire(name.clone(), exclusive, owner(1), false));
-        assert!(matches!(table.acquire(name.clone(), exclusive, owner(2), false), Request::Refused));
+        let held = granted(table.acquire(name.clone(), exclusive, session, None));
+        let inner = granted(table.acquire(name.clone(), exclusive, owner(1), None));
+        assert!(matches!(table.acquire(name.clone(), exclusive, owner(2), None), Request::Refused(_)));
         table.release(&inner, owner(1));
-        assert!(matches!(table.acquire(name, exclusive, owner(2), false), Request::Refused));
+        assert!(matches!(table.acquire(name, exclusive, owner(2), None), Request::Refused(_)));
         table.release(&held, session);
-        assert!(table.list().is_empty());
+        assert!(table.list(|_| true).is_empty());
     }
 }

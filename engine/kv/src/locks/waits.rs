@@ -14,7 +14,7 @@ pub(crate) fn waits(edges: Vec<WaitEdge>) -> Vec<LockWaitInfo> {
             transaction: edge.waiter.txn,
             target: edge.name.target(),
             mode: edge.mode.name(),
-            since_micros: edge.since_micros,
+            since_micros: edge.since.wall_micros,
             blockers: Vec::new(),
         });
         wait.blockers.push(LockBlocker {

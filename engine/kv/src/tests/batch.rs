@@ -7,9 +7,11 @@ use shardforge_runtime::Simulation;
 
 use super::{bytes, open};
 use crate::pending::PendingCommit;
-use crate::{IsolationLevel, KvError, KvOptions, LockStrength, Store, TxnId, TxnOptions, WaitPolicy};
+use crate::{
+    IsolationLevel, KvError, KvOptions, LockStrength, Store, TxnId, TxnOptions, WaitLimits, WaitPolicy,
+};
 
-const WAIT: WaitPolicy = WaitPolicy::Wait(None);
+const WAIT: WaitPolicy = WaitPolicy::Wait(WaitLimits::NONE);
 
 fn name(row: usize) -> String {
     format!("k{row:02}")
@@ -73,7 +75,7 @@ fn a_batch_finds_what_single_locks_find() {
 
         let other = store.begin(TxnOptions::default());
         let refused = other.lock_many_for_write(&keys[24..28], LockStrength::KeyShare, WaitPolicy::NoWait);
-        assert!(matches!(refused.await, Err(KvError::LockNotAvailable)));
+        assert!(matches!(refused.await, Err(KvError::LockNotAvailable(_))));
         under_way.finish(true);
         store.shared.pending.unregister(&Arc::clone(&under_way));
     });
@@ -92,6 +94,6 @@ fn a_snapshot_that_may_not_move_fails_in_a_batch() {
         commit(&store, [6].into_iter(), Some("newer")).await;
         let keys: Vec<_> = (0..10).map(|row| bytes(&name(row))).collect();
         let locked = txn.lock_many_for_write(&keys, LockStrength::Update, WAIT).await;
-        assert!(matches!(locked, Err(KvError::SerializationFailure)));
+        assert!(matches!(locked, Err(KvError::SerializationFailure(_))));
     });
 }

@@ -12,10 +12,10 @@ use super::{bytes, open};
 use crate::pending::PendingCommit;
 use crate::{
     IsolationLevel, KvError, KvOptions, LockOutcome, LockStrength, ScanRequest, Store, Transaction, TxnId,
-    TxnOptions, Visibility, WaitPolicy,
+    TxnOptions, Visibility, WaitLimits, WaitPolicy,
 };
 
-const WAIT: WaitPolicy = WaitPolicy::Wait(None);
+const WAIT: WaitPolicy = WaitPolicy::Wait(WaitLimits::NONE);
 
 /// A commit that has its place in the log, and hangs there until the test says how it ends.
 struct UnderWay {
@@ -119,7 +119,7 @@ fn a_snapshot_that_may_not_move_fails_at_once() {
             let txn = store.begin(TxnOptions { isolation, ..TxnOptions::default() });
             txn.begin_statement();
             let base = UnderWay::new(&store, term(&store), "k", Some("base"));
-            assert!(matches!(lock_for_write(&txn).await, Err(KvError::SerializationFailure)));
+            assert!(matches!(lock_for_write(&txn).await, Err(KvError::SerializationFailure(_))));
             base.end(true);
         }
     });
@@ -274,7 +274,7 @@ fn hand_over(seed: u64, early_lock_release: bool, show: bool) -> bool {
         let options = KvOptions { early_lock_release, ..KvOptions::default() };
         let (_, store) = open(&MemoryStorage::new(), &runtime, options).await;
         let first = store.begin(TxnOptions::default());
-        first.lock(b"k", LockStrength::Update, WaitPolicy::Wait(None)).await.unwrap();
+        first.lock(b"k", LockStrength::Update, WaitPolicy::Wait(WaitLimits::NONE)).await.unwrap();
         first.put(bytes("k"), bytes("first"));
         let committed = Arc::new(Mutex::new(false));
         let seen = Arc::clone(&committed);
@@ -282,7 +282,7 @@ fn hand_over(seed: u64, early_lock_release: bool, show: bool) -> bool {
             let store = store.clone();
             async move {
                 let second = store.begin(TxnOptions::default());
-                let policy = WaitPolicy::Wait(None);
+                let policy = WaitPolicy::Wait(WaitLimits::NONE);
                 let outcome = if show {
                     second.lock(b"k", LockStrength::Update, policy).await.unwrap()
                 } else {

@@ -10,7 +10,7 @@ use shardforge_runtime::{Runtime, Simulation};
 use super::{bytes, open, text};
 use crate::{
     IsolationLevel, KvError, KvOptions, LockStrength, ScanRequest, SequenceOptions, Store, Transaction,
-    TxnOptions, Visibility, WaitPolicy,
+    TxnOptions, Visibility, WaitLimits, WaitPolicy,
 };
 
 const ACCOUNTS: u64 = 5;
@@ -52,7 +52,7 @@ async fn scan_all(txn: &Transaction, start: &str, end: &str) -> Vec<(String, Str
 
 async fn change(txn: &Transaction, number: u64, by: i64) -> Result<(), KvError> {
     let key = account(number);
-    let policy = WaitPolicy::Wait(None);
+    let policy = WaitPolicy::Wait(WaitLimits::NONE);
     let locked = if number.is_multiple_of(2) {
         txn.lock_for_write(key.as_bytes(), LockStrength::NoKeyUpdate, policy).await?
     } else {

@@ -94,7 +94,7 @@ impl Running {
                 let own = self.written.contains_key(&key);
                 assert!(own || !changed, "{key} changed and nobody said so");
             }
-            Err(KvError::SerializationFailure | KvError::LockNotAvailable) => {
+            Err(KvError::SerializationFailure(_) | KvError::LockNotAvailable(_)) => {
                 self.doomed = true;
                 return;
             }

@@ -26,7 +26,7 @@ use shardforge_runtime::{Runtime, Simulation};
 use super::{bytes, open, text};
 use crate::{
     HeldSnapshot, IsolationLevel, KvError, KvOptions, LockStrength, ObjectId, ObjectLockMode, Savepoint,
-    ScanRequest, Store, Transaction, TxnOptions, Visibility, WaitPolicy, encoding,
+    ScanRequest, Store, Transaction, TxnOptions, Visibility, WaitLimits, WaitPolicy, encoding,
 };
 
 #[test]
@@ -215,15 +215,15 @@ fn describe(error: &KvError) -> String {
     match error {
         KvError::Deadlock(report) => {
             // Transaction ids are times; the scripts name none.
-            let detail = report.detail(|object| format!("object {}", object.id));
-            let lines: Vec<String> = detail
-                .lines()
+            let details =
+                report.waits.iter().map(|wait| wait.detail(|object| format!("object {}", object.id)));
+            let lines: Vec<String> = details
                 .map(|line| match line.split_once(" on transaction ") {
                     Some((before, rest)) => {
                         let after = rest.split_once(';').map_or("", |(_, after)| after);
                         format!("{before} on transaction;{after}")
                     }
-                    None => line.to_owned(),
+                    None => line,
                 })
                 .collect();
             format!("ERROR {error}: {}", lines.join(" "))
@@ -253,10 +253,13 @@ impl Session {
             () => Visibility::Statement,
         };
         let policy = match value_of("timeout=") {
-            Some(millis) => WaitPolicy::Wait(Some(Duration::from_millis(millis))),
+            Some(millis) => {
+                let timeout = Some(Duration::from_millis(millis));
+                WaitPolicy::Wait(WaitLimits { timeout, ..WaitLimits::default() })
+            }
             None if has("nowait") => WaitPolicy::NoWait,
             None if has("skip") => WaitPolicy::SkipLocked,
-            None => WaitPolicy::Wait(None),
+            None => WaitPolicy::Wait(WaitLimits::default()),
         };
         if words[0] == "begin" {
             let isolation = match words.get(1) {
@@ -314,7 +317,7 @@ impl Session {
                 Ok(format!("{}{changed}{own}", shown(outcome.current.as_deref())))
             }
             "object" => {
-                let object = ObjectId { class: 1, id: words[1].parse().unwrap() };
+                let object = ObjectId { class: 1, kind: 0, id: words[1].parse().unwrap() };
                 txn.lock_object(object, object_mode(words[2]), policy).await?;
                 Ok("locked".to_owned())
             }

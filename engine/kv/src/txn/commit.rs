@@ -118,7 +118,7 @@ impl Transaction {
                 slot: core.slot.take(),
                 locks: std::mem::take(&mut core.locks),
                 read_ts: core.read_ts,
-                reads: (self.options.isolation == IsolationLevel::Serializable).then_some(reads),
+                reads: (self.isolation() == IsolationLevel::Serializable).then_some(reads),
                 term: core.term,
                 spilled: core.spilled,
                 replaces: core.replaces,

@@ -5,9 +5,11 @@ mod batch;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::{Core, Transaction};
 use crate::encoding;
-use crate::error::{KvError, Result};
+use crate::error::{Conflict, KvError, Result};
 use crate::locks::{HeldLock, LockMode, LockName, Owner, Request};
 use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, Reader, SeenVersion};
@@ -55,7 +57,7 @@ impl Transaction {
             return Ok(LockOutcome { current, changed: false, own: true });
         }
         let newest = self.newest_under_lock(key, policy).await?;
-        self.outcome(newest, read_ts, strength)
+        self.outcome(key, newest, read_ts, strength)
     }
 
     /// Takes a row's lock. The outcome, if the row is one that the transaction has spilled and somebody else waits
@@ -67,14 +69,20 @@ impl Transaction {
         policy: WaitPolicy,
     ) -> Result<Option<LockOutcome>> {
         let mode = LockMode::Row(strength);
-        if !self.core.lock().spilled {
+        let spilled = {
+            let mut core = self.core.lock();
+            // A writer is known by its id while it waits already.
+            core.assigned |= strength >= LockStrength::NoKeyUpdate;
+            core.spilled
+        };
+        if !spilled {
             self.acquire(LockName::row(key), mode, policy).await?;
             return Ok(None);
         }
         // Who is in the way may be waiting for this transaction, because it has spilled the row.
         match self.acquire(LockName::row(key), mode, WaitPolicy::NoWait).await {
             Ok(()) => Ok(None),
-            Err(KvError::LockNotAvailable) => match self.own_spilled(key)? {
+            Err(KvError::LockNotAvailable(_)) => match self.own_spilled(key)? {
                 Some(outcome) => Ok(Some(outcome)),
                 None => {
                     self.acquire(LockName::row(key), mode, policy).await?;
@@ -88,6 +96,7 @@ impl Transaction {
     /// Notes that a row lock was taken; returns the snapshot that the newest version is compared with.
     fn locked_at(&self, core: &mut Core) -> Result<Timestamp> {
         self.remember_term(core)?;
+        core.assigned = true;
         if core.slot.is_none() {
             self.take_snapshot(core);
         }
@@ -97,6 +106,7 @@ impl Transaction {
     /// What a row's newest version, read under its lock, is to a statement with a snapshot at `read_ts`.
     fn outcome(
         &self,
+        key: &[u8],
         newest: Option<SeenVersion>,
         read_ts: Timestamp,
         strength: LockStrength,
@@ -106,9 +116,13 @@ impl Transaction {
             return Ok(LockOutcome { current, changed: false, own: true });
         }
         let changed = commit_ts > read_ts;
-        let refused = self.options.isolation != IsolationLevel::ReadCommitted && !is_on(Mutation::LostUpdate);
+        let refused = self.isolation() != IsolationLevel::ReadCommitted && !is_on(Mutation::LostUpdate);
         if changed && refused {
-            return Err(KvError::SerializationFailure);
+            return Err(KvError::SerializationFailure(Arc::new(Conflict {
+                key: Bytes::copy_from_slice(key),
+                commit_ts,
+                deleted: current.is_none(),
+            })));
         }
         if current.is_some() && strength >= LockStrength::NoKeyUpdate {
             self.active()?.replaces = true;
@@ -252,20 +266,24 @@ impl Shared {
         owner: Owner,
         policy: WaitPolicy,
     ) -> Result<Option<HeldLock>> {
-        let wait = matches!(policy, WaitPolicy::Wait(_));
-        match self.locks.acquire(name, mode, owner, wait) {
+        let limits = match policy {
+            WaitPolicy::Wait(limits) => Some(limits),
+            WaitPolicy::NoWait | WaitPolicy::SkipLocked => None,
+        };
+        match self.locks.acquire(name, mode, owner, limits) {
             Request::Held => Ok(None),
             Request::Granted(lock) => Ok(Some(lock)),
-            Request::Refused => Err(KvError::LockNotAvailable),
+            Request::Refused(name) => Err(KvError::LockNotAvailable(name.target())),
             Request::Waiting(waiting) => {
                 self.counters.lock_waits.fetch_add(1, Ordering::Relaxed);
-                let lock = match policy {
-                    WaitPolicy::Wait(Some(limit)) => {
-                        self.runtime.timeout(limit, waiting).await.unwrap_or(Err(KvError::LockTimeout))?
-                    }
-                    WaitPolicy::Wait(None) | WaitPolicy::NoWait | WaitPolicy::SkipLocked => waiting.await?,
+                let Some(limit) = limits.and_then(|limits| limits.timeout) else {
+                    return waiting.await.map(Some);
                 };
-                Ok(Some(lock))
+                let target = waiting.target();
+                match self.runtime.timeout(limit, waiting).await {
+                    Ok(outcome) => outcome.map(Some),
+                    Err(_elapsed) => Err(KvError::LockTimeout(target)),
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ mod serializable;
 mod spill;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -48,6 +48,8 @@ pub struct Transaction {
     shared: Arc<Shared>,
     id: TxnId,
     options: TxnOptions,
+    /// The isolation level, as a number: it can be changed before the first snapshot.
+    isolation: AtomicU8,
     owner: Owner,
     core: Mutex<Core>,
 }
@@ -97,6 +99,8 @@ struct Core {
     /// Commands before which a held snapshot looks.
     held_commands: Vec<u32>,
     reads: ReadSpans,
+    /// Whether others may know of it: it has written, locked a row, or shown its id.
+    assigned: bool,
     /// Whether it replaced or deleted rows that were there: then its commit leaves garbage.
     replaces: bool,
     /// Commits under way whose values were taken over under a lock.
@@ -142,11 +146,19 @@ impl Transaction {
             term: None,
             held_commands: Vec::new(),
             reads: ReadSpans::default(),
+            assigned: false,
             replaces: false,
             depends: SmallVec::new(),
             failed: None,
         };
-        Self { shared, id, options, owner: Owner { session, txn: Some(id) }, core: Mutex::new(core) }
+        Self {
+            shared,
+            id,
+            options,
+            isolation: AtomicU8::new(options.isolation as u8),
+            owner: Owner { session, txn: Some(id) },
+            core: Mutex::new(core),
+        }
     }
 
     /// The transaction's id.
@@ -158,7 +170,61 @@ impl Transaction {
     /// What it was begun with.
     #[must_use]
     pub fn options(&self) -> TxnOptions {
-        self.options
+        TxnOptions { isolation: self.isolation(), ..self.options }
+    }
+
+    /// The isolation level.
+    #[must_use]
+    pub fn isolation(&self) -> IsolationLevel {
+        match self.isolation.load(Ordering::Relaxed) {
+            0 => IsolationLevel::ReadCommitted,
+            1 => IsolationLevel::RepeatableRead,
+            _ => IsolationLevel::Serializable,
+        }
+    }
+
+    /// Changes the isolation level of a transaction that has read and written nothing. Its locks stay.
+    ///
+    /// # Errors
+    /// `InvalidState` when it has written something, or has ended.
+    pub fn set_isolation(&self, isolation: IsolationLevel) -> Result<()> {
+        self.start_anew(|_| None)?;
+        self.isolation.store(isolation as u8, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes a transaction that has read and written nothing read what a held snapshot sees, but for what that
+    /// one's transaction has not committed. READ COMMITTED takes new snapshots all the same.
+    ///
+    /// # Errors
+    /// `InvalidState` when it has written something, or has ended.
+    pub fn adopt_snapshot(&self, held: &HeldSnapshot) -> Result<()> {
+        self.start_anew(|shared| {
+            let read_ts = held.snapshot.read_ts;
+            Some((shared.snapshots.share(self.id.0, read_ts), read_ts))
+        })
+    }
+
+    /// Gives up the snapshot, if there is one, for another.
+    fn start_anew(&self, snapshot: impl FnOnce(&Shared) -> Option<(SnapshotSlot, Timestamp)>) -> Result<()> {
+        let mut core = self.active()?;
+        if core.spilled || !core.buffer.is_empty() {
+            return Err(KvError::InvalidState("the transaction has written something"));
+        }
+        if let Some(slot) = core.slot.take() {
+            self.shared.snapshots.release(slot);
+        }
+        if let Some((slot, read_ts)) = snapshot(&self.shared) {
+            core.slot = Some(slot);
+            core.read_ts = read_ts;
+        }
+        Ok(())
+    }
+
+    /// Whether a savepoint is open.
+    #[must_use]
+    pub fn in_savepoint(&self) -> bool {
+        !self.core.lock().savepoints.is_empty()
     }
 
     /// Whether it has written anything.
@@ -168,12 +234,30 @@ impl Transaction {
         core.spilled || !core.buffer.is_empty()
     }
 
+    /// Whether others may know its id: it has written something, locked a row, or was told to [`Self::assign`].
+    #[must_use]
+    pub fn is_assigned(&self) -> bool {
+        self.core.lock().assigned
+    }
+
+    /// Notes that its id has been shown to somebody.
+    pub fn assign(&self) {
+        self.core.lock().assigned = true;
+    }
+
+    /// The snapshot that it keeps from garbage collection, if it has taken one.
+    #[must_use]
+    pub fn read_timestamp(&self) -> Option<Timestamp> {
+        let core = self.core.lock();
+        core.slot.is_some().then_some(core.read_ts)
+    }
+
     /// Begins a statement: a new command, and under READ COMMITTED a new snapshot. Returns what it sees.
     pub fn begin_statement(&self) -> Snapshot {
         let mut core = self.core.lock();
         core.command = core.command.saturating_add(1);
         match &core.slot {
-            Some(slot) if self.options.isolation == IsolationLevel::ReadCommitted => {
+            Some(slot) if self.isolation() == IsolationLevel::ReadCommitted => {
                 core.read_ts = self.shared.snapshots.renew(slot, &self.shared.clock);
             }
             Some(_) => {}
@@ -235,6 +319,7 @@ impl Transaction {
             core.failed.get_or_insert(error);
             return;
         }
+        core.assigned = true;
         core.replaces |= value.is_none();
         let Core { buffer, savepoints, held_commands, command, .. } = &mut *core;
         let mut boundaries: SmallVec<[u32; 8]> = savepoints.iter().map(|mark| mark.command).collect();

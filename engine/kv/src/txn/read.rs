@@ -24,7 +24,7 @@ impl Transaction {
             let mut core = self.active()?;
             let view = self.view(&mut core, visibility);
             let own = core.buffer.get(key, view.command).cloned();
-            if own.is_none() && self.options.isolation == IsolationLevel::Serializable {
+            if own.is_none() && self.isolation() == IsolationLevel::Serializable {
                 core.reads.add_key(key);
             }
             (view, own)
@@ -88,7 +88,7 @@ impl Transaction {
                 Err(obstacle) => self.wait_for(obstacle).await?,
             }
         };
-        if self.options.isolation == IsolationLevel::Serializable {
+        if self.isolation() == IsolationLevel::Serializable {
             let read = match &page.resume {
                 None => start.clone()..end.clone(),
                 Some(resume) if request.reverse => resume.clone()..end.clone(),

@@ -9,6 +9,7 @@
 //! or applied, and fails; so no two can slip past each other.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -17,6 +18,7 @@ use crate::error::{KvError, Result};
 use crate::limits::READ_SPANS_MAX;
 use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, Reader, RowCursor, RowStep};
+use crate::pending::PendingCommit;
 use crate::store::Shared;
 use crate::time::Timestamp;
 use crate::types::TxnId;
@@ -104,7 +106,7 @@ impl Shared {
         span: &Range<Bytes>,
         read_ts: Timestamp,
         below: Timestamp,
-    ) -> Result<Option<std::sync::Arc<crate::pending::PendingCommit>>> {
+    ) -> Result<Option<Arc<PendingCommit>>> {
         let shard = self.shard_for(&encoding::ROWS_START)?;
         let view = shard.read();
         let reader = Reader { spilled: &self.spilled, read_ts: below, own: None, under_lock: false };
@@ -112,7 +114,9 @@ impl Shared {
         loop {
             match versions.next_change(txn, read_ts)? {
                 RowStep::End => return Ok(None),
-                RowStep::Row | RowStep::Pause => return Err(KvError::ReadWriteConflict),
+                RowStep::Row | RowStep::Pause => {
+                    return Err(KvError::ReadWriteConflict(Arc::new(versions.change()?)));
+                }
                 RowStep::Blocked(Obstacle::Commit(commit)) if commit.txn() != txn => return Ok(Some(commit)),
                 // Its own provisional versions, which it is committing.
                 RowStep::Blocked(_) => {}

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use shardforge_types::io::snapshot::Snapshot;
 use shardforge_types::{IoEnv, Oid, PgError, PgResult, SqlState};
 
 use crate::catalog::CatalogSnapshot;
@@ -115,6 +116,21 @@ pub trait Host: Send + Sync {
     /// The transaction's number, assigned now if it has none and `assign` is set.
     fn transaction_id(&self, _assign: bool) -> PgResult<Option<u64>> {
         Err(unavailable("txid_current"))
+    }
+
+    /// Which transactions had ended when the statement took its snapshot.
+    fn current_snapshot(&self) -> PgResult<Snapshot> {
+        Err(unavailable("pg_current_snapshot"))
+    }
+
+    /// `in progress`, `committed` or `aborted`; None if the transaction is too old to know.
+    fn transaction_outcome(&self, _id: u64) -> PgResult<Option<&'static str>> {
+        Err(unavailable("pg_xact_status"))
+    }
+
+    /// Exports the statement's snapshot for as long as the transaction is open.
+    fn export_snapshot(&self) -> PgResult<String> {
+        Err(unavailable("pg_export_snapshot"))
     }
 
     /// Takes an advisory lock; false if `wait` is unset and another session holds it.

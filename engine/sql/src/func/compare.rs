@@ -75,6 +75,7 @@ pub(super) const TABLES: &[KernelTable] = &[
     inequalities!(text "text_pattern_lt" "text_pattern_le" "text_pattern_gt" "text_pattern_ge" "bttext_pattern_cmp"),
     inequalities!(blanks_cut
         "bpchar_pattern_lt" "bpchar_pattern_le" "bpchar_pattern_gt" "bpchar_pattern_ge" "btbpchar_pattern_cmp"),
+    ordered!("xid8eq" "xid8ne" "xid8lt" "xid8le" "xid8gt" "xid8ge" "xid8cmp"),
     ordered!("nameeq" "namene" "namelt" "namele" "namegt" "namege" "btnamecmp"),
     ordered!("nameeqtext" "namenetext" "namelttext" "nameletext" "namegttext" "namegetext" "btnametextcmp"),
     ordered!("texteqname" "textnename" "textltname" "textlename" "textgtname" "textgename" "bttextnamecmp"),

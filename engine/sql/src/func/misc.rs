@@ -91,8 +91,6 @@ pub(super) const KERNELS: KernelTable = &[
     }),
     ("pg_cancel_backend", |a, _, env| env.session.host.signal_backend(a.int4(0)?, false).map(Datum::Bool)),
     ("pg_terminate_backend", |a, _, env| env.session.host.signal_backend(a.int4(0)?, true).map(Datum::Bool)),
-    ("pg_current_xact_id", |_, _, env| transaction_id(true, env)),
-    ("pg_current_xact_id_if_assigned", |_, _, env| transaction_id(false, env)),
 
     ("pg_num_nulls", |a, info, _| Ok(count_nulls(a, info, true)?.map_or(Datum::Null, Datum::Int4))),
     ("pg_num_nonnulls", |a, info, _| Ok(count_nulls(a, info, false)?.map_or(Datum::Null, Datum::Int4))),
@@ -233,10 +231,6 @@ fn pair(args: &[Datum]) -> PgResult<AdvisoryKey> {
 fn lock(key: AdvisoryKey, mode: AdvisoryMode, wait: bool, env: &EvalEnv) -> PgResult<Datum> {
     let held = env.session.host.advisory_lock(key, mode, wait)?;
     Ok(if wait { void() } else { Datum::Bool(held) })
-}
-
-fn transaction_id(assign: bool, env: &EvalEnv) -> PgResult<Datum> {
-    Ok(env.session.host.transaction_id(assign)?.map_or(Datum::Null, |id| Datum::Int8(id as i64)))
 }
 
 fn count_nulls(args: &[Datum], info: &CallInfo, nulls: bool) -> PgResult<Option<i32>> {

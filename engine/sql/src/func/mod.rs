@@ -46,6 +46,7 @@ mod sysinfo;
 mod tests;
 mod text;
 mod textio;
+mod transactions;
 mod typename;
 
 use shardforge_types::{Datum, Oid, PgError, PgResult, oid};

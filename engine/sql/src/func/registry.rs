@@ -13,6 +13,7 @@ use super::aggregate::{self, AggregateFactory};
 use super::{
     Kernel, ScalarFunction, TableFunction, TableKernel, activity, array, boolean, bytes, compare, datetime,
     float, format, hash, int, misc, names, numeric, pattern, regex, series, session, sysinfo, text,
+    transactions,
 };
 use crate::catalog::builtin::{ProcDesc, ProcKind, builtin};
 
@@ -42,6 +43,7 @@ const SCALARS: &[KernelTable] = &[
     regex::KERNELS,
     session::KERNELS,
     text::KERNELS,
+    transactions::KERNELS,
 ];
 
 const SQL_SCALARS: &[SqlKernelTable] = &[
@@ -54,7 +56,7 @@ const SQL_SCALARS: &[SqlKernelTable] = &[
 ];
 
 const TABLES: &[TableKernelTable] =
-    &[array::TABLES, datetime::TABLES, regex::TABLES, series::TABLES, sysinfo::SETS];
+    &[array::TABLES, datetime::TABLES, regex::TABLES, series::TABLES, sysinfo::SETS, transactions::TABLES];
 
 struct Registry {
     scalars: HashMap<Oid, ScalarFunction>,

@@ -1,10 +1,9 @@
 //! Locking a row that a query has read.
 
 use shardforge_kv::{KvError, LockOutcome, LockStrength, WaitPolicy};
-use shardforge_types::{PgError, PgResult, SqlState};
+use shardforge_types::PgResult;
 
 use super::context::ExecContext;
-use crate::catalog::TableDesc;
 use crate::ir::RowWait;
 use crate::session::error::from_kv;
 
@@ -14,7 +13,6 @@ use crate::session::error::from_kv;
 /// 55P03 under NOWAIT; what waiting for the lock raises.
 pub async fn lock_row(
     cx: &ExecContext,
-    table: &TableDesc,
     key: &[u8],
     strength: LockStrength,
     wait: RowWait,
@@ -26,11 +24,7 @@ pub async fn lock_row(
     };
     match cx.txn.lock(key, strength, policy).await {
         Ok(outcome) => Ok(Some(outcome)),
-        Err(KvError::LockNotAvailable) if wait == RowWait::SkipLocked => Ok(None),
-        Err(KvError::LockNotAvailable) => Err(PgError::new(
-            SqlState::LOCK_NOT_AVAILABLE,
-            format!("could not obtain lock on row in relation \"{}\"", table.name),
-        )),
+        Err(KvError::LockNotAvailable(_)) if wait == RowWait::SkipLocked => Ok(None),
         Err(error) => Err(from_kv(error)),
     }
 }

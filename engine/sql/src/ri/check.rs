@@ -74,7 +74,7 @@ async fn lock_referenced(cx: &ExecContext, rel: &Relationship, key: &Key) -> PgR
             match cx.txn.lock_for_write(&row_key, LockStrength::KeyShare, WaitPolicy::NoWait).await {
                 Ok(outcome) => return Ok(outcome.current.is_some()),
                 // A row that is newer than the snapshot is not there; one that was changed since is a conflict.
-                Err(KvError::LockNotAvailable | KvError::SerializationFailure) => {}
+                Err(KvError::LockNotAvailable(_) | KvError::SerializationFailure(_)) => {}
                 Err(error) => return Err(from_kv(error)),
             }
             // Not to wait for somebody who is only just inserting it.

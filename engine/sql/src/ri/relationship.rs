@@ -18,6 +18,7 @@ use crate::exec::eval::CompiledExpr;
 use crate::ir::Ty;
 use crate::plan::ExecContext;
 use crate::session::error::from_kv;
+use crate::session::lock_kind::RELATION;
 use crate::storage::{Converted, IndexLayout, KeyPart, KeySource, KeySpan, RowEvent, TableLayout, convert};
 
 /// A foreign key with its tables.
@@ -78,7 +79,7 @@ impl Relationship {
             Lock::Child => (child.oid, ObjectLockMode::RowShare),
             Lock::ChildRows => (child.oid, ObjectLockMode::RowExclusive),
         };
-        let object = ObjectId { class: cx.env.catalog.database.0, id: u64::from(table.0) };
+        let object = ObjectId { class: cx.env.catalog.database.0, kind: RELATION, id: u64::from(table.0) };
         cx.txn.lock_object(object, mode, cx.wait).await.map_err(from_kv)?;
         // Whoever held the lock may have changed the table.
         let Some((child, fk)) = find(cx, event) else { return Ok(None) };

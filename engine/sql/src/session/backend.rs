@@ -72,11 +72,18 @@ impl Session for PgSession {
 
     async fn simple_query(&mut self, sql: &str, out: &mut Responder) -> PgResult<()> {
         self.portals.remove("");
-        self.simple(sql, out).await
+        let sql: Arc<str> = sql.into();
+        self.message(&sql);
+        match self.simple(&sql, out).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.explained(error)),
+        }
     }
 
     async fn parse(&mut self, name: &str, sql: &str, param_types: &[Oid]) -> PgResult<()> {
-        self.parse_message(name, sql, param_types).await
+        let sql: Arc<str> = sql.into();
+        self.message(&sql);
+        self.parse_message(name, &sql, param_types).await
     }
 
     async fn describe_statement(&mut self, name: &str) -> PgResult<StatementDescription> {
@@ -129,6 +136,7 @@ impl Session for PgSession {
         let values: Arc<[Datum]> = if params.is_empty() {
             Arc::new([])
         } else {
+            self.message_at = self.engine.clock_micros();
             self.ensure_txn();
             let env = self.eval_env();
             params
@@ -167,6 +175,7 @@ impl Session for PgSession {
     async fn execute(&mut self, portal: &str, max_rows: i32, out: &mut Responder) -> PgResult<()> {
         let mut taken = self.portals.remove(portal).ok_or_else(|| no_portal(portal))?;
         let sql = taken.prepared.sql.clone();
+        self.message(&sql);
         let max = usize::try_from(max_rows).ok().filter(|n| *n > 0);
         let result = self.execute_portal(portal, &mut taken, max, out).await;
         // Statements that end the transaction take its portals with them, this one too.
@@ -174,7 +183,10 @@ impl Session for PgSession {
             taken.is_over |= result.is_err();
             self.portals.insert(portal.to_owned(), taken);
         }
-        result.map_err(|error| Self::at_edge(error, &sql))
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.explained(Self::at_edge(error, &sql))),
+        }
     }
 
     async fn close_statement(&mut self, name: &str) -> PgResult<()> {
@@ -190,7 +202,10 @@ impl Session for PgSession {
     }
 
     async fn sync(&mut self) -> PgResult<()> {
-        self.end_implicit().await
+        match self.end_implicit().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.explained(error)),
+        }
     }
 
     fn transaction_status(&self) -> TransactionStatus {
@@ -260,7 +275,7 @@ fn no_portal(name: &str) -> PgError {
 }
 
 impl PgSession {
-    async fn simple(&mut self, sql: &str, out: &mut Responder) -> PgResult<()> {
+    async fn simple(&mut self, sql: &Arc<str>, out: &mut Responder) -> PgResult<()> {
         // The parser's positions count characters already.
         let statements = parse::parse(sql)?;
         self.run_all(statements, sql, out).await.map_err(|error| Self::at_edge(error, sql))
@@ -269,7 +284,7 @@ impl PgSession {
     async fn run_all(
         &mut self,
         statements: Vec<RawStatement>,
-        sql: &str,
+        sql: &Arc<str>,
         out: &mut Responder,
     ) -> PgResult<()> {
         if statements.is_empty() {
@@ -277,13 +292,12 @@ impl PgSession {
             return self.end_implicit().await;
         }
         let count = statements.len();
-        let text: Arc<str> = sql.into();
         for (i, raw) in statements.into_iter().enumerate() {
             let is_last = i + 1 == count;
             if !ends_transaction(&raw.stmt) {
                 self.check_not_failed()?;
             }
-            let prepared = self.prepare(text.clone(), Some(Arc::new(raw.stmt)), &[]).await?;
+            let prepared = self.prepare(sql.clone(), Some(Arc::new(raw.stmt)), &[]).await?;
             if !prepared.params.is_empty() {
                 return Err(PgError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
             }
@@ -306,7 +320,7 @@ impl PgSession {
         Ok(())
     }
 
-    async fn parse_message(&mut self, name: &str, sql: &str, param_types: &[Oid]) -> PgResult<()> {
+    async fn parse_message(&mut self, name: &str, sql: &Arc<str>, param_types: &[Oid]) -> PgResult<()> {
         let mut statements = parse::parse(sql)?;
         if statements.len() > 1 {
             return Err(PgError::new(
@@ -327,7 +341,7 @@ impl PgSession {
             ));
         }
         let prepared = self
-            .prepare(sql.into(), stmt.map(Arc::new), param_types)
+            .prepare(sql.clone(), stmt.map(Arc::new), param_types)
             .await
             .map_err(|error| Self::at_edge(error, sql))?;
         let prepared = Arc::new(prepared);

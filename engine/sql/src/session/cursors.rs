@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use shardforge_pgwire::{Format, Responder};
+use shardforge_pgwire::{CancelReason, Format, Responder};
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use super::PgSession;
 use super::execute::{Execution, Tag};
 use super::portal::{CursorOptions, Portal, ROWS_AT_ONCE};
 use super::statement::{Prepared, is_planned};
+use super::timeouts::TimeLimit;
 use super::wire::{WireColumn, WireSink};
 use crate::ir::{OutputColumn, Ty};
 use crate::parse::ast::{DeclareCursorStmt, FetchStmt, Statement};
@@ -27,7 +28,7 @@ impl PgSession {
     ) -> PgResult<Option<String>> {
         let cancel = self.cancel.clone();
         let timeout = self.settings.parsed(|parsed| parsed.statement_timeout);
-        let runtime = self.engine.runtime.clone();
+        let (engine, pid) = (self.engine.clone(), self.activity.pid);
         let prepared = portal.prepared.clone();
         let Some(stmt) = &prepared.stmt else { return Ok(Some(String::new())) };
         if let Statement::Transaction(transaction) = &**stmt {
@@ -36,6 +37,9 @@ impl PgSession {
             return Box::pin(self.transaction_statement(transaction)).await.map(Some);
         }
         let sent = {
+            let _limit = timeout.map(|after| {
+                TimeLimit::start(&engine.runtime, &cancel, CancelReason::StatementTimeout, after)
+            });
             // Pinned here, and rare branches boxed: a future that is handed on is copied, with all that it may ever hold.
             let work = std::pin::pin!(async {
                 if portal.execution.is_none() {
@@ -51,7 +55,7 @@ impl PgSession {
                 }
                 self.send(portal, max.unwrap_or(usize::MAX), out).await
             });
-            Self::cancelable(&cancel, timeout, &runtime, work).await?
+            Self::cancelable(&cancel, &engine, pid, work).await?
         };
         if max.is_some_and(|max| sent == max) && !portal.is_over {
             if portal.needs_snapshot() {

@@ -3,18 +3,20 @@
 use shardforge_kv::KvError;
 use shardforge_types::{PgError, SqlState};
 
-/// A key-value error as a SQL error.
+/// A key-value error as a SQL error. Where other sessions had a part in it, the session that reports it says more:
+/// `session/conflict.rs`.
 pub fn from_kv(error: KvError) -> PgError {
     let message = error.to_string();
     match error {
-        KvError::LockTimeout => PgError::new(SqlState::LOCK_NOT_AVAILABLE, message),
-        KvError::LockNotAvailable => PgError::new(SqlState::LOCK_NOT_AVAILABLE, message),
-        KvError::Deadlock(report) => PgError::new(SqlState::T_R_DEADLOCK_DETECTED, message)
-            .detail(report.detail(|object| format!("relation {} of database {}", object.id, object.class)))
-            .hint("See server log for query details."),
-        KvError::SerializationFailure => PgError::new(SqlState::T_R_SERIALIZATION_FAILURE, message),
-        KvError::ReadWriteConflict => PgError::new(SqlState::T_R_SERIALIZATION_FAILURE, message)
-            .hint("The transaction might succeed if retried."),
+        KvError::LockTimeout(_) | KvError::LockNotAvailable(_) => {
+            PgError::new(SqlState::LOCK_NOT_AVAILABLE, message).caused_by(error)
+        }
+        KvError::Deadlock(_) => PgError::new(SqlState::T_R_DEADLOCK_DETECTED, message).caused_by(error),
+        KvError::SerializationFailure(_) | KvError::ReadWriteConflict(_) => {
+            PgError::new(SqlState::T_R_SERIALIZATION_FAILURE, message)
+                .hint("The transaction might succeed if retried.")
+                .caused_by(error)
+        }
         KvError::LocksLost => PgError::new(SqlState::T_R_SERIALIZATION_FAILURE, message)
             .hint("The transaction might succeed if retried."),
         KvError::Ambiguous => PgError::new(SqlState::TRANSACTION_RESOLUTION_UNKNOWN, message)

@@ -1,17 +1,21 @@
 //! Running planned statements: locks, snapshot, rows.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use shardforge_kv::{ObjectId, ObjectLockMode, TxnOptions, Visibility, WaitPolicy};
-use shardforge_pgwire::Responder;
+use shardforge_pgwire::{CancelReason, CancelToken, Responder};
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
 use super::PgSession;
+use super::conflict::Waited;
 use super::error::from_kv;
+use super::monitor::lock_kind::RELATION;
+use super::monitor::process_id;
 use super::statement::Prepared;
+use super::timeouts::TimeLimit;
 use super::transaction::SessionTxn;
 use super::wire::{WireColumn, WireSink};
+use crate::engine::Engine;
 use crate::ir::OutputColumn;
 use crate::parse::ast::Statement;
 use crate::plan::{ExecContext, Planned, PlannedKind, QueryCursor};
@@ -56,14 +60,19 @@ impl Execution {
 impl PgSession {
     /// The current transaction; opens an implicit one if there is none.
     pub(crate) fn ensure_txn(&mut self) -> &mut SessionTxn {
-        let Self { txn, settings, env, engine, services, .. } = self;
+        let Self { txn, settings, env, engine, services, message_at, cancel, .. } = self;
         txn.get_or_insert_with(|| {
-            let (isolation, read_only) =
-                settings.parsed(|parsed| (parsed.default_isolation, parsed.default_read_only));
+            let (isolation, read_only, limit) = settings.parsed(|parsed| {
+                (parsed.default_isolation, parsed.default_read_only, parsed.transaction_timeout)
+            });
             let options = TxnOptions { isolation, read_only, session: env.backend_pid as u64 };
             let txn = Arc::new(engine.store.begin(options));
-            services.set_transaction(Some(txn.clone()));
-            SessionTxn::new(txn, isolation, read_only, false, engine.clock_micros(), engine)
+            services.set_transaction(Some((txn.clone(), *message_at)));
+            let mut txn = SessionTxn::new(txn, isolation, read_only, false, *message_at, engine);
+            txn.limit = limit.map(|limit| {
+                TimeLimit::start(&engine.runtime, cancel, CancelReason::TransactionTimeout, limit)
+            });
+            txn
         })
     }
 
@@ -80,7 +89,7 @@ impl PgSession {
 
     /// How long statements wait for locks.
     pub(crate) fn lock_wait(&self) -> WaitPolicy {
-        WaitPolicy::Wait(self.settings.parsed(|parsed| parsed.lock_timeout))
+        self.services.lock_wait()
     }
 
     /// Locks a table for the rest of the transaction.
@@ -90,7 +99,7 @@ impl PgSession {
         mode: ObjectLockMode,
         wait: WaitPolicy,
     ) -> PgResult<()> {
-        let object = ObjectId { class: self.database.0, id: u64::from(table.0) };
+        let object = ObjectId { class: self.database.0, kind: RELATION, id: u64::from(table.0) };
         let txn = self.ensure_txn().txn.clone();
         txn.lock_object(object, mode, wait).await.map_err(from_kv)
     }
@@ -119,6 +128,12 @@ impl PgSession {
             }
             planned = again;
         }
+        self.doing = match prepared.stmt.as_deref() {
+            Some(Statement::Insert(_)) => "inserting",
+            Some(Statement::Update(_) | Statement::Merge(_)) => "updating",
+            Some(Statement::Delete(_)) => "deleting",
+            _ => "locking",
+        };
         let word = match prepared.stmt.as_deref() {
             Some(Statement::Insert(_)) => "INSERT",
             Some(Statement::Update(_)) => "UPDATE",
@@ -150,6 +165,9 @@ impl PgSession {
         }
         txn.used = true;
         txn.txn.begin_statement();
+        if planned.writes {
+            self.activity.writes();
+        }
         let mut cx = self.exec_context(params);
         for (cte, plan) in &planned.first {
             let result = Box::pin(plan.run(&cx)).await?;
@@ -232,31 +250,29 @@ impl PgSession {
         }
     }
 
-    /// Runs a future that stops when the statement is cancelled or its time is over.
+    /// Runs a future that stops when the statement is cancelled, or its time or its transaction's is over.
     ///
     /// # Errors
-    /// 57014 (or what the cancellation says), or what the future raises.
+    /// What the cancellation says (with what was waited for then as its cause), or what the future raises.
     pub(crate) async fn cancelable<T>(
-        cancel: &shardforge_pgwire::CancelToken,
-        timeout: Option<Duration>,
-        runtime: &shardforge_runtime::Runtime,
+        cancel: &CancelToken,
+        engine: &Engine,
+        pid: i32,
         work: impl Future<Output = PgResult<T>>,
     ) -> PgResult<T> {
         cancel.check()?;
-        let expired = async {
-            match timeout {
-                Some(duration) => runtime.sleep(duration).await,
-                None => std::future::pending().await,
-            }
-        };
+        let mut work = std::pin::pin!(work);
         tokio::select! {
             biased;
-            result = work => result,
-            reason = cancel.canceled() => Err(reason.error()),
-            () = expired => Err(PgError::new(
-                SqlState::QUERY_CANCELED,
-                "canceling statement due to statement timeout",
-            )),
+            result = &mut work => result,
+            reason = cancel.canceled() => {
+                let waits = engine.store.lock_waits();
+                let own = waits.into_iter().find(|wait| process_id(wait.session) == pid);
+                Err(match own {
+                    Some(wait) => reason.error().caused_by(Waited(wait.target)),
+                    None => reason.error(),
+                })
+            }
         }
     }
 }

@@ -7,7 +7,9 @@
 //!
 //! Errors leave a session with positions counted in characters; below, they are byte offsets.
 
+mod activity;
 pub mod backend;
+mod conflict;
 mod copy;
 mod cursors;
 pub mod error;
@@ -20,7 +22,9 @@ mod portal;
 mod services;
 mod setting_value;
 mod settings;
+mod snapshots;
 mod statement;
+mod timeouts;
 mod transaction;
 mod txn_control;
 mod utility;
@@ -33,15 +37,19 @@ use parking_lot::Mutex;
 use shardforge_pgwire::{CancelToken, Startup};
 use shardforge_types::{IoEnv, Oid, PgError, PgResult, SqlState};
 
+pub use activity::SessionDirectory;
 pub use backend::SqlBackend;
 pub use execute::Execution;
+pub use monitor::lock_kind;
 pub use settings::SessionSettings;
+pub use snapshots::ExportedSnapshots;
 
 use crate::bind::BindContext;
 use crate::catalog::{CatalogSnapshot, well_known};
 use crate::engine::Engine;
 use crate::exec::env::{EvalEnv, SessionEnv};
 use crate::func::random::Random;
+use activity::Listed;
 use portal::Portal;
 use services::SessionServices;
 use statement::Prepared;
@@ -55,6 +63,12 @@ pub struct PgSession {
     pub(crate) session_user: Oid,
     pub(crate) user: Oid,
     cancel: CancelToken,
+    /// What it does, for others to see.
+    activity: Listed,
+    /// When the client's last message came: microseconds since 2000-01-01 00:00 UTC.
+    message_at: i64,
+    /// What the running statement does to rows, as errors word it.
+    doing: &'static str,
     pub(crate) settings: Arc<SessionSettings>,
     pub(crate) services: Arc<SessionServices>,
     env: Arc<SessionEnv>,
@@ -124,10 +138,10 @@ impl PgSession {
         for (name, value) in &startup.parameters {
             settings.set_at_start(name, value)?;
         }
+        let activity = engine.sessions.add(startup.process_id, database.oid, settings.clone());
         let services = Arc::new(SessionServices::new(
             engine.clone(),
-            database.oid,
-            startup.process_id,
+            activity.clone(),
             startup.cancel.clone(),
             startup.registry.clone(),
             published.clone(),
@@ -150,6 +164,9 @@ impl PgSession {
             session_user: role.oid,
             user: role.oid,
             cancel: startup.cancel,
+            activity,
+            message_at: engine.clock_micros(),
+            doing: "reading",
             settings,
             services,
             env,
@@ -242,7 +259,7 @@ impl PgSession {
     pub(crate) fn eval_env(&mut self) -> EvalEnv {
         let catalog = self.catalog();
         let search_path = self.search_path(&catalog);
-        let now = self.engine.clock_micros();
+        let now = self.message_at;
         let transaction_timestamp = self.txn.as_ref().map_or(now, |txn| txn.started_at);
         EvalEnv {
             io: self.io_env(transaction_timestamp),
@@ -326,6 +343,12 @@ impl PgSession {
             format!("database \"{name}\" is being accessed by other users"),
         )
         .detail(detail))
+    }
+
+    /// A message came that runs a statement, or is about one.
+    pub(crate) fn message(&mut self, text: &Arc<str>) {
+        self.message_at = self.engine.clock_micros();
+        self.activity.begin_statement(text.clone(), self.message_at);
     }
 
     /// Turns the byte position of an error into a character position in the statement's text.

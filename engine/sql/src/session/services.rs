@@ -6,30 +6,32 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use shardforge_kv::{KvError, ObjectId, ObjectLockMode, SessionLocks, Transaction, WaitPolicy};
-use shardforge_pgwire::{CancelToken, ConnectionRegistry, ConnectionState, FieldDesc};
+use shardforge_kv::{
+    KvError, ObjectId, ObjectLockMode, SessionLocks, Transaction, TxnId, WaitLimits, WaitPolicy,
+};
+use shardforge_pgwire::{CancelToken, ConnectionRegistry, FieldDesc};
+use shardforge_types::io::snapshot::Snapshot as XidSnapshot;
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
+use super::activity::SessionActivity;
 use super::error::from_kv;
 use super::listen::Listener;
-use super::monitor;
+use super::monitor::{self, lock_kind};
+use super::snapshots::Export;
 use super::statement::Prepared;
-use crate::catalog::pg_catalog::{Activity, Cursor, PreparedStatement};
+use crate::catalog::pg_catalog::{Activity, Cursor, HeldLock, PreparedStatement};
 use crate::catalog::{CatalogSnapshot, Relation, SequenceDesc};
-use crate::engine::{Engine, UNIX_TO_2000_MICROS};
+use crate::engine::Engine;
 use crate::exec::env::{AdvisoryKey, AdvisoryMode, Host, Sequences};
-
-/// Class of advisory locks among the store's object locks; tables are under their database's oid.
-const ADVISORY_BIG: u32 = u32::MAX;
-const ADVISORY_PAIR: u32 = u32::MAX - 1;
 
 /// The services of one session.
 pub struct SessionServices {
     engine: Arc<Engine>,
+    activity: Arc<SessionActivity>,
     process_id: i32,
     cancel: CancelToken,
     registry: Arc<ConnectionRegistry>,
@@ -66,6 +68,8 @@ struct State {
     /// Holds this session's advisory locks that outlive transactions.
     session_locks: Option<Arc<SessionLocks>>,
     held: HashMap<(AdvisoryKey, bool), u32>,
+    /// The snapshots that the transaction has exported.
+    exports: Vec<Export>,
 }
 
 /// What the session knows of a sequence.
@@ -80,8 +84,7 @@ impl SessionServices {
     /// Services for a connection.
     pub fn new(
         engine: Arc<Engine>,
-        database: Oid,
-        process_id: i32,
+        activity: Arc<SessionActivity>,
         cancel: CancelToken,
         registry: Arc<ConnectionRegistry>,
         catalog: Arc<CatalogSnapshot>,
@@ -94,11 +97,13 @@ impl SessionServices {
             txn: None,
             session_locks: None,
             held: HashMap::new(),
+            exports: Vec::new(),
         };
-        let listener = Arc::new(Listener::new(engine.hub.clone(), database, process_id));
+        let listener = Arc::new(Listener::new(engine.hub.clone(), activity.database, activity.pid));
         SessionServices {
             engine,
-            process_id,
+            process_id: activity.pid,
+            activity,
             cancel,
             registry,
             listener,
@@ -145,13 +150,29 @@ impl SessionServices {
         self.state.lock().catalog = catalog;
     }
 
-    /// The transaction that transaction-level functions act on. Without one, what the last one noted for its
-    /// commit is forgotten.
-    pub fn set_transaction(&self, txn: Option<Arc<Transaction>>) {
-        if txn.is_none() {
+    /// The transaction that transaction-level functions act on, and when it began. Without one, what the last one
+    /// noted for its commit is forgotten.
+    pub fn set_transaction(&self, transaction: Option<(Arc<Transaction>, i64)>) {
+        if transaction.is_none() {
             drop(self.listener.take_pending());
         }
-        self.state.lock().txn = txn;
+        let exports = {
+            let mut state = self.state.lock();
+            state.txn = transaction.as_ref().map(|(txn, _)| txn.clone());
+            std::mem::take(&mut state.exports)
+        };
+        drop(exports);
+        self.activity.set_transaction(transaction);
+    }
+
+    /// How long this session waits for locks.
+    pub fn lock_wait(&self) -> WaitPolicy {
+        WaitPolicy::Wait(
+            self.activity.settings.parsed(|parsed| WaitLimits {
+                timeout: parsed.lock_timeout,
+                deadlock: parsed.deadlock_timeout,
+            }),
+        )
     }
 
     /// Notices raised since the last call.
@@ -194,6 +215,17 @@ impl SessionServices {
     /// Ends another session.
     pub fn terminate(&self, process_id: i32) {
         self.registry.terminate(process_id);
+    }
+
+    fn advisory_object(&self, key: AdvisoryKey) -> ObjectId {
+        let class = self.activity.database.0;
+        match key {
+            AdvisoryKey::Big(key) => ObjectId { class, kind: lock_kind::ADVISORY_BIG, id: key as u64 },
+            AdvisoryKey::Pair(a, b) => {
+                let id = (u64::from(a as u32) << 32) | u64::from(b as u32);
+                ObjectId { class, kind: lock_kind::ADVISORY_PAIR, id }
+            }
+        }
     }
 
     fn sequence(&self, oid: Oid) -> PgResult<Arc<SequenceDesc>> {
@@ -358,13 +390,16 @@ impl Host for SessionServices {
 
     fn sleep(&self, duration: Duration) -> PgResult<()> {
         let (runtime, cancel) = (self.engine.runtime.clone(), self.cancel.clone());
-        wait_for(async move {
+        self.activity.sleeps(true);
+        let slept = wait_for(async move {
             tokio::select! {
                 biased;
                 reason = cancel.canceled() => Err(reason.error()),
                 () = runtime.sleep(duration) => Ok(()),
             }
-        })
+        });
+        self.activity.sleeps(false);
+        slept
     }
 
     fn notice(&self, notice: PgError) {
@@ -375,12 +410,76 @@ impl Host for SessionServices {
         }
     }
 
-    fn transaction_id(&self, _assign: bool) -> PgResult<Option<u64>> {
-        Ok(self.state.lock().txn.as_ref().map(|txn| txn.id().0))
+    fn transaction_id(&self, assign: bool) -> PgResult<Option<u64>> {
+        let txn = self.state.lock().txn.clone();
+        Ok(txn
+            .filter(|txn| {
+                if assign {
+                    txn.assign();
+                }
+                txn.is_assigned()
+            })
+            .map(|txn| txn.id().0))
+    }
+
+    fn current_snapshot(&self) -> PgResult<XidSnapshot> {
+        let Some(txn) = self.state.lock().txn.clone() else {
+            return Err(PgError::internal("no transaction for a snapshot"));
+        };
+        let at = txn.snapshot().read_ts;
+        let first_unknown = at.as_u64() + 1;
+        let Some(unseen) = self.engine.sessions.unseen_by(at) else {
+            // What has been forgotten may not be taken for seen.
+            return Ok(XidSnapshot { xmin: 1, xmax: 1, running: Vec::new() });
+        };
+        let mut running: Vec<u64> =
+            unseen.into_iter().map(|txn| txn.0).filter(|txn| *txn < first_unknown).collect();
+        running.sort_unstable();
+        running.dedup();
+        let xmin = running.first().copied().unwrap_or(first_unknown);
+        // A transaction without an id holds the oldest place, and is not shown as running.
+        if !txn.is_assigned() {
+            running.retain(|other| *other != txn.id().0);
+        }
+        Ok(XidSnapshot { xmin, xmax: first_unknown, running })
+    }
+
+    fn transaction_outcome(&self, id: u64) -> PgResult<Option<&'static str>> {
+        let store = &self.engine.store;
+        let now = store.now().as_u64();
+        if id > now {
+            let message = format!("transaction ID {id} is in the future");
+            return Err(PgError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        let is_open = |session: &Arc<SessionActivity>| {
+            session.now().transaction.is_some_and(|(txn, _)| txn.id().0 == id)
+        };
+        if self.engine.sessions.all().iter().any(is_open) {
+            return Ok(Some("in progress"));
+        }
+        let txn = TxnId(id);
+        if self.engine.sessions.is_committed(txn) || store.was_committed(txn).map_err(from_kv)? {
+            return Ok(Some("committed"));
+        }
+        let is_known = store.is_remembered(txn);
+        Ok(is_known.then_some("aborted"))
+    }
+
+    fn export_snapshot(&self) -> PgResult<String> {
+        let mut state = self.state.lock();
+        let Some(txn) = state.txn.clone() else {
+            return Err(PgError::internal("no transaction for a snapshot"));
+        };
+        let number = self.activity.now().transactions;
+        let id = format!("{:08X}-{number:08X}-{}", self.process_id, state.exports.len() + 1);
+        let export = Export::new(&self.engine.exported, &txn, self.activity.database, id)?;
+        let id = export.id().to_owned();
+        state.exports.push(export);
+        Ok(id)
     }
 
     fn advisory_lock(&self, key: AdvisoryKey, mode: AdvisoryMode, wait: bool) -> PgResult<bool> {
-        let object = advisory_object(key);
+        let object = self.advisory_object(key);
         let lock_mode = if mode.shared { ObjectLockMode::Share } else { ObjectLockMode::Exclusive };
         let (txn, locks) = {
             let mut state = self.state.lock();
@@ -395,7 +494,7 @@ impl Host for SessionServices {
                 (None, Some(state.session_locks.get_or_insert_with(make).clone()))
             }
         };
-        let policy = if wait { WaitPolicy::Wait(None) } else { WaitPolicy::NoWait };
+        let policy = if wait { self.lock_wait() } else { WaitPolicy::NoWait };
         let cancel = self.cancel.clone();
         let lock = async move {
             match (txn, locks) {
@@ -410,7 +509,7 @@ impl Host for SessionServices {
                 reason = cancel.canceled() => Err(reason.error()),
                 result = lock => match result {
                     Ok(()) => Ok(true),
-                    Err(KvError::LockNotAvailable) => Ok(false),
+                    Err(KvError::LockNotAvailable(_)) => Ok(false),
                     Err(error) => Err(from_kv(error)),
                 },
             }
@@ -431,7 +530,7 @@ impl Host for SessionServices {
         state.held.remove(&(key, shared));
         let mode = if shared { ObjectLockMode::Share } else { ObjectLockMode::Exclusive };
         if let Some(locks) = &state.session_locks {
-            locks.unlock(advisory_object(key), mode);
+            locks.unlock(self.advisory_object(key), mode);
         }
         Ok(true)
     }
@@ -469,45 +568,17 @@ impl Host for SessionServices {
         self.cursors.lock().values().cloned().collect()
     }
 
+    fn locks(&self) -> Vec<HeldLock> {
+        monitor::locks(&self.engine)
+    }
+
     fn activity(&self) -> Vec<Activity> {
-        let cluster = self.engine.catalog.cluster();
-        let sessions = self.registry.list().into_iter().map(|connection| Activity {
-            pid: connection.process_id,
-            database: cluster.database_by_name(&connection.database).map_or(Oid(0), |d| d.oid),
-            user: cluster.role_by_name(&connection.user).map_or(Oid(0), |role| role.oid),
-            client_addr: Some(connection.peer.ip().to_string()),
-            client_port: Some(i32::from(connection.peer.port())),
-            backend_start: since_2000(connection.since),
-            state: match connection.state {
-                ConnectionState::Starting => "starting",
-                ConnectionState::Active => "active",
-                ConnectionState::Idle => "idle",
-                ConnectionState::IdleInTransaction => "idle in transaction",
-                ConnectionState::IdleInFailedTransaction => "idle in transaction (aborted)",
-            },
-            ..Activity::default()
-        });
-        sessions.collect()
+        monitor::activity(&self.engine, &self.registry.list())
     }
 
     fn relation_bytes(&self, relation: Oid) -> PgResult<i64> {
         let state = self.state.lock();
         Ok(state.catalog.stats.get(&relation).map_or(0, |stats| stats.bytes as i64))
-    }
-}
-
-/// Microseconds since 2000-01-01 00:00 UTC.
-fn since_2000(time: SystemTime) -> i64 {
-    let micros = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
-    i64::try_from(micros).unwrap_or(i64::MAX).saturating_sub(UNIX_TO_2000_MICROS)
-}
-
-fn advisory_object(key: AdvisoryKey) -> ObjectId {
-    match key {
-        AdvisoryKey::Big(key) => ObjectId { class: ADVISORY_BIG, id: key as u64 },
-        AdvisoryKey::Pair(a, b) => {
-            ObjectId { class: ADVISORY_PAIR, id: (u64::from(a as u32) << 32) | u64::from(b as u32) }
-        }
     }
 }
 

@@ -129,6 +129,9 @@ fn integer(desc: &SettingDesc, value: &str) -> PgResult<String> {
             _ => error,
         });
     };
+    if i32::try_from(number).is_err() {
+        return Err(invalid(desc, value).hint("Value exceeds integer range."));
+    }
     if let Some((min, max)) = desc.integer_range()
         && !(min..=max).contains(&number)
     {

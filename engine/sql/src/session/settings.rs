@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use shardforge_kv::IsolationLevel;
+use shardforge_kv::{IsolationLevel, WaitLimits};
 use shardforge_types::datetime::TimeZone;
 use shardforge_types::{
     ByteaOutput, DateOrder, DateStyle, IntervalStyle, IoEnv, PgError, PgResult, Severity, SqlState,
@@ -60,6 +60,10 @@ pub struct Parsed {
     pub statement_timeout: Option<Duration>,
     /// `lock_timeout`.
     pub lock_timeout: Option<Duration>,
+    /// `transaction_timeout`.
+    pub transaction_timeout: Option<Duration>,
+    /// `deadlock_timeout`.
+    pub deadlock_timeout: Duration,
     /// `idle_in_transaction_session_timeout`.
     pub idle_in_transaction_timeout: Option<Duration>,
     /// `idle_session_timeout`.
@@ -79,6 +83,8 @@ impl Default for Parsed {
             search_path: Arc::new(["$user".to_owned(), "public".to_owned()]),
             statement_timeout: None,
             lock_timeout: None,
+            transaction_timeout: None,
+            deadlock_timeout: WaitLimits::NONE.deadlock,
             idle_in_transaction_timeout: None,
             idle_session_timeout: None,
             default_isolation: IsolationLevel::ReadCommitted,
@@ -423,6 +429,10 @@ impl Inner {
             }
             "statement_timeout" => parsed.statement_timeout = milliseconds(value),
             "lock_timeout" => parsed.lock_timeout = milliseconds(value),
+            "transaction_timeout" => parsed.transaction_timeout = milliseconds(value),
+            "deadlock_timeout" => {
+                parsed.deadlock_timeout = milliseconds(value).unwrap_or(WaitLimits::NONE.deadlock);
+            }
             "idle_in_transaction_session_timeout" => parsed.idle_in_transaction_timeout = milliseconds(value),
             "idle_session_timeout" => parsed.idle_session_timeout = milliseconds(value),
             "default_transaction_isolation" => {

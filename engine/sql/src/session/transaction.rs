@@ -9,6 +9,7 @@ use shardforge_types::PgResult;
 use super::error::from_kv;
 use super::listen::PendingMark;
 use super::settings::SettingsMark;
+use super::timeouts::TimeLimit;
 use crate::catalog::{CatalogSnapshot, Change};
 use crate::engine::Engine;
 use crate::ri::{Deferred, DeferredMark};
@@ -21,7 +22,7 @@ pub struct SessionTxn {
     pub isolation: IsolationLevel,
     /// READ ONLY.
     pub read_only: bool,
-    /// DEFERRABLE, which is shown and changes nothing.
+    /// DEFERRABLE, which is shown and changes nothing: no snapshot of a SERIALIZABLE transaction has to be waited for.
     pub deferrable: bool,
     /// Opened by BEGIN rather than around a single statement (or a pipeline of them).
     pub explicit: bool,
@@ -39,6 +40,8 @@ pub struct SessionTxn {
     pub deferred: Arc<Mutex<Deferred>>,
     /// Open savepoints, oldest first.
     pub savepoints: Vec<SavepointFrame>,
+    /// `transaction_timeout`, running.
+    pub limit: Option<TimeLimit>,
     own_catalog: Option<(u64, usize, Arc<CatalogSnapshot>)>,
 }
 
@@ -50,6 +53,7 @@ pub struct SavepointFrame {
     changes: usize,
     dropped_storage: usize,
     deferred: DeferredMark,
+    read_only: bool,
     /// Settings as of the savepoint.
     pub settings: SettingsMark,
     /// How many portals there had been.
@@ -81,6 +85,7 @@ impl SessionTxn {
             dropped_storage: Vec::new(),
             deferred: Arc::new(Mutex::new(Deferred::new(engine))),
             savepoints: Vec::new(),
+            limit: None,
             own_catalog: None,
         }
     }
@@ -108,14 +113,46 @@ impl SessionTxn {
         let kv = self.txn.savepoint();
         let (changes, dropped_storage) = (self.changes.len(), self.dropped_storage.len());
         let deferred = self.deferred.lock().mark();
-        let frame =
-            SavepointFrame { name, kv, changes, dropped_storage, deferred, settings, portals, pending };
+        let frame = SavepointFrame {
+            name,
+            kv,
+            changes,
+            dropped_storage,
+            deferred,
+            read_only: self.read_only,
+            settings,
+            portals,
+            pending,
+        };
         self.savepoints.push(frame);
     }
 
     /// Position of the innermost savepoint of a name.
     pub fn find_savepoint(&self, name: &str) -> Option<usize> {
         self.savepoints.iter().rposition(|frame| frame.name == name)
+    }
+
+    /// A statement failed. What was done since the innermost savepoint, or all, is undone at once, so that nobody waits
+    /// for its locks until the client has noticed; answers whether it was all.
+    ///
+    /// # Errors
+    /// What the store raises.
+    pub async fn fail(&mut self) -> PgResult<bool> {
+        self.failed = true;
+        match self.savepoints.last() {
+            Some(frame) => {
+                self.txn.rollback_to(&frame.kv).map_err(from_kv)?;
+                Ok(false)
+            }
+            None => {
+                self.limit = None;
+                self.changes.clear();
+                self.dropped_storage.clear();
+                self.own_catalog = None;
+                self.txn.rollback().await.map_err(from_kv)?;
+                Ok(true)
+            }
+        }
     }
 
     /// Undoes everything since a savepoint, which stays open; answers what it noted of the session.
@@ -130,6 +167,7 @@ impl SessionTxn {
         self.dropped_storage.truncate(frame.dropped_storage);
         self.deferred.lock().rollback_to(&frame.deferred, self.savepoints.len());
         self.own_catalog = None;
+        self.read_only = frame.read_only;
         self.failed = false;
         Ok(frame)
     }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use shardforge_kv::{IsolationLevel, ObjectLockMode, TxnOptions, WaitPolicy};
+use shardforge_kv::{IsolationLevel, ObjectLockMode, TxnOptions};
+use shardforge_pgwire::CancelReason;
 use shardforge_types::{PgError, PgResult, Severity, SqlState};
 
 use super::PgSession;
 use super::error::from_kv;
 use super::listen::Ready;
+use super::timeouts::TimeLimit;
 use super::transaction::SessionTxn;
 use crate::ddl;
 use crate::notify::commit_lock;
@@ -89,47 +91,68 @@ impl PgSession {
         let read_only = modes.read_only.unwrap_or(read_only);
         let options = TxnOptions { isolation, read_only, session: self.env.backend_pid as u64 };
         let txn = Arc::new(self.engine.store.begin(options));
-        self.services.set_transaction(Some(txn.clone()));
-        let mut txn =
-            SessionTxn::new(txn, isolation, read_only, true, self.engine.clock_micros(), &self.engine);
+        self.services.set_transaction(Some((txn.clone(), self.message_at)));
+        let mut txn = SessionTxn::new(txn, isolation, read_only, true, self.message_at, &self.engine);
+        txn.limit = self.transaction_limit();
         txn.deferrable = modes.deferrable.unwrap_or(deferrable);
         self.txn = Some(txn);
+    }
+
+    /// `transaction_timeout`, from now on.
+    fn transaction_limit(&self) -> Option<TimeLimit> {
+        let limit = self.settings.parsed(|parsed| parsed.transaction_timeout)?;
+        let reason = CancelReason::TransactionTimeout;
+        Some(TimeLimit::start(&self.engine.runtime, &self.cancel, reason, limit))
+    }
+
+    /// SET has changed `transaction_timeout`: it begins anew in the open transaction.
+    pub(crate) fn limit_transaction(&mut self) {
+        let limit = self.transaction_limit();
+        if let Some(txn) = &mut self.txn {
+            txn.limit = limit;
+        }
     }
 
     /// SET TRANSACTION, and BEGIN's modes inside an implicit transaction.
     ///
     /// # Errors
-    /// 25001 if a statement has run already.
+    /// 25001 if a query has run already, or a savepoint is open.
     pub(crate) fn set_transaction_modes(&mut self, modes: &TransactionModes) -> PgResult<()> {
-        let session = self.env.backend_pid as u64;
-        let engine = self.engine.clone();
         let txn = self.ensure_txn();
+        let (used, in_savepoint) = (txn.used, !txn.savepoints.is_empty());
+        let refused = |message: &str| Err(PgError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         if let Some(isolation) = modes.isolation.map(isolation_level)
             && isolation != txn.isolation
         {
-            if txn.used {
-                return Err(PgError::new(
-                    SqlState::ACTIVE_SQL_TRANSACTION,
-                    "SET TRANSACTION ISOLATION LEVEL must be called before any query",
-                ));
+            if used {
+                return refused("SET TRANSACTION ISOLATION LEVEL must be called before any query");
             }
-            let options = TxnOptions { isolation, read_only: txn.read_only, session };
-            txn.txn = Arc::new(engine.store.begin(options));
+            if in_savepoint {
+                return refused("SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction");
+            }
+            txn.txn.set_isolation(isolation).map_err(from_kv)?;
             txn.isolation = isolation;
-            let begun = txn.txn.clone();
-            self.services.set_transaction(Some(begun));
         }
-        let txn = self.ensure_txn();
         if let Some(read_only) = modes.read_only {
-            if txn.read_only && !read_only && txn.used {
-                return Err(PgError::new(
-                    SqlState::ACTIVE_SQL_TRANSACTION,
-                    "transaction read-write mode must be set before any query",
-                ));
+            if txn.read_only && !read_only {
+                if in_savepoint {
+                    return refused("cannot set transaction read-write mode inside a read-only transaction");
+                }
+                if used {
+                    return refused("transaction read-write mode must be set before any query");
+                }
             }
             txn.read_only = read_only;
         }
-        txn.deferrable = modes.deferrable.unwrap_or(txn.deferrable);
+        if let Some(deferrable) = modes.deferrable {
+            if in_savepoint {
+                return refused("SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction");
+            }
+            if used {
+                return refused("SET TRANSACTION [NOT] DEFERRABLE must be called before any query");
+            }
+            txn.deferrable = deferrable;
+        }
         Ok(())
     }
 
@@ -222,8 +245,10 @@ impl PgSession {
             };
             txn.txn.commit_with(publish).await
         };
-        let committed = result.is_ok();
-        self.settings.end_transaction(committed);
+        if let Ok(commit) = &result {
+            self.engine.sessions.committed(&self.activity, &txn.txn, commit.commit_ts);
+        }
+        self.settings.end_transaction(result.is_ok());
         self.services.set_transaction(None);
         result.map_err(from_kv)?;
         for storage in dropped {
@@ -238,10 +263,9 @@ impl PgSession {
         let Some(pending) = self.services.listener.take_pending() else { return Ok(None) };
         if pending.notifies() {
             let lock = commit_lock(self.database);
+            let wait = self.lock_wait();
             let txn = self.ensure_txn().txn.clone();
-            txn.lock_object(lock, ObjectLockMode::AccessExclusive, WaitPolicy::Wait(None))
-                .await
-                .map_err(from_kv)?;
+            txn.lock_object(lock, ObjectLockMode::AccessExclusive, wait).await.map_err(from_kv)?;
         }
         self.services.listener.prepare(pending).map(Some)
     }
@@ -250,10 +274,10 @@ impl PgSession {
     /// it. Unlike the commit itself it can be cancelled.
     async fn before_commit(&mut self) -> PgResult<()> {
         if self.txn.as_ref().is_some_and(|txn| !txn.deferred.lock().is_empty()) {
-            let (cancel, runtime) = (self.cancel.clone(), self.engine.runtime.clone());
+            let (cancel, engine, pid) = (self.cancel.clone(), self.engine.clone(), self.activity.pid);
             self.ensure_txn().txn.begin_statement();
             let cx = self.exec_context(Arc::new([]));
-            Self::cancelable(&cancel, None, &runtime, ri::at_commit(&cx)).await?;
+            Self::cancelable(&cancel, &engine, pid, ri::at_commit(&cx)).await?;
         }
         self.persist_cursors().await
     }
@@ -314,7 +338,11 @@ impl PgSession {
     pub(crate) async fn statement_failed(&mut self) {
         self.portals.remove("");
         match &mut self.txn {
-            Some(txn) if txn.explicit => txn.failed = true,
+            Some(txn) if txn.explicit => match txn.fail().await {
+                Ok(true) => self.services.set_transaction(None),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "a failed transaction did not let go of its locks"),
+            },
             Some(_) => self.rollback().await,
             None => self.settings.end_transaction(false),
         }

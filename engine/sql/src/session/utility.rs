@@ -9,6 +9,7 @@ use shardforge_types::{Datum, IoEnv, Oid, PgError, PgResult, SqlState, oid};
 
 use super::PgSession;
 use super::execute::{Execution, Tag};
+use super::setting_value::normalise;
 use super::settings::unrecognized;
 use super::statement::Prepared;
 use crate::bind;
@@ -114,6 +115,8 @@ impl PgSession {
         }
         txn.used = true;
         txn.txn.begin_statement();
+        self.activity.writes();
+        self.doing = "locking";
         let tag = ddl::execute(self, stmt, sql).await?;
         self.search_path = None;
         Ok(Execution::done(tag))
@@ -138,6 +141,9 @@ impl PgSession {
                     }
                     name => {
                         self.settings.assign(name, &value, set.local)?;
+                        if name == "transaction_timeout" {
+                            self.limit_transaction();
+                        }
                     }
                 }
             }
@@ -153,12 +159,7 @@ impl PgSession {
             VariableSetKind::Current(_) => {}
             VariableSetKind::ResetAll => self.settings.reset_all(),
             VariableSetKind::Transaction(modes) => {
-                if self.txn.as_ref().is_none_or(|txn| !txn.explicit) {
-                    self.warn(
-                        SqlState::NO_ACTIVE_SQL_TRANSACTION,
-                        "SET TRANSACTION can only be used in transaction blocks",
-                    );
-                }
+                self.warn_unless_in_block();
                 self.set_transaction_modes(modes)?;
             }
             VariableSetKind::SessionCharacteristics(modes) => {
@@ -181,9 +182,9 @@ impl PgSession {
                     }
                 }
             }
-            VariableSetKind::TransactionSnapshot(_) => {
-                return Err(PgError::not_supported("SET TRANSACTION SNAPSHOT is not supported yet")
-                    .hint("Open each transaction by itself."));
+            VariableSetKind::TransactionSnapshot(id) => {
+                self.warn_unless_in_block();
+                self.import_snapshot(id)?;
             }
         }
         self.search_path = None;
@@ -196,37 +197,31 @@ impl PgSession {
 
     fn set_transaction_variable(&mut self, name: &str, value: &str) -> PgResult<()> {
         use crate::parse::ast::{IsolationLevel as Level, TransactionModes};
-        let invalid = || {
-            PgError::new(
-                SqlState::INVALID_PARAMETER_VALUE,
-                format!("invalid value for parameter \"{name}\": \"{value}\""),
-            )
-        };
+        let desc = crate::catalog::builtin::setting(name).ok_or_else(|| unrecognized(name))?;
+        let value = normalise(desc, value)?;
         let mut modes = TransactionModes::default();
         match name {
             "transaction_isolation" => {
-                modes.isolation = Some(match value.to_ascii_lowercase().as_str() {
+                modes.isolation = Some(match value.as_str() {
                     "read uncommitted" => Level::ReadUncommitted,
-                    "read committed" => Level::ReadCommitted,
                     "repeatable read" => Level::RepeatableRead,
                     "serializable" => Level::Serializable,
-                    _ => return Err(invalid()),
+                    _ => Level::ReadCommitted,
                 });
             }
-            _ => {
-                let flag = match value.to_ascii_lowercase().as_str() {
-                    "on" | "true" | "yes" | "1" => true,
-                    "off" | "false" | "no" | "0" => false,
-                    _ => return Err(invalid()),
-                };
-                if name == "transaction_read_only" {
-                    modes.read_only = Some(flag);
-                } else {
-                    modes.deferrable = Some(flag);
-                }
-            }
+            "transaction_read_only" => modes.read_only = Some(value == "on"),
+            _ => modes.deferrable = Some(value == "on"),
         }
         self.set_transaction_modes(&modes)
+    }
+
+    fn warn_unless_in_block(&self) {
+        if self.txn.as_ref().is_none_or(|txn| !txn.explicit) {
+            self.warn(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                "SET TRANSACTION can only be used in transaction blocks",
+            );
+        }
     }
 
     fn set_role(&mut self, name: &str, _local: bool) -> PgResult<()> {
@@ -295,7 +290,10 @@ impl PgSession {
                 Some(if read_only { "on" } else { "off" }.to_owned())
             }
             "transaction_deferrable" => {
-                let deferrable = txn.is_some_and(|txn| txn.deferrable);
+                let deferrable = match txn {
+                    Some(txn) if txn.explicit => txn.deferrable,
+                    _ => self.settings.show("default_transaction_deferrable").as_deref() == Some("on"),
+                };
                 Some(if deferrable { "on" } else { "off" }.to_owned())
             }
             "role" if self.user == self.session_user => Some("none".to_owned()),
@@ -492,16 +490,7 @@ impl PgSession {
                     ));
                 }
             }
-            self.lock_table(relation.oid(), mode, wait).await.map_err(|error| {
-                if error.sqlstate == SqlState::LOCK_NOT_AVAILABLE && stmt.nowait {
-                    PgError::new(
-                        SqlState::LOCK_NOT_AVAILABLE,
-                        format!("could not obtain lock on relation \"{}\"", relation.name()),
-                    )
-                } else {
-                    error
-                }
-            })?;
+            self.lock_table(relation.oid(), mode, wait).await?;
         }
         Ok(Execution::done("LOCK TABLE"))
     }

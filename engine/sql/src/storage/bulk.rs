@@ -49,7 +49,7 @@ impl TableWriter<'_> {
         let locked = self.txn.lock_many_for_write(&locks, LockStrength::Update, WaitPolicy::NoWait).await;
         match locked {
             Ok(outcomes) if outcomes.iter().all(|outcome| outcome.current.is_none()) => {}
-            Ok(_) | Err(KvError::LockNotAvailable | KvError::SerializationFailure) => return Ok(false),
+            Ok(_) | Err(KvError::LockNotAvailable(_) | KvError::SerializationFailure(_)) => return Ok(false),
             Err(error) => return Err(from_kv(error)),
         }
         for (row, keys) in rows.iter().zip(keys) {

@@ -19,6 +19,7 @@
 mod access;
 mod bulk;
 mod check;
+mod describe;
 mod events;
 mod layout;
 mod scan;
@@ -28,6 +29,7 @@ pub use access::{
     AccessPath, Bound, Converted, KeySpan, KeyValue, choose, comparison_strategy, convert, order_of,
 };
 pub use check::{key_text, schema_name, value_text};
+pub use describe::describe_key;
 pub use events::{AfterQueue, RowChange, RowEvent, Watch};
 pub use layout::{IndexLayout, KeyPart, KeySource, StoredRow, TableLayout};
 pub use scan::{ScanRow, TableScan, entry_value};
@@ -45,6 +47,14 @@ pub const PREFIX_LEN: usize = 5;
 pub fn prefix(storage: StorageId) -> [u8; PREFIX_LEN] {
     let [a, b, c, d] = storage.0.to_be_bytes();
     [DATA_TAG, a, b, c, d]
+}
+
+/// What a key is stored under; `None` if it is not of user data.
+pub fn storage_of(key: &[u8]) -> Option<StorageId> {
+    match key {
+        [DATA_TAG, a, b, c, d, ..] => Some(StorageId(u32::from_be_bytes([*a, *b, *c, *d]))),
+        _ => None,
+    }
 }
 
 /// The key range `[start, end)` of all that is stored under an id.

@@ -150,7 +150,7 @@ impl TableWriter<'_> {
         if expected.is_none() {
             match self.txn.lock_for_write(key, LockStrength::Update, WaitPolicy::NoWait).await {
                 Ok(outcome) => return Ok(outcome.current),
-                Err(KvError::LockNotAvailable) => {}
+                Err(KvError::LockNotAvailable(_)) => {}
                 Err(error) => return Err(from_kv(error)),
             }
         }

@@ -9,6 +9,7 @@ pub mod bytes;
 pub mod float;
 pub mod json;
 pub mod scalar;
+pub mod snapshot;
 
 use crate::datetime;
 use crate::datum::{Datum, Interval, TimeTz};
@@ -52,6 +53,8 @@ pub fn input(ty: Oid, typmod: i32, text: &str, env: &IoEnv) -> PgResult<Datum> {
         oid::TIMESTAMP => Datum::Timestamp(datetime::timestamp_in(text, env)?),
         oid::TIMESTAMPTZ => Datum::Timestamptz(datetime::timestamptz_in(text, env)?),
         oid::INTERVAL => return Ok(Datum::Interval(datetime::interval_in(text, typmod, env)?.into())),
+        oid::XID8 => Datum::Int8(snapshot::xid8_in(text)?.cast_signed()),
+        oid::PG_SNAPSHOT | oid::TXID_SNAPSHOT => Datum::bytea(snapshot::Snapshot::parse(text)?.to_bytes()),
         oid::VOID => Datum::text(""),
         oid::INT2VECTOR => Datum::Array(array::vector_in(oid::INT2, text, &mut scalar::int2_in)?.into()),
         oid::OIDVECTOR => {
@@ -84,12 +87,18 @@ pub fn output(ty: Oid, value: &Datum, env: &IoEnv, out: &mut Vec<u8>) {
         Datum::Bool(v) => out.push(if *v { b't' } else { b'f' }),
         Datum::Int2(v) => scalar::int_out(*v, out),
         Datum::Int4(v) => scalar::int_out(*v, out),
+        Datum::Int8(v) if ty == oid::XID8 => scalar::int_out(v.cast_unsigned(), out),
         Datum::Int8(v) => scalar::int_out(*v, out),
         Datum::Float4(v) => float::float4_out(*v, env.extra_float_digits, out),
         Datum::Float8(v) => float::float8_out(*v, env.extra_float_digits, out),
         Datum::Numeric(v) => v.output(out),
         Datum::Text(v) => out.extend_from_slice(v.as_bytes()),
         Datum::Char(v) => bytes::char_out(*v, out),
+        Datum::Bytea(v) if matches!(ty, oid::PG_SNAPSHOT | oid::TXID_SNAPSHOT) => {
+            if let Ok(snapshot) = snapshot::Snapshot::recv(v) {
+                snapshot.output(out);
+            }
+        }
         Datum::Bytea(v) => bytes::bytea_out(v, env.bytea_output, out),
         Datum::Uuid(v) => bytes::uuid_out(v, out),
         Datum::Oid(v) => scalar::int_out(*v, out),
@@ -109,7 +118,8 @@ pub fn output(ty: Oid, value: &Datum, env: &IoEnv, out: &mut Vec<u8>) {
 pub fn recv(ty: Oid, typmod: i32, bytes: &[u8]) -> PgResult<Datum> {
     let value = match ty {
         oid::INT4 => Datum::Int4(i32::from_be_bytes(fixed(bytes)?)),
-        oid::INT8 => Datum::Int8(i64::from_be_bytes(fixed(bytes)?)),
+        oid::INT8 | oid::XID8 => Datum::Int8(i64::from_be_bytes(fixed(bytes)?)),
+        oid::PG_SNAPSHOT | oid::TXID_SNAPSHOT => Datum::bytea(snapshot::Snapshot::recv(bytes)?.to_bytes()),
         oid::TEXT
         | oid::VARCHAR
         | oid::BPCHAR
@@ -239,6 +249,9 @@ pub fn is_supported(ty: Oid) -> bool {
         | oid::CHAR
         | oid::BYTEA
         | oid::UUID
+        | oid::XID8
+        | oid::PG_SNAPSHOT
+        | oid::TXID_SNAPSHOT
         | oid::JSON
         | oid::DATE
         | oid::TIME

@@ -8,6 +8,12 @@ use super::sequences::{role_name, schema_name};
 use super::{Producer, Rows, SystemScan};
 use crate::catalog::TableDesc;
 
+/// How much of a statement is shown: what PostgreSQL's default of `track_activity_query_size` leaves room for.
+const QUERY_BYTES_MAX: usize = 1023;
+
+/// The role whose members see what others do.
+const PG_READ_ALL_STATS: Oid = Oid(3375);
+
 pub(super) const PRODUCERS: &[(&str, Producer)] = &[
     ("pg_stat_activity", pg_stat_activity),
     ("pg_locks", pg_locks),
@@ -26,29 +32,46 @@ fn pg_stat_activity(scan: &SystemScan<'_>, rows: &mut Rows) {
     let time = |micros: Option<i64>| micros.map(Datum::Timestamptz);
     for a in scan.session.activity() {
         let database = scan.catalog.cluster.databases.get(&a.database);
+        let may_see = [a.user, PG_READ_ALL_STATS]
+            .into_iter()
+            .any(|role| crate::catalog::info::has_role(scan.catalog, scan.session.user(), role));
         rows.push(|r| {
             r.set("datid", a.database).set("datname", database.map(|d| &d.name)).set("pid", a.pid);
             r.set("usesysid", a.user).set("usename", role_name(scan, a.user));
-            r.set("application_name", &a.application_name).set("client_addr", a.client_addr.as_ref());
+            r.set("application_name", &a.application_name);
+            if !may_see {
+                r.set("query", "<insufficient privilege>");
+                return;
+            }
+            r.set("client_addr", a.client_addr.as_ref());
             r.set("client_port", a.client_port).set("backend_start", time(Some(a.backend_start)));
             r.set("xact_start", time(a.xact_start)).set("query_start", time(a.query_start));
-            r.set("state_change", time(a.state_change)).set("state", a.state).set("query", &a.query);
+            r.set("state_change", time(a.state_change)).set("state", a.state);
+            r.set_with("query", || clipped(&a.query));
+            r.set("backend_xid", a.transaction.map(Oid)).set("backend_xmin", a.snapshot.map(Oid));
             r.set("wait_event_type", a.wait_event.map(|w| w.0)).set("wait_event", a.wait_event.map(|w| w.1));
             r.set("backend_type", "client backend");
         });
     }
 }
 
+/// The beginning of a statement's text, as much as is kept of it.
+fn clipped(text: &str) -> &str {
+    &text[..text.floor_char_boundary(QUERY_BYTES_MAX)]
+}
+
 fn pg_locks(scan: &SystemScan<'_>, rows: &mut Rows) {
     for lock in scan.session.locks() {
         rows.push(|r| {
-            r.set("locktype", lock.locktype)
-                .set("database", scan.catalog.database)
-                .set("relation", lock.relation);
-            if let Some((class, object, sub)) = lock.advisory {
+            r.set("locktype", lock.locktype).set("database", lock.database).set("relation", lock.relation);
+            r.set("page", lock.tuple.map(|(page, _)| page)).set("tuple", lock.tuple.map(|(_, tuple)| tuple));
+            r.set("virtualxid", lock.virtualxid).set("transactionid", lock.transaction.map(Oid));
+            if let Some((class, object, sub)) = lock.object {
                 r.set("classid", Oid(class)).set("objid", Oid(object)).set("objsubid", sub);
             }
-            r.set("pid", lock.pid).set("mode", lock.mode).set("granted", lock.granted).set("fastpath", false);
+            r.set("virtualtransaction", lock.virtual_transaction);
+            r.set("pid", (lock.pid != 0).then_some(lock.pid)).set("mode", lock.mode);
+            r.set("granted", lock.granted).set("fastpath", lock.fastpath);
             r.set("waitstart", lock.wait_start.map(Datum::Timestamptz));
         });
     }

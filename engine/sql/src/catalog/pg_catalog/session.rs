@@ -1,5 +1,7 @@
 //! What the virtual tables ask of the session that reads them, and through it of the server.
 
+use std::sync::Arc;
+
 use shardforge_types::Oid;
 
 use crate::exec::env::EvalEnv;
@@ -149,8 +151,12 @@ pub struct Activity {
     pub state: &'static str,
     /// What it waits for: type and name.
     pub wait_event: Option<(&'static str, &'static str)>,
-    /// The last statement.
-    pub query: String,
+    /// The transaction's id, once others may know it.
+    pub transaction: Option<u32>,
+    /// The snapshot that it keeps alive.
+    pub snapshot: Option<u32>,
+    /// The running statement, or the last one.
+    pub query: Arc<str>,
 }
 
 /// A lock, for pg_locks.
@@ -158,16 +164,28 @@ pub struct Activity {
 pub struct HeldLock {
     /// `relation`, `tuple`, `transactionid`, `advisory`, ...
     pub locktype: &'static str,
+    /// The database of what is locked.
+    pub database: Option<Oid>,
     /// The relation locked.
     pub relation: Option<Oid>,
-    /// An advisory lock's key: class, object and sub-id as PostgreSQL splits it.
-    pub advisory: Option<(u32, u32, i16)>,
+    /// The page, and the tuple in it.
+    pub tuple: Option<(i32, i16)>,
+    /// The session's number of a transaction.
+    pub virtualxid: Option<String>,
+    /// A transaction's id.
+    pub transaction: Option<u32>,
+    /// The session's number of the transaction that holds it or waits.
+    pub virtual_transaction: String,
+    /// Another object: its catalog, oid and column; or the key of an advisory lock as PostgreSQL splits it.
+    pub object: Option<(u32, u32, i16)>,
     /// The process that holds it or waits.
     pub pid: i32,
     /// `AccessShareLock`, ...
     pub mode: &'static str,
     /// Held, rather than waited for.
     pub granted: bool,
+    /// Taken past the lock table.
+    pub fastpath: bool,
     /// Since when it waits.
     pub wait_start: Option<i64>,
 }
