@@ -55,7 +55,8 @@ async fn drive(data: &Path, rounds: u64) -> Outcome<()> {
         let node = open(data).await?;
         let opened = start.elapsed();
         slowest_open = slowest_open.max(opened);
-        let more = check(data_shard(&node)?, &mut ledger)?;
+        let shard = data_shard(&node)?;
+        let more = check(&shard, &mut ledger)?;
         unacknowledged += more;
         println!(
             "round {round:3}: killed after {:4} ms, {acknowledged:6} acknowledged, {more:2} more found, \
@@ -139,7 +140,10 @@ async fn write(data: &Path) -> Outcome<()> {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let node = Arc::clone(&node);
-            tokio::spawn(async move { write_client(data_shard(&node)?, client).await })
+            tokio::spawn(async move {
+                let shard = data_shard(&node)?;
+                write_client(&shard, client).await
+            })
         })
         .collect();
     // Flushes of little data, so that crashes hit them too.
@@ -173,7 +177,7 @@ async fn open(data: &Path) -> Outcome<Arc<Node>> {
     Ok(Node::open(options, Runtime::current()).await?)
 }
 
-fn data_shard(node: &Node) -> Outcome<&Shard> {
+fn data_shard(node: &Node) -> Outcome<Arc<Shard>> {
     Ok(node.shard_for(&[DATA_START]).ok_or("there is no data shard")?)
 }
 

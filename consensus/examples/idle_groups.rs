@@ -72,7 +72,7 @@ fn splits(count: u16) -> Vec<Bytes> {
 async fn wait_for_leader(nodes: &[Arc<Node>], group: usize) -> Outcome<()> {
     loop {
         for node in nodes {
-            let shard = &node.shards()[group];
+            let shard = Arc::clone(&node.shards()[group]);
             if shard.is_leader() && shard.propose(Command::default()).await.is_ok() {
                 return Ok(());
             }

@@ -18,7 +18,7 @@ use shardforge_runtime::{Disk, DiskLock, NodeId};
 use crate::error::{ConsensusError, Result};
 
 /// The version of the directory's layout and of everything in it.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: &str = "shardforge data directory";
 const RAFT: &str = "raftdb";
@@ -123,6 +123,12 @@ fn check_format(bytes: &[u8], node: NodeId) -> std::result::Result<(), String> {
     if version == 0 {
         return Err(corrupt());
     }
+    if version < u64::from(FORMAT_VERSION) {
+        return Err(format!(
+            "it has format version {version}, and this program reads version {FORMAT_VERSION} only; dump it with the \
+             shardforge that wrote it, and restore the dump into a new directory"
+        ));
+    }
     let owner = number("node").ok_or_else(corrupt)?;
     if owner != node.0 {
         return Err(format!("it belongs to node {owner}, and this is node {}", node.0));
@@ -165,6 +171,8 @@ mod tests {
         drop(DataDirectory::open(&disk, Path::new("/data"), NodeId(1)).unwrap());
         disk.write_durably(format, b"shardforge data directory\nversion 7\nnode 1\n").unwrap();
         assert!(refusal(&disk).contains("format version 7"));
+        disk.write_durably(format, b"shardforge data directory\nversion 1\nnode 1\n").unwrap();
+        assert!(refusal(&disk).contains("reads version 2 only"));
         for damaged in [
             &b""[..],
             b"\xff\xfe",
@@ -190,7 +198,7 @@ mod tests {
 
         let disk = MemoryDisk::default();
         disk.create_dir_all(Path::new("/data/raftdb")).unwrap();
-        disk.write_durably(Path::new("/data/FORMAT"), b"shardforge data directory\nversion 1\nnode 1\n")
+        disk.write_durably(Path::new("/data/FORMAT"), b"shardforge data directory\nversion 2\nnode 1\n")
             .unwrap();
         assert!(refusal(&disk).contains("kvdb is missing"));
     }

@@ -43,6 +43,16 @@ pub enum ConsensusError {
         /// The shard asked.
         shard: ShardId,
     },
+    /// The shard was split after the command's shard had been looked up. Nothing was changed; the command's keys have
+    /// to be looked up again, see [`crate::Node::rerouted`].
+    #[error("shard {shard} was split before the command could be carried out")]
+    Moved {
+        /// The shard asked.
+        shard: ShardId,
+    },
+    /// What was asked is not supported.
+    #[error("{0}")]
+    Unsupported(&'static str),
     /// The command is larger than a raft entry may be. Nothing was changed.
     #[error("a command of {size_bytes} bytes is larger than the limit of {limit_bytes}")]
     TooLarge {
@@ -85,6 +95,8 @@ impl ConsensusError {
             Self::Rejected { .. }
             | Self::Ambiguous { .. }
             | Self::OutOfRange { .. }
+            | Self::Moved { .. }
+            | Self::Unsupported(_)
             | Self::TooLarge { .. }
             | Self::DiskFull
             | Self::Stopped { .. }
@@ -102,6 +114,8 @@ impl ConsensusError {
             Self::Rejected { .. }
             | Self::NotLeader { .. }
             | Self::OutOfRange { .. }
+            | Self::Moved { .. }
+            | Self::Unsupported(_)
             | Self::TooLarge { .. }
             | Self::DiskFull
             | Self::Stopped { .. }

@@ -13,6 +13,7 @@ mod command;
 mod directory;
 mod engine;
 mod error;
+mod extent;
 mod failure;
 pub mod limits;
 mod maintenance;
@@ -20,6 +21,8 @@ mod node;
 mod proposer;
 mod raft;
 mod read;
+mod replica;
+mod routing;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -35,5 +38,8 @@ pub use node::{FatalHook, Node, NodeOptions, Storage};
 pub use proposer::Submitted;
 pub use raft::log_writer::LogWriterStats;
 pub use read::ReadView;
-pub use shard::Shard;
-pub use types::{DATA_START, KeyRange, NodeId, ReplicaId, SYSTEM_PREFIX, ShardId};
+pub use routing::ShardMap;
+pub use shard::{Lineage, Shard};
+pub use types::{
+    DATA_START, KeyRange, LOCAL_KEY_HEADER_BYTES, LOCAL_PREFIX, NodeId, ReplicaId, SYSTEM_PREFIX, ShardId,
+};

@@ -23,14 +23,15 @@ use crate::failure::Failure;
 use crate::limits::{DISK_CHECK_INTERVAL, LOG_SIZE_TO_FLUSH_BYTES};
 use crate::raft::SnapshotMeta;
 use crate::raft::log_writer::LogWriter;
-use crate::shard::Shard;
+use crate::replica::Replica;
+use crate::routing::Routing;
 
 /// What maintenance works on.
 pub(crate) struct Maintenance {
     pub runtime: Runtime,
     pub kv: Arc<dyn Engine>,
     pub writer: Arc<LogWriter>,
-    pub shards: Vec<Arc<Shard>>,
+    pub routing: Arc<Routing>,
     pub directory: Option<Arc<DataDirectory>>,
     /// With less free space than this no more writes are taken.
     pub disk_reserve_bytes: u64,
@@ -48,7 +49,7 @@ impl Maintenance {
             let written = self.writer.stats().bytes;
             let due = written - flushed_at >= LOG_SIZE_TO_FLUSH_BYTES;
             if due && !self.disk_full.load(Ordering::Acquire) {
-                match flush_and_purge(&self.runtime, &self.kv, &self.shards).await {
+                match flush_and_purge(&self.runtime, &self.kv, &self.routing).await {
                     Ok(()) => flushed_at = written,
                     // The log still has everything, and this is tried again; what the engine cannot recover
                     // from, the next write reports.
@@ -85,19 +86,21 @@ impl Maintenance {
 pub(crate) async fn flush_and_purge(
     runtime: &Runtime,
     kv: &Arc<dyn Engine>,
-    shards: &[Arc<Shard>],
+    routing: &Routing,
 ) -> Result<()> {
+    // A shard that comes to be meanwhile is none of this round's: its own log keeps all that is not flushed.
+    let shards = routing.map();
     let mut marks = Vec::with_capacity(shards.len());
-    for shard in shards {
-        let mark =
-            shard.raft().with_state_machine(|machine| Box::pin(std::future::ready(machine.mark()))).await;
+    for shard in shards.iter() {
+        let raft = shard.replica().raft();
+        let mark = raft.with_state_machine(|machine| Box::pin(std::future::ready(machine.mark()))).await;
         marks.push(mark.map_err(|error| stopped(&error))?);
     }
     let engine = Arc::clone(kv);
     let flush = runtime.spawn_blocking("flush kvdb", move || engine.flush());
     flush.await.map_err(|error| stopped(&error))??;
     for (shard, mark) in shards.iter().zip(marks) {
-        purge(shard, mark).await?;
+        purge(shard.replica(), mark).await?;
     }
     Ok(())
 }
@@ -107,8 +110,8 @@ fn stopped(error: &dyn std::fmt::Display) -> ConsensusError {
 }
 
 /// Snapshots one shard at a mark that `kvdb` holds durably, and purges its log up to there.
-async fn purge(shard: &Shard, mark: SnapshotMeta) -> Result<()> {
-    let raft = shard.raft();
+async fn purge(replica: &Replica, mark: SnapshotMeta) -> Result<()> {
+    let raft = replica.raft();
     let Some(upto) = mark.last_log_id else { return Ok(()) };
     let taken = raft.data_metrics().borrow_watched().snapshot;
     if taken < Some(upto) {

@@ -1,29 +1,41 @@
 //! A node: its storage, and its replicas of shards.
 //!
 //! ```text
-//!   open:   lock the directory -> raftdb, kvdb -> log writer -> shards (elect, replay) -> maintenance
-//!   close:  maintenance -> shards -> flush kvdb -> log writer
+//!   open:   lock the directory -> raftdb, kvdb -> extents -> log writer -> replicas (elect, replay) -> maintenance
+//!   close:  maintenance -> replicas -> flush kvdb -> log writer
 //! ```
+//!
+//! Which shards there are, `kvdb` says (`extent.rs`). A split that it does not know of yet is replayed from the left
+//! shard's log, and only then the right one's replica is started: all that the left one wrote to those keys is there.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
 
 use crate::directory::DataDirectory;
 use crate::engine::heads::HeadCache;
 use crate::engine::rocks::{RocksOptions, block_cache, open_shared};
-use crate::engine::{CompactionFilter, Engine, EngineStats, Keep, MemoryStorage, SharedFilter};
+use crate::engine::{
+    CompactionFilter, Durability, Engine, EngineStats, Keep, MemoryStorage, SharedFilter, WriteBatch,
+};
 use crate::error::{ConsensusError, Result};
+use crate::extent::{Extent, first_extents};
 use crate::failure::Failure;
 use crate::limits::DISK_RESERVE_BYTES;
 use crate::maintenance::{Maintenance, flush_and_purge};
 use crate::raft::log_writer::{LogWriter, LogWriterStats};
 use crate::raft::network::{NoNetwork, Router};
-use crate::shard::{ReplicaContext, Shard};
-use crate::types::{DATA_START, KeyRange, SYSTEM_PREFIX, ShardId};
+use crate::raft::state_machine::SplitReport;
+use crate::replica::{Replica, ReplicaContext};
+use crate::routing::{Routing, ShardMap};
+use crate::shard::{Lineage, Shard};
+use crate::types::{KeyRange, SYSTEM_PREFIX, ShardId};
 
 /// Called once when the node's storage has failed and the node has stopped; says what happened. A server ends
 /// its process then: what is acknowledged is on the disk, and a restart finds it.
@@ -47,8 +59,8 @@ pub struct NodeOptions {
     pub node_id: NodeId,
     /// The nodes that hold the first replicas of the shards; this one alone by default.
     pub voters: Vec<NodeId>,
-    /// Where the data shards after the first begin, in ascending order; none by default. It has to be the same
-    /// whenever the node is opened.
+    /// Where the data shards of a new node begin, after the first; none by default. A node that has been opened before
+    /// has the shards that it had.
     pub data_splits: Vec<Bytes>,
     /// The way to the other nodes, if there are any.
     pub network: Option<Arc<dyn Network>>,
@@ -118,6 +130,7 @@ struct Engines {
     raft: Arc<dyn Engine>,
     kv: Arc<dyn Engine>,
     directory: Option<Arc<DataDirectory>>,
+    extents: Vec<Extent>,
 }
 
 fn open_engines(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
@@ -126,6 +139,17 @@ fn open_engines(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
         && options.row_cache_bytes > 0
     {
         engines.kv = Arc::new(HeadCache::new(engines.kv, suffix_bytes, options.row_cache_bytes)?);
+    }
+    engines.extents = Extent::load_all(&*engines.kv)?;
+    if engines.extents.is_empty() {
+        engines.extents = first_extents(&options.data_splits);
+        let mut batch = WriteBatch::new();
+        for extent in &engines.extents {
+            extent.store(&mut batch)?;
+        }
+        engines.kv.write(batch, Durability::Buffered)?;
+        // No log repeats it.
+        engines.kv.flush()?;
     }
     Ok(engines)
 }
@@ -136,7 +160,12 @@ fn open_stores(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
     match &options.storage {
         Storage::Memory(storage) => {
             storage.kv.set_filter(filter);
-            Ok(Engines { raft: storage.raft.clone(), kv: storage.kv.clone(), directory: None })
+            Ok(Engines {
+                raft: storage.raft.clone(),
+                kv: storage.kv.clone(),
+                directory: None,
+                extents: Vec::new(),
+            })
         }
         Storage::RocksDb(path) => {
             let directory = DataDirectory::open(&*runtime.disk(), path, options.node_id)?;
@@ -159,26 +188,19 @@ fn open_stores(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
                 raft: open_shared(&directory.raft_path(), &raft)?,
                 kv: open_shared(&directory.kv_path(), &kv)?,
                 directory: Some(Arc::new(directory)),
+                extents: Vec::new(),
             })
         }
     }
 }
 
-/// The shards of a cluster that has not split or merged any: the system shard, and one from each split to the
-/// next.
-fn shard_ranges(data_splits: &[Bytes]) -> Vec<(ShardId, KeyRange)> {
-    let mut starts = vec![Bytes::from_static(&[SYSTEM_PREFIX]), Bytes::from_static(&[DATA_START])];
-    starts.extend_from_slice(data_splits);
-    let ends = starts.iter().skip(1).cloned().map(Some).chain([None]);
-    let ids = (ShardId::SYSTEM.0..).map(ShardId);
-    let ranges = starts.iter().cloned().zip(ends).map(|(start, end)| KeyRange { start, end });
-    ids.zip(ranges).collect()
-}
-
 /// A running node.
 pub struct Node {
     runtime: Runtime,
-    shards: Vec<Arc<Shard>>,
+    routing: Arc<Routing>,
+    /// Closed when no split is followed any more.
+    splits: UnboundedSender<SplitReport>,
+    splitter: Mutex<Option<TaskHandle<()>>>,
     kv: Arc<dyn Engine>,
     writer: Arc<LogWriter>,
     router: Arc<Router>,
@@ -190,7 +212,7 @@ pub struct Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("shards", &self.shards).finish_non_exhaustive()
+        f.debug_struct("Node").field("shards", &self.routing.map()).finish_non_exhaustive()
     }
 }
 
@@ -212,6 +234,8 @@ impl Node {
         let network = options.network.clone().unwrap_or_else(|| Arc::new(NoNetwork));
         let router = Arc::<Router>::default();
         router.serve(&*network);
+        let voters = if options.voters.is_empty() { vec![options.node_id] } else { options.voters };
+        let (splits, mut reports) = unbounded();
         let context = ReplicaContext {
             runtime: runtime.clone(),
             raft_engine: engines.raft,
@@ -221,39 +245,38 @@ impl Node {
             router: Arc::clone(&router),
             failure: Arc::clone(&failure),
             disk_full: Arc::default(),
+            node: options.node_id,
+            voters,
+            splits: splits.clone(),
         };
-        let voters = if options.voters.is_empty() { vec![options.node_id] } else { options.voters };
-        let ranges = shard_ranges(&options.data_splits);
-        let mut shards: Vec<Arc<Shard>> = Vec::with_capacity(ranges.len());
-        for (id, range) in ranges {
-            match Shard::start(id, range, options.node_id, &voters, &context).await {
-                Ok(shard) => shards.push(shard),
-                Err(error) => {
-                    // The process may end at once: no thread of ours may be inside an engine then.
-                    for shard in &shards {
-                        shard.stop().await;
-                    }
-                    router.clear();
-                    writer.stop(&runtime).await;
-                    return Err(error);
-                }
+        let routing = Arc::new(Routing::new(Arc::clone(&failure)));
+        if let Err(error) = start_replicas(engines.extents, &context, &routing, &mut reports).await {
+            // The process may end at once: no thread of ours may be inside an engine then.
+            for shard in routing.map().iter() {
+                shard.replica().stop().await;
             }
+            router.clear();
+            writer.stop(&runtime).await;
+            return Err(error);
         }
         let maintenance = Maintenance {
             runtime: runtime.clone(),
             kv: Arc::clone(&engines.kv),
             writer: Arc::clone(&writer),
-            shards: shards.clone(),
+            routing: Arc::clone(&routing),
             directory: engines.directory.clone(),
             disk_reserve_bytes: options.disk_reserve_bytes,
-            disk_full: context.disk_full,
+            disk_full: Arc::clone(&context.disk_full),
             failure: Arc::clone(&failure),
         };
         maintenance.check_disk();
         let maintenance = runtime.spawn("maintenance", maintenance.run());
+        let splitter = runtime.spawn("splitter", follow_splits(reports, context, Arc::clone(&routing)));
         Ok(Arc::new(Self {
             runtime,
-            shards,
+            routing,
+            splits,
+            splitter: Mutex::new(Some(splitter)),
             kv: engines.kv,
             writer,
             router,
@@ -263,23 +286,48 @@ impl Node {
         }))
     }
 
-    /// The shard that holds a key; `None` for keys that no shard may hold (see [`crate::SYSTEM_PREFIX`]).
+    /// The shard that holds a key; `None` for keys that lie in no shard's range (see [`crate::SYSTEM_PREFIX`]).
     #[must_use]
-    pub fn shard_for(&self, key: &[u8]) -> Option<&Arc<Shard>> {
-        let after = self.shards.partition_point(|shard| shard.range().start[..] <= *key);
-        self.shards.get(after.checked_sub(1)?).filter(|shard| shard.range().contains(key))
+    pub fn shard_for(&self, key: &[u8]) -> Option<Arc<Shard>> {
+        self.routing.holder(key)
     }
 
     /// All shards with a replica here, in the order of their keys; the system shard is the first.
     #[must_use]
-    pub fn shards(&self) -> &[Arc<Shard>] {
-        &self.shards
+    pub fn shards(&self) -> Arc<ShardMap> {
+        self.routing.map()
     }
 
-    /// The shard of the cluster's own records.
-    #[must_use]
-    pub fn system_shard(&self) -> &Arc<Shard> {
-        &self.shards[0]
+    /// Waits until a shard that answered [`ConsensusError::Moved`] has been replaced in [`Node::shards`].
+    ///
+    /// # Errors
+    /// [`ConsensusError::Stopped`].
+    pub async fn rerouted(&self, shard: &Shard) -> Result<()> {
+        self.routing.rerouted(shard).await
+    }
+
+    /// Splits the shard that holds a key in two, of which the right one begins with that key; returns the right one.
+    /// Nothing is done when a shard begins there already.
+    ///
+    /// # Errors
+    /// [`ConsensusError::OutOfRange`] when no data shard may hold the key, [`ConsensusError::Unsupported`] when other
+    /// nodes have replicas of the shard; those of [`Shard::propose`].
+    pub async fn split(&self, at: &[u8]) -> Result<Arc<Shard>> {
+        let at = Bytes::copy_from_slice(at);
+        loop {
+            let map = self.routing.map();
+            let Some(left) = map.data().iter().find(|shard| shard.range().contains(&at)) else {
+                return Err(ConsensusError::OutOfRange { shard: ShardId::SYSTEM });
+            };
+            if left.range().start == at {
+                return Ok(Arc::clone(left));
+            }
+            match left.propose_split(&at, self.routing.new_id()).await {
+                // Another split may have come first, and this one is tried again.
+                Ok(_) | Err(ConsensusError::Moved { .. }) => self.routing.rerouted(left).await?,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Makes everything applied durable in `kvdb` and purges the raft logs behind it. It happens by itself as
@@ -288,7 +336,7 @@ impl Node {
     /// # Errors
     /// When the engine cannot write.
     pub async fn flush(&self) -> Result<()> {
-        flush_and_purge(&self.runtime, &self.kv, &self.shards).await
+        flush_and_purge(&self.runtime, &self.kv, &self.routing).await
     }
 
     /// Rewrites the files of a range of `kvdb`, which shows its keys to the compaction filter. It blocks.
@@ -335,8 +383,16 @@ impl Node {
     /// Stops the node where it is: nothing is flushed, and the next open replays the log, as after a crash.
     pub async fn halt(&self) {
         self.stop_maintenance().await;
-        for shard in &self.shards {
-            shard.stop().await;
+        self.routing.close();
+        self.splits.close_channel();
+        let splitter = self.splitter.lock().take();
+        if let Some(splitter) = splitter
+            && splitter.await.is_err()
+        {
+            tracing::error!("the task that follows splits ended by a panic");
+        }
+        for shard in self.routing.map().iter() {
+            shard.replica().stop().await;
         }
         self.router.clear();
         self.writer.stop(&self.runtime).await;
@@ -354,8 +410,62 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.routing.close();
+        self.splits.close_channel();
         if let Some(maintenance) = self.maintenance.lock().take() {
             maintenance.abort();
+        }
+    }
+}
+
+/// Starts the replicas of the shards that `kvdb` knows, and of those that come to light as their logs are replayed.
+async fn start_replicas(
+    extents: Vec<Extent>,
+    context: &ReplicaContext,
+    routing: &Routing,
+    reports: &mut UnboundedReceiver<SplitReport>,
+) -> Result<()> {
+    for extent in extents {
+        let replica = Replica::start(extent.clone(), context).await?;
+        routing.add(Arc::new(Shard::new(replica, extent, None)), None);
+        let mut replayed = VecDeque::new();
+        loop {
+            // A replica has replayed all of its log when it has started.
+            while let Ok(report) = reports.try_recv() {
+                replayed.push_back(report);
+            }
+            let Some(report) = replayed.pop_front() else { break };
+            start_right(report, context, routing).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Starts the right one of two shards that were one, and makes both known.
+async fn start_right(report: SplitReport, context: &ReplicaContext, routing: &Routing) -> Result<()> {
+    let SplitReport { left, right, term } = report;
+    let replica = Replica::start(right.clone(), context).await?;
+    let lineage = Lineage { parent: left.shard, parent_term: term, term: replica.term() };
+    routing.add(Arc::new(Shard::new(replica, right, Some(lineage))), Some(left));
+    Ok(())
+}
+
+/// Follows the splits that replicas apply, until the node stops.
+async fn follow_splits(
+    mut reports: UnboundedReceiver<SplitReport>,
+    context: ReplicaContext,
+    routing: Arc<Routing>,
+) {
+    while let Some(report) = reports.next().await {
+        if routing.is_closed() {
+            return;
+        }
+        let right = report.right.shard;
+        if let Err(error) = start_right(report, &context, &routing).await {
+            // Its keys would be nobody's; a restart finds the split in `kvdb` or in the log.
+            context.failure.report(&format!("could not start shard {right} after a split: {error}"));
+            routing.close();
+            return;
         }
     }
 }

@@ -76,14 +76,23 @@ impl Proposer {
         Self { shared, task: Mutex::new(Some(task)) }
     }
 
-    /// Proposes a command and waits for what becomes of it.
-    pub(crate) async fn propose(&self, command: &Command) -> Result<Applied> {
+    /// Proposes a command to the shard as it is in a generation, and waits for what becomes of it.
+    pub(crate) async fn propose(&self, command: &Command, generation: Option<u64>) -> Result<Applied> {
+        let encoded = encode(command, generation)?;
+        self.propose_encoded(encoded, command.expected_term).await
+    }
+
+    /// Proposes to split the shard, which is of a generation, and waits until it is.
+    pub(crate) async fn propose_split(&self, at: &[u8], right: ShardId, generation: u64) -> Result<Applied> {
+        self.propose_encoded(EncodedCommand::split(at, right, generation), None).await
+    }
+
+    async fn propose_encoded(&self, encoded: EncodedCommand, expected_term: Option<u64>) -> Result<Applied> {
         let shared = &self.shared;
-        let encoded = self.encode(command)?;
         let stopped = || ConsensusError::Stopped { reason: shared.failure.reason() };
         let _room = shared.room.acquire().await.map_err(|_closed| stopped())?;
         let (reply, answer) = oneshot::channel();
-        self.enqueue(command, encoded, reply)?;
+        self.enqueue(encoded, expected_term, reply)?;
         // Dropped without an answer: raft stopped with the entry on its way.
         answer.await.unwrap_or_else(|_canceled| {
             Err(ConsensusError::Ambiguous { shard: shared.shard, reason: shared.failure.reason() })
@@ -92,8 +101,8 @@ impl Proposer {
 
     /// Queues a command at once, so that its place in the shard's order is fixed when this returns: behind
     /// everything that was queued before, ahead of what is queued later. `None` when there is no room.
-    pub(crate) fn submit(&self, command: &Command) -> Result<Option<Submitted>> {
-        let encoded = self.encode(command)?;
+    pub(crate) fn submit(&self, command: &Command, generation: Option<u64>) -> Result<Option<Submitted>> {
+        let encoded = encode(command, generation)?;
         let stopped = || ConsensusError::Stopped { reason: self.shared.failure.reason() };
         match self.shared.room.try_acquire() {
             // Given back when `Submitted` goes.
@@ -103,23 +112,14 @@ impl Proposer {
         }
         let (reply, answer) = oneshot::channel();
         let submitted = Submitted { shared: Arc::clone(&self.shared), answer };
-        self.enqueue(command, encoded, reply)?;
+        self.enqueue(encoded, command.expected_term, reply)?;
         Ok(Some(submitted))
-    }
-
-    fn encode(&self, command: &Command) -> Result<EncodedCommand> {
-        let encoded = EncodedCommand::new(command);
-        let (size_bytes, limit_bytes) = (encoded.size_bytes(), COMMAND_SIZE_MAX_BYTES);
-        if size_bytes > limit_bytes {
-            return Err(ConsensusError::TooLarge { size_bytes, limit_bytes });
-        }
-        Ok(encoded)
     }
 
     fn enqueue(
         &self,
-        command: &Command,
         encoded: EncodedCommand,
+        expected_term: Option<u64>,
         reply: oneshot::Sender<Result<Applied>>,
     ) -> Result<()> {
         {
@@ -127,11 +127,7 @@ impl Proposer {
             if self.shared.closed.load(Ordering::Acquire) {
                 return Err(ConsensusError::Stopped { reason: self.shared.failure.reason() });
             }
-            queue.push(Proposal {
-                command: encoded,
-                expected_term: command.expected_term.unwrap_or(0),
-                reply,
-            });
+            queue.push(Proposal { command: encoded, expected_term: expected_term.unwrap_or(0), reply });
         }
         self.shared.wake.notify_one();
         Ok(())
@@ -160,6 +156,15 @@ impl Proposer {
         }
         self.shared.wake.notify_one();
     }
+}
+
+fn encode(command: &Command, generation: Option<u64>) -> Result<EncodedCommand> {
+    let encoded = EncodedCommand::new(command, generation);
+    let (size_bytes, limit_bytes) = (encoded.size_bytes(), COMMAND_SIZE_MAX_BYTES);
+    if size_bytes > limit_bytes {
+        return Err(ConsensusError::TooLarge { size_bytes, limit_bytes });
+    }
+    Ok(encoded)
 }
 
 impl Drop for Proposer {
@@ -277,10 +282,13 @@ impl Landing {
             Ok(response) => {
                 let applied = Applied { index: response.log_id.index, term: response.log_id.leader_id.term };
                 let mut rejected = response.data.rejected.iter().copied().peekable();
+                let mut moved = response.data.moved.iter().copied().peekable();
                 for (position, proposal) in (0..).zip(batch) {
                     let result = if rejected.next_if_eq(&position).is_some() {
                         let expected = proposal.expected_term;
                         Err(ConsensusError::Rejected { shard, expected, current: applied.term })
+                    } else if moved.next_if_eq(&position).is_some() {
+                        Err(ConsensusError::Moved { shard })
                     } else {
                         Ok(applied)
                     };

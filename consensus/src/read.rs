@@ -1,8 +1,10 @@
 //! Reading a shard's applied state.
 
+use bytes::Bytes;
+
 use crate::engine::{Cursor, CursorOptions, Engine, Value};
 use crate::error::Result;
-use crate::types::KeyRange;
+use crate::types::{KeyRange, ShardId};
 
 /// A shard's applied state, read in place: making one costs nothing.
 ///
@@ -11,6 +13,7 @@ use crate::types::KeyRange;
 #[derive(Clone, Copy)]
 pub struct ReadView<'a> {
     engine: &'a dyn Engine,
+    shard: ShardId,
     range: &'a KeyRange,
 }
 
@@ -21,16 +24,16 @@ impl std::fmt::Debug for ReadView<'_> {
 }
 
 impl<'a> ReadView<'a> {
-    pub(crate) fn new(engine: &'a dyn Engine, range: &'a KeyRange) -> Self {
-        Self { engine, range }
+    pub(crate) fn new(engine: &'a dyn Engine, shard: ShardId, range: &'a KeyRange) -> Self {
+        Self { engine, shard, range }
     }
 
-    /// The value of a key.
+    /// The value of a key of the range or of the local space.
     ///
     /// # Errors
     /// When the engine cannot read.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value<'a>>> {
-        debug_assert!(self.range.contains(key));
+        debug_assert!(self.range.contains(key) || self.shard.local_space().contains(key));
         self.engine.get(key)
     }
 
@@ -75,5 +78,16 @@ impl<'a> ReadView<'a> {
             options.upper = Some(end.clone());
         }
         self.engine.cursor(&options)
+    }
+
+    /// A cursor over the state as it is now, within the shard's local space and from one key of it to before another.
+    ///
+    /// # Errors
+    /// When the engine cannot read.
+    pub fn local_cursor(&self, lower: Bytes, upper: Bytes) -> Result<Box<dyn Cursor + 'a>> {
+        let space = self.shard.local_space();
+        let lower = lower.max(space.start);
+        let upper = space.end.map_or(upper.clone(), |end| end.min(upper));
+        self.engine.cursor(&CursorOptions::range(lower, upper))
     }
 }

@@ -1,217 +1,72 @@
-//! A shard: a key range and this node's replica in the raft group that replicates it.
+//! A shard as it was when it was looked up: a range of keys, and the replica that holds them here.
+//!
+//! A split does not change a `Shard`; it puts two others in its place in the node's [`crate::ShardMap`]. Commands of the
+//! one that is out of date are refused ([`ConsensusError::Moved`]), whoever holds it looks the keys up again. What it
+//! reads stays true: the keys are where they were.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
-use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{InitializeError, RaftError};
-use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
-use parking_lot::Mutex;
-use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
+use bytes::Bytes;
 
 use crate::command::{Applied, Command};
-use crate::engine::Engine;
 use crate::error::{ConsensusError, Result};
-use crate::failure::Failure;
-use crate::limits::{
-    ELECTION_TIMEOUT_MAX, ELECTION_TIMEOUT_MIN, HEARTBEAT_INTERVAL, KEY_SIZE_MAX_BYTES, OPEN_TIMEOUT,
-    STOP_TIMEOUT,
-};
-use crate::proposer::{Proposer, Submitted};
-use crate::raft::log_store::{GroupLog, LogStore};
-use crate::raft::log_writer::LogWriter;
-use crate::raft::network::{Peers, Router, snapshot_timeout_millis};
-use crate::raft::state_machine::{Progress, StateMachine};
-use crate::raft::{Placement, Raft};
+use crate::extent::Extent;
+use crate::limits::KEY_SIZE_MAX_BYTES;
+use crate::proposer::Submitted;
 use crate::read::ReadView;
-use crate::types::{KeyRange, ReplicaId, ShardId};
+use crate::replica::Replica;
+use crate::types::{KeyRange, LOCAL_KEY_HEADER_BYTES, LOCAL_PREFIX, ShardId};
 
-/// What the replicas of a node share.
-pub(crate) struct ReplicaContext {
-    pub runtime: Runtime,
-    pub raft_engine: Arc<dyn Engine>,
-    pub kv_engine: Arc<dyn Engine>,
-    pub writer: Arc<LogWriter>,
-    pub network: Arc<dyn Network>,
-    pub router: Arc<Router>,
-    pub failure: Arc<Failure>,
-    pub disk_full: Arc<AtomicBool>,
-}
-
-/// A replicated range of keys.
+/// A replicated range of keys, see the module's essay.
 pub struct Shard {
-    id: ShardId,
+    replica: Arc<Replica>,
     range: KeyRange,
-    kv: Arc<dyn Engine>,
-    raft: Raft,
-    proposer: Proposer,
-    progress: Arc<Progress>,
-    leadership: Arc<Leadership>,
-    watcher: Mutex<Option<TaskHandle<()>>>,
-    sole_voter: bool,
-    /// What raft's tasks hold of the storage; gone when they have ended.
-    in_use: (Weak<GroupLog>, Weak<()>),
-    runtime: Runtime,
-    failure: Arc<Failure>,
-    disk_full: Arc<AtomicBool>,
+    generation: u64,
+    lineage: Option<Lineage>,
 }
 
-/// What raft last said about who leads.
-#[derive(Default)]
-struct Leadership {
-    /// The term in which this replica leads; zero when it does not.
-    leading_term: AtomicU64,
-    /// The newest term seen.
-    term: AtomicU64,
-    changed: tokio::sync::Notify,
+/// What a shard came from.
+///
+/// What was true of the keys in the parent's term `parent_term` (who held a lock on them, above all) is true of them in
+/// this shard's term `term`, its first: nobody else could have led them in between.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lineage {
+    /// The shard that it was split off.
+    pub parent: ShardId,
+    /// The parent's term at the split.
+    pub parent_term: u64,
+    /// The term in which the shard began.
+    pub term: u64,
 }
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard").field("id", &self.id).field("range", &self.range).finish_non_exhaustive()
-    }
-}
-
-fn raft_config() -> Config {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Config {
-        cluster_name: "shardforge".to_owned(),
-        heartbeat_interval: millis(HEARTBEAT_INTERVAL),
-        election_timeout_min: millis(ELECTION_TIMEOUT_MIN),
-        election_timeout_max: millis(ELECTION_TIMEOUT_MAX),
-        install_snapshot_timeout: snapshot_timeout_millis(),
-        // Purging follows the flushes of kvdb, see maintenance.rs.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 0,
-        // The state machine may be behind what was acknowledged; only an election and its blank entry make
-        // sure that a leader has applied everything.
-        enable_leader_restore: Some(false),
-        enable_pre_vote: Some(true),
-        api_channel_size: Some(1024),
-        notification_channel_size: Some(1024),
-        ..Config::default()
+        f.debug_struct("Shard")
+            .field("id", &self.id())
+            .field("range", &self.range)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }
 
 impl Shard {
-    /// Starts this node's replica. `voters` are used when the replica has never been started before.
-    pub(crate) async fn start(
-        id: ShardId,
-        range: KeyRange,
-        node: NodeId,
-        voters: &[NodeId],
-        context: &ReplicaContext,
-    ) -> Result<Arc<Self>> {
-        let failed = |error: &dyn std::fmt::Display| {
-            ConsensusError::Storage(format!("could not start the replica of shard {id}: {error}"))
-        };
-        // A shard's first replicas are named after their nodes; later ones get ids from the system shard.
-        let replica = ReplicaId(node.0);
-        let log = GroupLog::open(id, Arc::clone(&context.raft_engine), Arc::clone(&context.writer))?;
-        let progress = Arc::<Progress>::default();
-        let state_machine = StateMachine::open(
-            id,
-            range.clone(),
-            Arc::clone(&context.kv_engine),
-            Arc::clone(&progress),
-            Arc::clone(&context.failure),
-        )?;
-        if voters == [node] {
-            check_complete(id, log.bounds(), progress.applied_index.load(Ordering::Acquire))?;
-        }
-        let in_use = (Arc::downgrade(&log), state_machine.in_use());
-        let config = raft_config().validate().map_err(|error| failed(&error))?;
-        let peers = Peers {
-            shard: id,
-            network: Arc::clone(&context.network),
-            runtime: context.runtime.clone(),
-            replica,
-        };
-        let raft = Raft::new(replica, Arc::new(config), peers, LogStore::new(log), state_machine)
-            .await
-            .map_err(|error| failed(&error))?;
-        context.router.add(id, replica, raft.clone());
-
-        let leadership = Arc::<Leadership>::default();
-        let watcher =
-            context.runtime.spawn("leadership", watch_leadership(raft.clone(), Arc::clone(&leadership)));
-        let proposer = Proposer::start(id, raft.clone(), &context.runtime, Arc::clone(&context.failure));
-        let shard = Arc::new(Self {
-            id,
-            range,
-            kv: Arc::clone(&context.kv_engine),
-            raft,
-            proposer,
-            progress,
-            leadership,
-            watcher: Mutex::new(Some(watcher)),
-            sole_voter: voters == [node],
-            in_use,
-            runtime: context.runtime.clone(),
-            failure: Arc::clone(&context.failure),
-            disk_full: Arc::clone(&context.disk_full),
-        });
-        shard.found(node, voters).await.map_err(|error| failed(&error))?;
-        if shard.sole_voter {
-            shard.elect(&context.runtime).await?;
-        }
-        Ok(shard)
+    pub(crate) fn new(replica: Arc<Replica>, extent: Extent, lineage: Option<Lineage>) -> Self {
+        Self { replica, range: extent.range, generation: extent.generation, lineage }
     }
 
-    /// Gives a new group its first members. The least of the nodes does it; the others hear of it from raft.
-    async fn found(&self, node: NodeId, voters: &[NodeId]) -> std::result::Result<(), String> {
-        let initialized = self.raft.is_initialized().await.map_err(|error| error.to_string())?;
-        if initialized || voters.iter().min() != Some(&node) {
-            return Ok(());
-        }
-        let members: BTreeMap<_, _> =
-            voters.iter().map(|voter| (ReplicaId(voter.0), Placement { node: voter.0 })).collect();
-        match self.raft.initialize(members).await {
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
+    /// The same shard after a split.
+    pub(crate) fn with_extent(&self, extent: Extent) -> Self {
+        Self::new(Arc::clone(&self.replica), extent, self.lineage)
     }
 
-    /// A sole voter need not wait for anybody: it makes itself leader, and everything in its log is committed
-    /// with the first entry of its term. From then on it needs no timers.
-    async fn elect(&self, runtime: &Runtime) -> Result<()> {
-        let stopped = |error: &dyn std::fmt::Display| ConsensusError::Stopped { reason: error.to_string() };
-        if self.raft.server_metrics().borrow_watched().state != ServerState::Leader {
-            self.raft.trigger().elect(false).await.map_err(|error| stopped(&error))?;
-        }
-        let led = runtime.timeout(OPEN_TIMEOUT, self.led());
-        led.await.map_err(|_elapsed| {
-            stopped(&format!("shard {} could not replay its log within {OPEN_TIMEOUT:?}", self.id))
-        })??;
-        self.raft.runtime_config().tick(false);
-        Ok(())
-    }
-
-    /// Waits until this replica leads, and has applied all that was committed before.
-    pub(crate) async fn led(&self) -> Result<()> {
-        loop {
-            let opened = self.progress.opened.notified();
-            let changed = self.leadership.changed.notified();
-            let (mut opened, mut changed) = (std::pin::pin!(opened), std::pin::pin!(changed));
-            // Registered before the check, so that no change is missed in between.
-            opened.as_mut().enable();
-            changed.as_mut().enable();
-            if self.is_leader() {
-                return Ok(());
-            }
-            if self.failure.has_failed() {
-                return Err(ConsensusError::Stopped { reason: self.failure.reason() });
-            }
-            futures::future::select(opened, changed).await;
-        }
+    pub(crate) fn replica(&self) -> &Arc<Replica> {
+        &self.replica
     }
 
     /// Its name.
     #[must_use]
     pub fn id(&self) -> ShardId {
-        self.id
+        self.replica.id
     }
 
     /// The keys it holds.
@@ -220,30 +75,47 @@ impl Shard {
         &self.range
     }
 
+    /// How often it had been split.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// What it was split off, if that was since the node was opened.
+    #[must_use]
+    pub fn lineage(&self) -> Option<Lineage> {
+        self.lineage
+    }
+
     /// Whether this node leads the shard and has applied all that was committed before its term, and so may
     /// serve reads and take proposals. Two atomic loads.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        let leading = self.leadership.leading_term.load(Ordering::Acquire);
-        leading != 0 && self.progress.opened_term.load(Ordering::Acquire) == leading
+        self.replica.is_leader()
     }
 
     /// The newest term that this replica has seen; the one it leads in, if it leads.
     #[must_use]
     pub fn term(&self) -> u64 {
-        self.leadership.term.load(Ordering::Acquire)
+        self.replica.term()
     }
 
     /// The index of the last raft entry that was applied here.
     #[must_use]
     pub fn applied_index(&self) -> u64 {
-        self.progress.applied_index.load(Ordering::Acquire)
+        self.replica.applied_index()
+    }
+
+    /// The index of the last raft entry that was purged here; zero when none was.
+    #[must_use]
+    pub fn purged_index(&self) -> u64 {
+        self.replica.purged_index()
     }
 
     /// The applied state. Complete on the leader: every acknowledged proposal is in it.
     #[must_use]
     pub fn read(&self) -> ReadView<'_> {
-        ReadView::new(&*self.kv, &self.range)
+        ReadView::new(&*self.replica.kv, self.id(), &self.range)
     }
 
     /// Makes sure that this replica still leads, so that what it reads next is the newest state.
@@ -254,29 +126,7 @@ impl Shard {
     /// # Errors
     /// [`ConsensusError::NotLeader`], and [`ConsensusError::Stopped`].
     pub async fn ensure_readable(&self) -> Result<()> {
-        if !self.is_leader() {
-            return Err(self.not_leader());
-        }
-        if self.sole_voter {
-            return Ok(());
-        }
-        match self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
-            Ok(_read_at) => Ok(()),
-            Err(RaftError::APIError(_)) => Err(self.not_leader()),
-            Err(RaftError::Fatal(error)) => Err(ConsensusError::Stopped { reason: error.to_string() }),
-        }
-    }
-
-    fn not_leader(&self) -> ConsensusError {
-        if self.failure.has_failed() {
-            return ConsensusError::Stopped { reason: self.failure.reason() };
-        }
-        let metrics = self.raft.server_metrics();
-        let server = metrics.borrow_watched();
-        let leader = server
-            .current_leader
-            .and_then(|replica| server.membership_config.get_node(&replica).map(|at| NodeId(at.node)));
-        ConsensusError::NotLeader { shard: self.id, leader }
+        self.replica.ensure_readable().await
     }
 
     /// Replicates a command and carries it out. When this returns `Ok`, the command is durable and visible to
@@ -289,37 +139,41 @@ impl Shard {
     /// carried out nevertheless.
     pub async fn propose(&self, command: Command) -> Result<Applied> {
         self.check(&command)?;
-        self.proposer.propose(&command).await
+        self.replica.proposer.propose(&command, Some(self.generation)).await
     }
 
     /// As [`Shard::propose`], but the command's place in the shard's order is fixed when this returns: whatever
     /// is proposed later is carried out after it, or not at all if this one fails for the want of a leader in
-    /// their common term. `None` when too many proposals wait; [`Shard::propose`] waits with them.
+    /// their common term, or for a split since their common generation. `None` when too many proposals wait;
+    /// [`Shard::propose`] waits with them.
     ///
     /// # Errors
     /// As [`Shard::propose`].
     pub fn submit(&self, command: &Command) -> Result<Option<Submitted>> {
         self.check(command)?;
-        self.proposer.submit(command)
+        self.replica.proposer.submit(command, Some(self.generation))
     }
 
     /// Whether a command may be proposed here and now.
     fn check(&self, command: &Command) -> Result<()> {
-        let fits = |key: &[u8]| key.len() <= KEY_SIZE_MAX_BYTES && self.range.contains(key);
+        let fits = |key: &[u8]| {
+            let ours = if key.first() == Some(&LOCAL_PREFIX) {
+                key.get(1..LOCAL_KEY_HEADER_BYTES) == Some(&self.id().0.to_be_bytes()[..])
+            } else {
+                self.range.contains(key)
+            };
+            ours && key.len() <= KEY_SIZE_MAX_BYTES
+        };
+        let range_fits = |start: &[u8], end: &[u8]| {
+            self.range.contains_range(start, end) || self.id().local_space().contains_range(start, end)
+        };
         let inside = command.puts.iter().all(|(key, _)| fits(key))
             && command.deletes.iter().all(|key| fits(key))
-            && command.delete_ranges.iter().all(|(start, end)| self.range.contains_range(start, end));
+            && command.delete_ranges.iter().all(|(start, end)| range_fits(start, end));
         if !inside {
-            return Err(ConsensusError::OutOfRange { shard: self.id });
+            return Err(ConsensusError::OutOfRange { shard: self.id() });
         }
-        if self.failure.has_failed() {
-            return Err(ConsensusError::Stopped { reason: self.failure.reason() });
-        }
-        // Deleting frees space in the end, and must stay possible.
-        if self.disk_full.load(Ordering::Acquire) && !command.puts.is_empty() {
-            return Err(ConsensusError::DiskFull);
-        }
-        Ok(())
+        self.replica.check_writable(!command.puts.is_empty())
     }
 
     /// Waits until every proposal that was made before it, by whomever, is either applied or will never be.
@@ -329,78 +183,21 @@ impl Shard {
     /// # Errors
     /// As [`Shard::propose`].
     pub async fn barrier(&self) -> Result<Applied> {
-        self.propose(Command::default()).await
+        self.replica.check_writable(false)?;
+        self.replica.proposer.propose(&Command::default(), None).await
     }
 
-    /// The index of the last raft entry that was purged here; zero when none was.
-    #[must_use]
-    pub fn purged_index(&self) -> u64 {
-        self.raft.data_metrics().borrow_watched().purged.map_or(0, |purged| purged.index)
-    }
-
-    pub(crate) fn raft(&self) -> &Raft {
-        &self.raft
-    }
-
-    /// Ends the replica; what is applied stays.
-    pub(crate) async fn stop(&self) {
-        self.proposer.stop().await;
-        if self.raft.shutdown().await.is_err() {
-            tracing::error!("the raft task of shard {} ended by a panic", self.id);
+    /// Proposes to cut the shard at a key, and returns when it is cut; the node starts the right one then.
+    pub(crate) async fn propose_split(&self, at: &Bytes, right: ShardId) -> Result<Applied> {
+        if !self.replica.is_sole_voter() {
+            return Err(ConsensusError::Unsupported(
+                "a shard with replicas on several nodes cannot be split",
+            ));
         }
-        let watcher = self.watcher.lock().take();
-        if let Some(watcher) = watcher {
-            watcher.abort();
+        if !self.range.contains(at) || self.range.start == *at || at.len() > KEY_SIZE_MAX_BYTES {
+            return Err(ConsensusError::OutOfRange { shard: self.id() });
         }
-        // Raft does not wait for its worker; whoever opens the storage again has to.
-        let deadline = self.runtime.now() + STOP_TIMEOUT;
-        while self.in_use.0.strong_count() + self.in_use.1.strong_count() > 0 {
-            if self.runtime.now() > deadline {
-                tracing::warn!("the raft tasks of shard {} have not ended after {STOP_TIMEOUT:?}", self.id);
-                return;
-            }
-            self.runtime.sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
-/// Whether log and data of a replica that nobody else can help are of one piece: every entry was in the log before it
-/// was applied, and was purged only after the data had been flushed.
-fn check_complete(shard: ShardId, (purged, last): (u64, u64), applied: u64) -> Result<()> {
-    let problem = if applied > last {
-        format!(
-            "the raft log ends with entry {last}, but the data has entry {applied} already: raftdb has lost entries"
-        )
-    } else if purged > applied {
-        format!(
-            "the data ends with entry {applied}, but the raft log begins after entry {purged}: kvdb has lost data"
-        )
-    } else {
-        return Ok(());
-    };
-    Err(ConsensusError::Corrupt(format!(
-        "shard {shard}: {problem}; restore the data directory from a backup"
-    )))
-}
-
-/// Copies who leads from raft's metrics to where it can be read without a lock.
-async fn watch_leadership(raft: Raft, leadership: Arc<Leadership>) {
-    let mut metrics = raft.server_metrics();
-    // Holding a handle would keep raft alive when nobody else does.
-    drop(raft);
-    loop {
-        {
-            let server = metrics.borrow_watched();
-            let term = server.vote.leader_id.term;
-            let leads = server.state == ServerState::Leader;
-            leadership.term.store(term, Ordering::Release);
-            leadership.leading_term.store(if leads { term } else { 0 }, Ordering::Release);
-        }
-        leadership.changed.notify_waiters();
-        if metrics.changed().await.is_err() {
-            leadership.leading_term.store(0, Ordering::Release);
-            leadership.changed.notify_waiters();
-            return;
-        }
+        self.replica.check_writable(true)?;
+        self.replica.proposer.propose_split(at, right, self.generation).await
     }
 }

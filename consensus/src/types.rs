@@ -4,7 +4,8 @@
 //!   key space of a node
 //!   00 .. 01   this node's own records (applied indexes); never replicated, never readable from above
 //!   01 .. 02   the system shard
-//!   02 .. end  the data shards, each a range of it
+//!   02 .. 03   local spaces: 02, a shard's id in eight bytes, and then what it keeps beside its range
+//!   03 .. end  the data shards, each a range of it
 //! ```
 
 use std::fmt;
@@ -17,8 +18,11 @@ pub use shardforge_runtime::NodeId;
 /// The first byte of every key of the system shard.
 pub const SYSTEM_PREFIX: u8 = 0x01;
 
+/// The first byte of every key of a local space.
+pub const LOCAL_PREFIX: u8 = 0x02;
+
 /// The least first byte of a key in a data shard.
-pub const DATA_START: u8 = 0x02;
+pub const DATA_START: u8 = 0x03;
 
 /// A replicated range of the key space, and the raft group that replicates it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -28,6 +32,30 @@ impl ShardId {
     /// The shard of the cluster's own records.
     pub const SYSTEM: Self = Self(1);
 }
+
+impl ShardId {
+    /// The shard's local space: keys that belong to it whatever its range becomes, and that its commands write
+    /// together with those of its range.
+    #[must_use]
+    pub fn local_space(self) -> KeyRange {
+        let start = self.local_key(&[]);
+        let end = Self(self.0.saturating_add(1)).local_key(&[]);
+        KeyRange { start, end: Some(end) }
+    }
+
+    /// A key of the shard's local space.
+    #[must_use]
+    pub fn local_key(self, rest: &[u8]) -> Bytes {
+        let mut key = Vec::with_capacity(LOCAL_KEY_HEADER_BYTES + rest.len());
+        key.push(LOCAL_PREFIX);
+        key.extend_from_slice(&self.0.to_be_bytes());
+        key.extend_from_slice(rest);
+        Bytes::from(key)
+    }
+}
+
+/// What a key of a local space begins with: the prefix and the shard's id.
+pub const LOCAL_KEY_HEADER_BYTES: usize = 9;
 
 impl fmt::Display for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,6 +105,14 @@ impl KeyRange {
         key >= &self.start[..] && self.end.as_ref().is_none_or(|end| key < &end[..])
     }
 
+    /// Whether some key lies in both ranges.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let begins_before_the_end_of =
+            |left: &Self, right: &Self| right.end.as_ref().is_none_or(|end| left.start < *end);
+        begins_before_the_end_of(self, other) && begins_before_the_end_of(other, self)
+    }
+
     /// Whether all keys from `start` to before `end` lie in the range.
     #[must_use]
     pub fn contains_range(&self, start: &[u8], end: &[u8]) -> bool {
@@ -86,7 +122,7 @@ impl KeyRange {
 
 #[cfg(test)]
 mod tests {
-    use super::KeyRange;
+    use super::{DATA_START, KeyRange, LOCAL_PREFIX, ShardId};
 
     #[test]
     fn ranges_hold_their_start_and_not_their_end() {
@@ -95,5 +131,16 @@ mod tests {
         assert!(!range.contains(b"a") && !range.contains(b"d"));
         assert!(range.contains_range(b"b", b"d") && !range.contains_range(b"b", b"d\0"));
         assert!(KeyRange::from(&b"b"[..]).contains(b"\xff\xff"));
+        assert!(range.overlaps(&KeyRange::new(&b"a"[..], &b"c"[..])) && range.overlaps(&range));
+        assert!(!range.overlaps(&KeyRange::from(&b"d"[..])));
+        assert!(!range.overlaps(&KeyRange::new(&b"a"[..], &b"b"[..])));
+    }
+
+    #[test]
+    fn local_spaces_lie_side_by_side_and_apart_from_the_data() {
+        let (one, next) = (ShardId(255).local_space(), ShardId(256).local_space());
+        assert_eq!(one.end.as_ref(), Some(&next.start));
+        assert!(one.contains(&ShardId(255).local_key(b"x")) && !one.contains(&ShardId(256).local_key(b"")));
+        assert!(next.start[0] == LOCAL_PREFIX && LOCAL_PREFIX < DATA_START);
     }
 }

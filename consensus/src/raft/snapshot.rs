@@ -21,8 +21,8 @@ use crate::types::KeyRange;
 /// The content of a shard.
 #[derive(Clone)]
 pub(crate) enum SnapshotData {
-    /// Still in the engine that it comes from.
-    Here { engine: Arc<dyn Engine>, range: KeyRange },
+    /// Still in the engine that it comes from: the shard's local space and its range.
+    Here { engine: Arc<dyn Engine>, ranges: [KeyRange; 2] },
     /// Received from another node.
     Received(ShardContent),
 }
@@ -38,14 +38,16 @@ impl SnapshotData {
     pub(crate) fn into_content(self) -> Result<ShardContent> {
         match self {
             Self::Received(content) => Ok(content),
-            Self::Here { engine, range } => {
-                let options = CursorOptions { lower: Some(range.start), upper: range.end, bulk: true };
-                let mut cursor = engine.cursor(&options)?;
+            Self::Here { engine, ranges } => {
                 let mut content = ShardContent::default();
-                let mut more = cursor.seek_to_first()?;
-                while more {
-                    content.pairs.push((cursor.key().to_vec(), cursor.value().to_vec()));
-                    more = cursor.next()?;
+                for range in ranges {
+                    let options = CursorOptions { lower: Some(range.start), upper: range.end, bulk: true };
+                    let mut cursor = engine.cursor(&options)?;
+                    let mut more = cursor.seek_to_first()?;
+                    while more {
+                        content.pairs.push((cursor.key().to_vec(), cursor.value().to_vec()));
+                        more = cursor.next()?;
+                    }
                 }
                 Ok(content)
             }

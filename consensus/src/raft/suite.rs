@@ -12,15 +12,18 @@ use super::log_writer::LogWriter;
 use super::state_machine::StateMachine;
 use crate::engine::rocks::{RocksOptions, block_cache, open_shared};
 use crate::engine::{Engine, MemoryEngine};
+use crate::extent::Extent;
 use crate::failure::Failure;
-use crate::types::{KeyRange, ShardId};
+use crate::types::{DATA_START, KeyRange, ShardId};
 
 fn stores(raft: Arc<dyn Engine>, kv: Arc<dyn Engine>) -> (LogStore, StateMachine) {
     let failure = Arc::new(Failure::new(Arc::new(|_| {})));
     let writer = LogWriter::start(Arc::clone(&raft), &Runtime::current(), Arc::clone(&failure)).unwrap();
     let log = GroupLog::open(ShardId(7), raft, writer).unwrap();
-    let range = KeyRange::from(vec![2]);
-    let machine = StateMachine::open(ShardId(7), range, kv, Arc::default(), failure).unwrap();
+    let range = KeyRange::from(vec![DATA_START]);
+    let (splits, _reports) = futures::channel::mpsc::unbounded();
+    let extent = Extent::new(ShardId(7), range);
+    let machine = StateMachine::open(extent, splits, kv, Arc::default(), failure).unwrap();
     (LogStore::new(log), machine)
 }
 

@@ -47,7 +47,7 @@ impl Cluster {
         self.storage[number].crash();
     }
 
-    fn shard(&self, number: usize) -> Option<&Arc<Shard>> {
+    fn shard(&self, number: usize) -> Option<Arc<Shard>> {
         self.nodes[number].as_ref().and_then(|node| node.shard_for(&key("a")))
     }
 
@@ -67,7 +67,7 @@ impl Cluster {
     }
 
     async fn until_applied(&self, number: usize, name: &str, value: &str) {
-        while get(self.shard(number).unwrap(), name).as_deref() != Some(value) {
+        while get(&self.shard(number).unwrap(), name).as_deref() != Some(value) {
             self.runtime.sleep(Duration::from_millis(50)).await;
         }
     }
@@ -94,7 +94,7 @@ fn three_voters_elect_replicate_and_survive_the_loss_of_their_leader() {
             cluster.crash(first).await;
             let second = cluster.leader().await;
             assert_ne!(first, second);
-            assert_eq!(get(cluster.shard(second).unwrap(), "a").as_deref(), Some("1"));
+            assert_eq!(get(&cluster.shard(second).unwrap(), "a").as_deref(), Some("1"));
             cluster.shard(second).unwrap().propose(put("a", "2")).await.unwrap();
 
             cluster.open(first).await;
@@ -114,7 +114,7 @@ fn a_leader_that_is_cut_off_serves_no_reads_and_its_writes_are_not_lost_twice() 
         for other in (0..3).filter(|other| *other != old) {
             cluster.network.cut(Cluster::id(old), Cluster::id(other));
         }
-        let cut_off = Arc::clone(cluster.shard(old).unwrap());
+        let cut_off = cluster.shard(old).unwrap();
         let proposal = runtime.spawn("proposal", async move { cut_off.propose(put("a", "lost")).await });
         runtime.sleep(Duration::from_secs(20)).await;
         assert!(cluster.shard(old).unwrap().ensure_readable().await.is_err());
@@ -140,7 +140,7 @@ fn a_replica_that_is_too_far_behind_gets_a_snapshot() {
         cluster.until_applied(behind, "old", "x").await;
         cluster.crash(behind).await;
         let leader = cluster.leader().await;
-        let shard = Arc::clone(cluster.shard(leader).unwrap());
+        let shard = cluster.shard(leader).unwrap();
         shard.propose(crate::Command { deletes: vec![key("old")], ..put("a", "1") }).await.unwrap();
         for number in 0..200 {
             shard.propose(put(&format!("{number}"), "x")).await.unwrap();
@@ -151,7 +151,7 @@ fn a_replica_that_is_too_far_behind_gets_a_snapshot() {
         }
         cluster.open(behind).await;
         cluster.until_applied(behind, "199", "x").await;
-        assert_eq!(get(cluster.shard(behind).unwrap(), "old"), None);
+        assert_eq!(get(&cluster.shard(behind).unwrap(), "old"), None);
         cluster.shard(cluster.leader().await).unwrap().propose(put("a", "2")).await.unwrap();
         cluster.until_applied(behind, "a", "2").await;
     });

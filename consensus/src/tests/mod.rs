@@ -4,6 +4,7 @@ mod cluster;
 mod heads;
 mod node;
 mod rocks;
+mod splits;
 
 use bytes::Bytes;
 

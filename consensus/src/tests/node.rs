@@ -9,7 +9,7 @@ use shardforge_runtime::{Runtime, Simulation};
 use super::{get, key, put};
 use crate::{
     Command, CompactionFilter, ConsensusError, CursorOptions, Keep, KeyRange, MemoryStorage, Node,
-    NodeOptions, Storage,
+    NodeOptions, ShardId, Storage,
 };
 
 async fn open(storage: &MemoryStorage, runtime: &Runtime) -> Arc<Node> {
@@ -34,21 +34,21 @@ fn proposals_are_applied_and_visible_when_they_return() {
         assert!(shard.is_leader());
         assert_eq!(node.shards().len(), 2);
         assert!(node.shard_for(&[0]).is_none());
-        assert_eq!(node.shard_for(&[1, 9]).unwrap().id(), node.system_shard().id());
+        assert_eq!(node.shard_for(&[1, 9]).unwrap().id(), ShardId::SYSTEM);
 
         let first = shard.propose(put("a", "1")).await.unwrap();
         let second =
             shard.propose(Command { expected_term: Some(shard.term()), ..put("b", "2") }).await.unwrap();
         assert!(second.index > first.index && second.term == shard.term());
-        assert_eq!(get(shard, "a").as_deref(), Some("1"));
+        assert_eq!(get(&shard, "a").as_deref(), Some("1"));
         assert_eq!(shard.applied_index(), second.index);
 
         let erase = Command { deletes: vec![key("a")], ..Command::default() };
         shard.propose(erase).await.unwrap();
-        assert_eq!(get(shard, "a"), None);
+        assert_eq!(get(&shard, "a"), None);
         let clear = Command { delete_ranges: vec![(key(""), key("z"))], ..put("c", "3") };
         shard.propose(clear).await.unwrap();
-        assert_eq!((get(shard, "b"), get(shard, "c").as_deref()), (None, Some("3")));
+        assert_eq!((get(&shard, "b"), get(&shard, "c").as_deref()), (None, Some("3")));
 
         let mut cursor = shard.read().cursor(CursorOptions::default()).unwrap();
         assert!(cursor.seek_to_first().unwrap());
@@ -83,7 +83,7 @@ fn what_may_not_be_proposed_is_refused_unchanged() {
             ..Command::default()
         };
         assert!(matches!(shard.propose(large).await, Err(ConsensusError::TooLarge { .. })));
-        assert_eq!(get(shard, "a"), None);
+        assert_eq!(get(&shard, "a"), None);
         node.shutdown().await.unwrap();
         assert!(matches!(shard.propose(put("a", "1")).await, Err(ConsensusError::Stopped { .. })));
     });
@@ -95,7 +95,7 @@ fn concurrent_proposals_share_entries_and_syncs() {
     let runtime = simulation.runtime();
     simulation.block_on(async move {
         let node = open(&MemoryStorage::new(), &runtime).await;
-        let shard = Arc::clone(node.shard_for(&key("a")).unwrap());
+        let shard = node.shard_for(&key("a")).unwrap();
         let before = node.log_stats();
         let tasks: Vec<_> = (0..200)
             .map(|number| {
@@ -127,7 +127,7 @@ fn acknowledged_proposals_survive_crashes_with_and_without_flushes() {
             let mut term = 0;
             for round in 0..6 {
                 let node = open(&storage, &runtime).await;
-                let shard = Arc::clone(node.shard_for(&key("a")).unwrap());
+                let shard = node.shard_for(&key("a")).unwrap();
                 assert!(shard.term() > term, "a new term after each restart");
                 term = shard.term();
                 for number in 0..written {
@@ -169,7 +169,7 @@ fn compaction_asks_the_filter() {
         let mut options = NodeOptions::new(Storage::Memory(MemoryStorage::new()));
         options.compaction_filter = Some(Arc::new(DropOdd));
         let node = Node::open(options, runtime).await.unwrap();
-        let shard = Arc::clone(node.shard_for(&key("1")).unwrap());
+        let shard = node.shard_for(&key("1")).unwrap();
         shard.propose(put("1", "odd")).await.unwrap();
         shard.propose(put("2", "even")).await.unwrap();
         node.compact(&KeyRange::default()).unwrap();

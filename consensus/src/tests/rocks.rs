@@ -145,7 +145,7 @@ async fn a_node_keeps_its_data_and_its_directory_to_itself() {
     let path = directory.path().join("data");
     for round in 0..3 {
         let node = open(&path).await.unwrap();
-        let shard = Arc::clone(node.shard_for(&key("a")).unwrap());
+        let shard = node.shard_for(&key("a")).unwrap();
         for earlier in 0..round {
             assert_eq!(get(&shard, &format!("{earlier}")).as_deref(), Some("x"));
         }
@@ -167,7 +167,7 @@ async fn a_node_keeps_its_data_and_its_directory_to_itself() {
 async fn logs_are_purged_behind_flushes() {
     let directory = tempfile::tempdir().unwrap();
     let node = open(directory.path()).await.unwrap();
-    let shard = Arc::clone(node.shard_for(&key("a")).unwrap());
+    let shard = node.shard_for(&key("a")).unwrap();
     for round in 0..3 {
         for number in 0..50 {
             shard.propose(put(&format!("{number}"), &format!("{round}"))).await.unwrap();
@@ -183,7 +183,7 @@ async fn logs_are_purged_behind_flushes() {
     drop(node);
     let node = open(directory.path()).await.unwrap();
     let shard = node.shard_for(&key("a")).unwrap();
-    assert_eq!(get(shard, "49").as_deref(), Some("2"));
+    assert_eq!(get(&shard, "49").as_deref(), Some("2"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

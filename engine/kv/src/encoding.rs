@@ -1,9 +1,13 @@
 //! How this crate's things become keys and values of a shard. docs/architecture/encoding.md repeats it.
 //!
 //! ```text
-//!   02 01 cts:8 txn:8            receipt: the transaction was committed at cts
-//!   02 02 txn:8                  record of a spilled transaction: where its provisional versions stand
-//!   02 03 id:8                   counter, sequence
+//!   in the local space of a shard (02 shard:8):
+//!   01 cts:8 txn:8               receipt: the transaction was committed at cts
+//!   02 txn:8                     record: where the provisional versions of a transaction stand
+//!   03 txn:8                     mark: this shard's part of the transaction is there
+//!
+//!   in the range of a shard:
+//!   03 01 id:8                   counter, sequence
 //!   10 escaped key 00 01 ~ts:8   version of a row
 //! ```
 //!
@@ -20,8 +24,13 @@
 //!   02 txn:8 command:4       the row was deleted, if txn is committed
 //!   03 txn:8 command:4 data  the row's value, if txn is committed
 //! ```
+//!
+//! The versions with a tag of 02 or 03 are *provisional* (`spilled.rs`). Their command is [`AT_COMMIT`] where they were
+//! written by a commit over several shards: then the timestamp in the key is that of the commit, and the version is
+//! rewritten as an ordinary one when the commit is behind it.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
+use shardforge_consensus::{KeyRange, LOCAL_KEY_HEADER_BYTES};
 use smallvec::SmallVec;
 
 use crate::error::{KvError, Result};
@@ -31,9 +40,10 @@ use crate::types::TxnId;
 /// Length of the suffix that tells the versions of one key apart.
 pub const VERSION_SUFFIX_BYTES: usize = 8;
 
-const RECEIPT: [u8; 2] = [0x02, 0x01];
-const RECORD: [u8; 2] = [0x02, 0x02];
-const COUNTER: [u8; 2] = [0x02, 0x03];
+const RECEIPT: u8 = 0x01;
+const RECORD: u8 = 0x02;
+const MARK: u8 = 0x03;
+const COUNTER: [u8; 2] = [0x03, 0x01];
 const ROW: u8 = 0x10;
 
 const ESCAPED: u8 = 0x00;
@@ -44,6 +54,9 @@ const TAG_DELETED: u8 = 0x00;
 const TAG_VALUE: u8 = 0x01;
 const TAG_PROVISIONAL_DELETED: u8 = 0x02;
 const TAG_PROVISIONAL_VALUE: u8 = 0x03;
+
+/// The command of provisional versions that were written by a commit; see the module's essay.
+pub(crate) const AT_COMMIT: u32 = u32::MAX;
 
 /// Bytes of a provisional version before its data.
 const PROVISIONAL_HEADER_BYTES: usize = 13;
@@ -78,6 +91,27 @@ pub(crate) fn row_bound(key: &[u8]) -> EncodedKey {
     out.push(ROW);
     extend_escaped(&mut out, key);
     out
+}
+
+/// The key that a bound was made of by [`row_bound`]; none for bounds before the first row. A bound after all rows is a
+/// shard's only if there are none in it.
+pub(crate) fn decode_bound(bound: &[u8]) -> Option<Bytes> {
+    let rest = bound.strip_prefix(&ROWS_START)?;
+    let mut key = BytesMut::with_capacity(rest.len());
+    let mut escaped = false;
+    for &byte in rest {
+        if !escaped {
+            key.put_u8(byte);
+        }
+        escaped = byte == ESCAPED && !escaped;
+    }
+    Some(key.freeze())
+}
+
+/// Whether all versions of a row lie in a range of a shard.
+pub(crate) fn holds_row(range: &KeyRange, key: &[u8]) -> bool {
+    let is_all = range.end.is_none() && range.start[..] <= ROWS_START[..];
+    is_all || range.contains(&row_prefix(key))
 }
 
 /// The end of the rows: after every version of every key.
@@ -155,11 +189,6 @@ pub(crate) fn decode_version(value: &[u8]) -> Result<StoredVersion<'_>> {
     }
 }
 
-/// Encoded length of a committed version's value.
-pub(crate) fn version_value_bytes(value: Option<&[u8]>) -> usize {
-    1 + value.map_or(0, <[u8]>::len)
-}
-
 /// Appends a committed version's value.
 pub(crate) fn push_version_value(out: &mut BytesMut, value: Option<&[u8]>) {
     match value {
@@ -180,54 +209,65 @@ pub(crate) fn push_provisional_value(out: &mut BytesMut, txn: TxnId, command: u3
     out.put_slice(value.unwrap_or_default());
 }
 
-/// The key of a commit's receipt.
-pub(crate) fn receipt_key(commit_ts: Timestamp, txn: TxnId) -> [u8; 18] {
-    let mut out = [0; 18];
-    out[..2].copy_from_slice(&RECEIPT);
-    out[2..10].copy_from_slice(&commit_ts.as_u64().to_be_bytes());
-    out[10..].copy_from_slice(&txn.0.to_be_bytes());
+/// The key of a commit's receipt, in a local space.
+pub(crate) fn receipt_key(commit_ts: Timestamp, txn: TxnId) -> [u8; 17] {
+    let mut out = [RECEIPT; 17];
+    out[1..9].copy_from_slice(&commit_ts.as_u64().to_be_bytes());
+    out[9..].copy_from_slice(&txn.0.to_be_bytes());
     out
 }
 
-/// The commit timestamp in a receipt's key.
-pub(crate) fn receipt_ts(key: &[u8]) -> Result<Timestamp> {
-    let ts = key.get(2..10).and_then(|bytes| bytes.try_into().ok());
-    ts.map(|bytes| Timestamp::from_u64(u64::from_be_bytes(bytes))).ok_or(KvError::Corrupt("a receipt's key"))
+/// The commit timestamp in a receipt's key, as it is stored.
+pub(crate) fn receipt_ts(stored: &[u8]) -> Result<Timestamp> {
+    Ok(Timestamp::from_u64(local_number(stored, KvError::Corrupt("a receipt's key"))?))
 }
 
-/// The transaction in a receipt's key.
-pub(crate) fn receipt_txn(key: &[u8]) -> Result<TxnId> {
-    let txn = key.get(10..).and_then(|bytes| bytes.try_into().ok());
+/// The transaction in a receipt's key, as it is stored.
+pub(crate) fn receipt_txn(stored: &[u8]) -> Result<TxnId> {
+    let txn: Option<[u8; 8]> =
+        stored.get(LOCAL_KEY_HEADER_BYTES + 9..).and_then(|bytes| bytes.try_into().ok());
     txn.map(|bytes| TxnId(u64::from_be_bytes(bytes))).ok_or(KvError::Corrupt("a receipt's key"))
 }
 
-/// The keys of all receipts.
-pub(crate) const RECEIPTS: ([u8; 2], [u8; 2]) = (RECEIPT, RECORD);
+/// The receipts, records and marks of a local space: from the first key to before the second.
+pub(crate) const RECEIPTS: ([u8; 1], [u8; 1]) = ([RECEIPT], [RECORD]);
+pub(crate) const RECORDS: ([u8; 1], [u8; 1]) = ([RECORD], [MARK]);
+pub(crate) const MARKS: ([u8; 1], [u8; 1]) = ([MARK], [MARK + 1]);
 
-/// The keys of all records of spilled transactions.
-pub(crate) const RECORDS: ([u8; 2], [u8; 2]) = (RECORD, COUNTER);
-
-fn numbered_key(prefix: [u8; 2], number: u64) -> [u8; 10] {
-    let mut out = [0; 10];
-    out[..2].copy_from_slice(&prefix);
-    out[2..].copy_from_slice(&number.to_be_bytes());
+fn numbered_key(kind: u8, number: u64) -> [u8; 9] {
+    let mut out = [kind; 9];
+    out[1..].copy_from_slice(&number.to_be_bytes());
     out
 }
 
-/// The key of a spilled transaction's record.
-pub(crate) fn record_key(txn: TxnId) -> [u8; 10] {
+/// The number behind the kind of a stored local key.
+fn local_number(stored: &[u8], corrupt: KvError) -> Result<u64> {
+    let number = stored.get(LOCAL_KEY_HEADER_BYTES + 1..LOCAL_KEY_HEADER_BYTES + 9);
+    let number: Option<[u8; 8]> = number.and_then(|bytes| bytes.try_into().ok());
+    number.map(u64::from_be_bytes).ok_or(corrupt)
+}
+
+/// The key of a transaction's record, in a local space.
+pub(crate) fn record_key(txn: TxnId) -> [u8; 9] {
     numbered_key(RECORD, txn.0)
 }
 
-/// The transaction in a record's key.
-pub(crate) fn record_txn(key: &[u8]) -> Result<TxnId> {
-    let id = key.get(2..10).and_then(|bytes| bytes.try_into().ok());
-    id.map(|bytes| TxnId(u64::from_be_bytes(bytes))).ok_or(KvError::Corrupt("a transaction record's key"))
+/// The key of a transaction's mark, in a local space.
+pub(crate) fn mark_key(txn: TxnId) -> [u8; 9] {
+    numbered_key(MARK, txn.0)
+}
+
+/// The transaction in the key of a record or a mark, as it is stored.
+pub(crate) fn local_txn(stored: &[u8]) -> Result<TxnId> {
+    Ok(TxnId(local_number(stored, KvError::Corrupt("the key of a transaction's record or mark"))?))
 }
 
 /// The key of a counter.
 pub(crate) fn counter_key(id: u64) -> [u8; 10] {
-    numbered_key(COUNTER, id)
+    let mut out = [0; 10];
+    out[..2].copy_from_slice(&COUNTER);
+    out[2..].copy_from_slice(&id.to_be_bytes());
+    out
 }
 
 #[cfg(test)]
@@ -266,6 +306,18 @@ mod tests {
                 assert_eq!(key < bound, version_key(key, 5) < row_bound(bound), "{key:?} against {bound:?}");
             }
         }
+    }
+
+    #[test]
+    fn bounds_come_back_and_part_shards_between_rows() {
+        for key in [&b""[..], b"\0", b"a\0\xff\0b", b"plain", b"ends\0"] {
+            let bound = row_bound(key);
+            assert_eq!(decode_bound(&bound).as_deref(), Some(key));
+            let right = KeyRange::from(bound.to_vec());
+            assert!(holds_row(&right, key) && holds_row(&right, b"z"));
+            assert!(key.is_empty() || !holds_row(&right, &key[..key.len() - 1]));
+        }
+        assert_eq!(decode_bound(&[0x03]), None);
     }
 
     #[test]

@@ -13,21 +13,23 @@
 //! Versions are removed through the log, like everything else: replicas stay equal. The receipts of commits
 //! that nobody can ask for any more go the same way.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use shardforge_consensus::{Command, Cursor, CursorOptions};
+use shardforge_consensus::{Command, Cursor, CursorOptions, ReadView, ShardId};
 use tokio::sync::Notify;
 
 use crate::encoding::{self, EncodedKey, StoredVersion};
 use crate::error::Result;
 use crate::limits::{GC_ENTRY_DELETES_MAX, GC_QUEUE_KEYS_MAX, RECEIPT_RETENTION};
 use crate::mutations::{Mutation, is_on};
+use crate::mvcc::is_rewritten;
 use crate::pending::PendingCommit;
+use crate::routing::row_holder;
 use crate::spilled::{SpillStatus, SpilledTransactions};
 use crate::store::Shared;
 use crate::time::Timestamp;
@@ -49,8 +51,18 @@ struct QueueState {
     keys: usize,
     /// A full pass is due once the safepoint has reached this.
     full_pass: Option<Timestamp>,
-    /// Spilled transactions that came to nothing and have a record.
-    abandoned: Vec<TxnId>,
+    /// Transactions that came to nothing and have left something.
+    abandoned: Vec<Abandoned>,
+}
+
+/// A transaction that came to nothing. Its provisional versions are garbage.
+#[derive(Debug)]
+pub(crate) struct Abandoned {
+    pub(crate) txn: TxnId,
+    /// The shard that may have its record.
+    pub(crate) anchor: ShardId,
+    /// Those that may have marks.
+    pub(crate) shards: Vec<ShardId>,
 }
 
 impl QueueState {
@@ -89,10 +101,10 @@ impl GarbageQueue {
         self.filled.notify_one();
     }
 
-    /// A spilled transaction was rolled back, or cut off by a crash.
-    pub(crate) fn abandoned(&self, txn: TxnId) {
+    /// A transaction with provisional versions was rolled back, or cut off by a crash.
+    pub(crate) fn abandoned(&self, abandoned: Abandoned) {
         let mut state = self.state.lock();
-        state.abandoned.push(txn);
+        state.abandoned.push(abandoned);
         state.want_full_pass(Timestamp::MIN);
         drop(state);
         self.filled.notify_one();
@@ -176,19 +188,39 @@ async fn remove(shared: &Shared, deletes: Vec<Bytes>) -> Result<()> {
         return Ok(());
     }
     let count = deletes.len() as u64;
-    let shard = shared.record_shard()?;
-    shared.propose(shard, Command { deletes, ..Command::default() }).await?;
+    shared.propose_scattered(Vec::new(), deletes).await?;
     shared.counters.versions_collected.fetch_add(count, Ordering::Relaxed);
     Ok(())
 }
 
 /// The garbage among the versions of some keys, which are sorted.
 pub(crate) fn garbage_of(shared: &Shared, keys: &[Bytes], safepoint: Timestamp) -> Result<Vec<Bytes>> {
-    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(Vec::new()) };
+    let map = shared.node.shards();
+    let (mut rest, mut deletes) = (keys, Vec::new());
+    while let Some(first) = rest.first() {
+        let shard = row_holder(&map, first)?;
+        let here = match shard.range().end.as_ref() {
+            Some(end) => rest.partition_point(|key| encoding::row_prefix(key)[..] < end[..]),
+            None => rest.len(),
+        };
+        let (keys, behind) = rest.split_at(here);
+        garbage_in(&shared.spilled, shard.read(), keys, safepoint, &mut deletes)?;
+        rest = behind;
+    }
+    Ok(deletes)
+}
+
+/// The garbage among the versions of some keys of one shard.
+fn garbage_in(
+    spilled: &SpilledTransactions,
+    view: ReadView<'_>,
+    keys: &[Bytes],
+    safepoint: Timestamp,
+    deletes: &mut Vec<Bytes>,
+) -> Result<()> {
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(()) };
     let (lower, upper) = (encoding::row_prefix(first), encoding::prefix_end(&encoding::row_prefix(last)));
-    let view = shared.record_shard()?.read();
     let mut cursor = view.cursor(CursorOptions::range(lower.to_vec(), upper.to_vec()))?;
-    let mut deletes = Vec::new();
     for key in keys {
         let mut target = encoding::row_prefix(key);
         let prefix = target.clone();
@@ -199,14 +231,15 @@ pub(crate) fn garbage_of(shared: &Shared, keys: &[Bytes], safepoint: Timestamp) 
         if !is_beyond && !cursor.seek(&target)? {
             break;
         }
-        garbage_of_row(&shared.spilled, &mut *cursor, &prefix, safepoint, &mut deletes)?;
+        garbage_of_row(spilled, view, &mut *cursor, &prefix, safepoint, deletes)?;
     }
-    Ok(deletes)
+    Ok(())
 }
 
 /// Walks over the versions of the row that the cursor is at, and leaves it behind.
 fn garbage_of_row(
     spilled: &SpilledTransactions,
+    view: ReadView<'_>,
     cursor: &mut dyn Cursor,
     prefix: &[u8],
     safepoint: Timestamp,
@@ -222,7 +255,12 @@ fn garbage_of_row(
             StoredVersion::Committed(data) => (Some(key_ts), data.is_none()),
             StoredVersion::Provisional { txn, command, data } => match spilled.status(txn, command) {
                 Some(SpillStatus::Committed(at)) => (Some(at), data.is_none()),
-                Some(SpillStatus::Live | SpillStatus::Committing(_)) => (Some(Timestamp::MAX), false),
+                // What is about to be rewritten must not be removed before: it would come back.
+                Some(SpillStatus::Live | SpillStatus::Committing(_) | SpillStatus::Resolving(_)) => {
+                    (Some(Timestamp::MAX), false)
+                }
+                // Not known any more, for it is an ordinary version by now: the next look sees it as that.
+                None if is_rewritten(view, cursor.key(), command)? => (Some(Timestamp::MAX), false),
                 None => (None, false),
             },
         };
@@ -244,11 +282,17 @@ fn garbage_of_row(
 pub(crate) async fn full_pass(shared: &Shared) -> Result<u64> {
     let abandoned = std::mem::take(&mut shared.garbage.state.lock().abandoned);
     let removed = pass(shared, &encoding::ROWS_START, &encoding::ROWS_END).await?;
-    let records: Vec<Bytes> =
-        abandoned.iter().map(|txn| Bytes::copy_from_slice(&encoding::record_key(*txn))).collect();
-    if !records.is_empty() {
-        let shard = shared.record_shard()?;
-        shared.propose(shard, Command { deletes: records, ..Command::default() }).await?;
+    // Records before marks, so that no record is left without what it speaks of.
+    let mut records: BTreeMap<ShardId, Command> = BTreeMap::new();
+    let mut marks: BTreeMap<ShardId, Command> = BTreeMap::new();
+    for Abandoned { txn, anchor, shards } in abandoned {
+        records.entry(anchor).or_default().deletes.push(anchor.local_key(&encoding::record_key(txn)));
+        for shard in shards {
+            marks.entry(shard).or_default().deletes.push(shard.local_key(&encoding::mark_key(txn)));
+        }
+    }
+    for (shard, command) in records.into_iter().chain(marks) {
+        shared.propose_local(shard, command).await?;
     }
     Ok(removed)
 }
@@ -274,24 +318,26 @@ fn garbage_from(
     end: &[u8],
     safepoint: Timestamp,
 ) -> Result<(Vec<Bytes>, Option<EncodedKey>)> {
-    let view = shared.record_shard()?.read();
+    let shard = shared.shard_for(start)?;
+    let view = shard.read();
     let mut options = CursorOptions::range(start.to_vec(), end.to_vec());
     options.bulk = true;
     let mut cursor = view.cursor(options)?;
     cursor.seek_to_first()?;
     let mut deletes = Vec::new();
     for _ in 0..ROWS_PER_STEP {
-        if !cursor.valid() {
-            return Ok((deletes, None));
-        }
-        let prefix = EncodedKey::from_slice(encoding::split_version(cursor.key())?.0);
-        garbage_of_row(&shared.spilled, &mut *cursor, &prefix, safepoint, &mut deletes)?;
-        if deletes.len() >= GC_ENTRY_DELETES_MAX {
+        if !cursor.valid() || deletes.len() >= GC_ENTRY_DELETES_MAX {
             break;
         }
+        let prefix = EncodedKey::from_slice(encoding::split_version(cursor.key())?.0);
+        garbage_of_row(&shared.spilled, view, &mut *cursor, &prefix, safepoint, &mut deletes)?;
     }
-    let next = cursor.valid().then(|| EncodedKey::from_slice(cursor.key()));
-    Ok((deletes, next))
+    let next = match cursor.valid() {
+        true => Some(cursor.key()),
+        // On in the next shard, if this was not the last one.
+        false => shard.range().end.as_deref().filter(|last| *last < end),
+    };
+    Ok((deletes, next.map(EncodedKey::from_slice)))
 }
 
 /// Rows that a pass looks at before it lets others run: some milliseconds.
@@ -302,18 +348,19 @@ async fn expire_receipts(shared: &Shared) -> Result<()> {
     let retention = u64::try_from(RECEIPT_RETENTION.as_micros()).unwrap_or(u64::MAX);
     let newest = Timestamp::from_u64(shared.last_commit.load(Ordering::SeqCst));
     let floor = shared.clock.now().minus_micros(retention).min(newest);
-    let due = {
-        let shard = shared.record_shard()?;
-        let (start, end) = encoding::RECEIPTS;
-        let mut cursor = shard.read().cursor(CursorOptions::range(start.to_vec(), end.to_vec()))?;
-        // Not for every receipt: each removal leaves a mark behind that reads step over.
-        cursor.seek_to_first()? && encoding::receipt_ts(cursor.key())? < floor.minus_micros(retention / 4)
-    };
-    if due {
-        let start = Bytes::copy_from_slice(&encoding::RECEIPTS.0);
-        let end = Bytes::copy_from_slice(&encoding::receipt_key(floor, TxnId(0)));
-        let command = Command { delete_ranges: vec![(start, end)], ..Command::default() };
-        shared.propose(shared.record_shard()?, command).await?;
+    for shard in shared.node.shards().data() {
+        let id = shard.id();
+        let (start, end) = (id.local_key(&encoding::RECEIPTS.0), id.local_key(&encoding::RECEIPTS.1));
+        let due = {
+            let mut cursor = shard.read().local_cursor(start.clone(), end)?;
+            // Not for every receipt: each removal leaves a mark behind that reads step over.
+            cursor.seek_to_first()? && encoding::receipt_ts(cursor.key())? < floor.minus_micros(retention / 4)
+        };
+        if due {
+            let upto = id.local_key(&encoding::receipt_key(floor, TxnId(0)));
+            let command = Command { delete_ranges: vec![(start, upto)], ..Command::default() };
+            shared.propose_local(id, command).await?;
+        }
     }
     Ok(())
 }

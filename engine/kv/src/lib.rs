@@ -7,7 +7,7 @@
 //!                     lock, lock_object          rows, tables, advisory keys
 //!                     put, delete                buffered
 //!                     savepoint, rollback_to
-//!                     commit                     one round of the shard's log
+//!                     commit                     one round of the log, of one shard or of several
 //! ```
 //!
 //! The README beside this file follows these calls through the modules.
@@ -16,9 +16,9 @@
 //! - This crate does not know what a table is: keys and values are bytes, objects are numbers.
 //! - A snapshot never changes: whoever reads at a timestamp reads the same for ever.
 //! - Readers never wait for transactions, only (for a round of the log) for commits that are being applied.
-//! - All that a transaction wrote is committed by one command of one shard. With one data shard, its rows live
-//!   there as well; a transaction whose rows lie in several shards spills them to these and is committed by its
-//!   record, as `spilled.rs` tells.
+//! - What a transaction wrote in one shard is committed by one command there. If it lies in several it is committed when
+//!   each of them has its part, and whoever asks later can tell from what is stored (`txn/commit.rs`, `recovery.rs`).
+//! - A shard may be split at any time; who was about to write to it finds out and looks again, and nobody else notices.
 //! - Time, tasks and storage come from the crates below, so that every test is deterministic.
 
 mod buffer;
@@ -35,6 +35,9 @@ mod mvcc;
 mod page;
 mod pending;
 mod record;
+mod recovery;
+mod resolve;
+mod routing;
 mod sequence;
 mod session;
 mod snapshots;
@@ -55,6 +58,6 @@ pub use time::Timestamp;
 pub use txn::{HeldSnapshot, Savepoint, Transaction};
 pub use types::{
     CommitInfo, IsolationLevel, KvOptions, LockBlocker, LockInfo, LockOutcome, LockStrength, LockTarget,
-    LockWaitInfo, ObjectId, ObjectLockMode, ScanPage, ScanRequest, Snapshot, TxnId, TxnOptions, Visibility,
-    WaitLimits, WaitPolicy,
+    LockWaitInfo, ObjectId, ObjectLockMode, ScanPage, ScanRequest, ShardInfo, Snapshot, TxnId, TxnOptions,
+    Visibility, WaitLimits, WaitPolicy,
 };

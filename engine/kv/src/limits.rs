@@ -52,6 +52,19 @@ pub const SNAPSHOT_PARTITIONS: usize = 16;
 /// Counters of the pending-key filter: a power of two, far above the keys that are in flight at once.
 pub const PENDING_FILTER_SLOTS: usize = 8_192;
 
+/// Keys that the record of a commit over several shards names, in bytes with their lengths. With more of them a restart
+/// cannot rewrite the versions of a commit that it finds half cleaned up; they stay provisional then.
+pub const RECORD_ROWS_BYTES_MAX: usize = 64 << 10;
+
+/// Versions that one command rewrites behind a commit over several shards, and bytes of them.
+pub const RESOLVE_VERSIONS_MAX: usize = 1_000;
+
+/// See [`RESOLVE_VERSIONS_MAX`].
+pub const RESOLVE_BYTES_MAX: usize = 1 << 20;
+
+/// Transactions that are cleaned up behind together.
+pub const RESOLVE_TRANSACTIONS_MAX: usize = 256;
+
 /// Read spans a SERIALIZABLE transaction remembers before it merges neighbouring ones.
 pub const READ_SPANS_MAX: usize = 4_096;
 

@@ -6,8 +6,9 @@
 //!   reader at 80: too new; this one
 //! ```
 //!
-//! A committed version is seen by readers at or above the timestamp in its key. A provisional one belongs to a
-//! spilled transaction, and counts as `spilled.rs` says; its own transaction sees it by command number.
+//! A committed version is seen by readers at or above the timestamp in its key. A provisional one counts as
+//! `spilled.rs` says of its transaction; that one itself sees it by command number. A reader may hold a provisional
+//! version that has just been rewritten as an ordinary one, and find its transaction forgotten: it looks again.
 //!
 //! Everything here is synchronous. Where a reader has to wait for somebody (a spilled transaction that is just
 //! being committed; under a lock, one that is still running) it gets an [`Obstacle`] and comes again.
@@ -78,29 +79,30 @@ impl Reader<'_> {
         if self.own.is_some() { Timestamp::MAX } else { self.read_ts }
     }
 
-    fn judge(&self, key_ts: Timestamp, version: StoredVersion<'_>) -> Verdict {
+    /// What the version under an encoded key is to the reader.
+    fn judge(&self, view: ReadView<'_>, key: &[u8], version: StoredVersion<'_>) -> Result<Verdict> {
+        let key_ts = encoding::split_version(key)?.1;
+        let committed_at = |ts| if ts <= self.read_ts { Verdict::Seen(ts) } else { Verdict::Unseen };
         let StoredVersion::Provisional { txn, command, .. } = version else {
-            return if key_ts <= self.read_ts { Verdict::Seen(key_ts) } else { Verdict::Unseen };
+            return Ok(committed_at(key_ts));
         };
         if let Some(own) = self.own.as_ref().filter(|own| own.txn == txn) {
             let seen = command < own.command && !own.ignored.contains(command);
-            return if seen { Verdict::Seen(Timestamp::MAX) } else { Verdict::Unseen };
+            return Ok(if seen { Verdict::Seen(Timestamp::MAX) } else { Verdict::Unseen });
         }
-        match self.spilled.status(txn, command) {
-            Some(SpillStatus::Committed(ts)) if ts <= self.read_ts => Verdict::Seen(ts),
+        Ok(match self.spilled.status(txn, command) {
+            Some(SpillStatus::Committed(ts) | SpillStatus::Resolving(ts)) => committed_at(ts),
             Some(SpillStatus::Committing(commit))
                 if self.under_lock || commit.is_at_or_below(self.read_ts) =>
             {
                 Verdict::Blocked(Obstacle::Commit(commit))
             }
             Some(SpillStatus::Live) if self.under_lock => Verdict::Blocked(Obstacle::Transaction(txn)),
-            Some(SpillStatus::Live) if is_on(Mutation::DirtyRead) && key_ts <= self.read_ts => {
-                Verdict::Seen(key_ts)
-            }
-            Some(SpillStatus::Live | SpillStatus::Committing(_) | SpillStatus::Committed(_)) | None => {
-                Verdict::Unseen
-            }
-        }
+            Some(SpillStatus::Live) if is_on(Mutation::DirtyRead) => committed_at(key_ts),
+            Some(SpillStatus::Live | SpillStatus::Committing(_)) => Verdict::Unseen,
+            None if is_rewritten(view, key, command)? => committed_at(key_ts),
+            None => Verdict::Unseen,
+        })
     }
 
     /// The version of `key` that the reader sees. `Ok(Err(_))` when it has to wait.
@@ -124,7 +126,7 @@ impl Reader<'_> {
             let step = view.seek_first(&from, &end, |key, value| -> Result<Step> {
                 let (_, key_ts) = encoding::split_version(key)?;
                 let version = encoding::decode_version(value)?;
-                Ok(match self.judge(key_ts, version) {
+                Ok(match self.judge(view, key, version)? {
                     Verdict::Seen(commit_ts) => {
                         let value = data_of(version).map(Bytes::copy_from_slice);
                         Step::Done(SeenVersion { commit_ts, value })
@@ -142,6 +144,16 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Whether a provisional version whose transaction is not known has become an ordinary one since it was read. The
+/// transaction is forgotten only when all of its versions have.
+pub(crate) fn is_rewritten(view: ReadView<'_>, key: &[u8], command: u32) -> Result<bool> {
+    if command != encoding::AT_COMMIT {
+        return Ok(false);
+    }
+    let Some(now) = view.get(key)? else { return Ok(false) };
+    Ok(matches!(encoding::decode_version(&now)?, StoredVersion::Committed(_)))
 }
 
 fn data_of(version: StoredVersion<'_>) -> Option<&[u8]> {
@@ -164,6 +176,7 @@ pub(crate) enum RowStep {
 
 /// The rows of a range, one after the other, in either direction.
 pub(crate) struct RowCursor<'a> {
+    view: ReadView<'a>,
     cursor: Box<dyn Cursor + 'a>,
     reader: Reader<'a>,
     reverse: bool,
@@ -201,7 +214,15 @@ impl<'a> RowCursor<'a> {
         } else {
             cursor.seek_to_first()?;
         }
-        Ok(Self { cursor, reader, reverse, prefix: EncodedKey::new(), target: EncodedKey::new(), steps: 0 })
+        Ok(Self {
+            view,
+            cursor,
+            reader,
+            reverse,
+            prefix: EncodedKey::new(),
+            target: EncodedKey::new(),
+            steps: 0,
+        })
     }
 
     /// Moves to the next row that the reader sees, and calls `take` with its encoded prefix and its value.
@@ -225,7 +246,7 @@ impl<'a> RowCursor<'a> {
                 return Ok(RowStep::Pause);
             }
             let version = encoding::decode_version(self.cursor.value())?;
-            match self.reader.judge(key_ts, version) {
+            match self.reader.judge(self.view, self.cursor.key(), version)? {
                 Verdict::Blocked(obstacle) => return Ok(RowStep::Blocked(obstacle)),
                 Verdict::Seen(_) => {
                     let found = data_of(version).map(|data| take(&self.prefix, data)).transpose()?.is_some();
@@ -256,10 +277,13 @@ impl<'a> RowCursor<'a> {
     /// only.
     pub(crate) fn next_change(&mut self, txn: TxnId, since: Timestamp) -> Result<RowStep> {
         while self.cursor.valid() {
-            let (_, key_ts) = encoding::split_version(self.cursor.key())?;
             let version = encoding::decode_version(self.cursor.value())?;
             let own = matches!(version, StoredVersion::Provisional { txn: by, .. } if by == txn);
-            let verdict = if own { Verdict::Unseen } else { self.reader.judge(key_ts, version) };
+            let verdict = if own {
+                Verdict::Unseen
+            } else {
+                self.reader.judge(self.view, self.cursor.key(), version)?
+            };
             if matches!(verdict, Verdict::Seen(commit_ts) if commit_ts > since) {
                 return Ok(RowStep::Row);
             }
@@ -287,12 +311,12 @@ impl<'a> RowCursor<'a> {
             }
         }
         while self.cursor.valid() {
-            let (found, key_ts) = encoding::split_version(self.cursor.key())?;
+            let (found, _) = encoding::split_version(self.cursor.key())?;
             if found != prefix {
                 break;
             }
             let version = encoding::decode_version(self.cursor.value())?;
-            match self.reader.judge(key_ts, version) {
+            match self.reader.judge(self.view, self.cursor.key(), version)? {
                 Verdict::Blocked(obstacle) => return Ok(Err(obstacle)),
                 Verdict::Seen(commit_ts) => {
                     let value = data_of(version).map(Bytes::copy_from_slice);
@@ -312,7 +336,7 @@ impl<'a> RowCursor<'a> {
         let mut key = Vec::new();
         encoding::decode_prefix(prefix, |part| key.extend_from_slice(part))?;
         let version = encoding::decode_version(self.cursor.value())?;
-        let commit_ts = match self.reader.judge(key_ts, version) {
+        let commit_ts = match self.reader.judge(self.view, self.cursor.key(), version)? {
             Verdict::Seen(commit_ts) => commit_ts,
             Verdict::Unseen | Verdict::Blocked(_) => key_ts,
         };
@@ -346,9 +370,8 @@ impl<'a> RowCursor<'a> {
             let mut versions = 0;
             let mut done = false;
             while !done && self.cursor.valid() && self.cursor.key().starts_with(&self.prefix) {
-                let (_, key_ts) = encoding::split_version(self.cursor.key())?;
                 let version = encoding::decode_version(self.cursor.value())?;
-                match self.reader.judge(key_ts, version) {
+                match self.reader.judge(self.view, self.cursor.key(), version)? {
                     Verdict::Blocked(obstacle) => return Ok(RowStep::Blocked(obstacle)),
                     Verdict::Seen(_) => newest = Some(data_of(version).map(Bytes::copy_from_slice)),
                     Verdict::Unseen => {}
@@ -383,9 +406,8 @@ impl<'a> RowCursor<'a> {
         encoding::push_suffix(&mut self.target, self.reader.seek_ts());
         self.cursor.seek(&self.target)?;
         while self.cursor.valid() && self.cursor.key().starts_with(&self.prefix) {
-            let (_, key_ts) = encoding::split_version(self.cursor.key())?;
             let version = encoding::decode_version(self.cursor.value())?;
-            match self.reader.judge(key_ts, version) {
+            match self.reader.judge(self.view, self.cursor.key(), version)? {
                 Verdict::Blocked(obstacle) => return Ok(Err(obstacle)),
                 Verdict::Seen(_) => return Ok(Ok(Some(data_of(version).map(Bytes::copy_from_slice)))),
                 Verdict::Unseen => {}

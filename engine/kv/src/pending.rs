@@ -19,11 +19,12 @@
 //! version of a key will be: [`PendingCommits::newest`].
 
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use shardforge_consensus::ShardId;
 use tokio::sync::Notify;
 
 use crate::limits::PENDING_FILTER_SLOTS;
@@ -36,6 +37,15 @@ const RUNNING: u8 = 0;
 const APPLIED: u8 = 1;
 const FAILED: u8 = 2;
 
+/// The part of a log in which commands are carried out in order, and none after one that is refused: a shard's, in one
+/// term, between two splits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LogPlace {
+    pub(crate) shard: ShardId,
+    pub(crate) generation: u64,
+    pub(crate) term: u64,
+}
+
 /// A commit under way.
 #[derive(Debug)]
 pub(crate) struct PendingCommit {
@@ -44,8 +54,8 @@ pub(crate) struct PendingCommit {
     writes: Vec<(Bytes, Option<Bytes>)>,
     /// 0 until it is chosen.
     ts: AtomicU64,
-    /// The term of its place in the log; 0 until it has one.
-    ordered_in: AtomicU64,
+    /// Its place in a log, once it has one.
+    place: OnceLock<LogPlace>,
     state: AtomicU8,
     finished: Notify,
 }
@@ -56,7 +66,7 @@ impl PendingCommit {
             txn,
             writes,
             ts: AtomicU64::new(0),
-            ordered_in: AtomicU64::new(0),
+            place: OnceLock::new(),
             state: AtomicU8::new(RUNNING),
             finished: Notify::new(),
         })
@@ -102,14 +112,16 @@ impl PendingCommit {
         self.state.load(Ordering::SeqCst) == FAILED
     }
 
-    /// The commit has its place in the shard's log, to be applied in `term` or not at all.
-    pub(crate) fn order(&self, term: u64) {
-        self.ordered_in.store(term, Ordering::SeqCst);
+    /// The commit has its place in a shard's log.
+    pub(crate) fn order(&self, place: LogPlace) {
+        // The first place is the one that others have built upon; who gets another one later, after a split, is waited
+        // for.
+        let _first = self.place.set(place);
     }
 
-    /// Whether a command that is proposed now for the same term is applied after this commit, or not at all.
-    pub(crate) fn is_ordered_in(&self, term: u64) -> bool {
-        term != 0 && self.ordered_in.load(Ordering::SeqCst) == term
+    /// Where a command has to be proposed to be applied after this commit, or not at all.
+    pub(crate) fn place(&self) -> Option<LogPlace> {
+        self.place.get().copied()
     }
 
     /// Waits until the commit has ended; true when it took effect.

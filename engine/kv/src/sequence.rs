@@ -15,12 +15,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::lock::Mutex as AsyncMutex;
 use parking_lot::Mutex;
-use shardforge_consensus::Command;
 
 use crate::encoding;
 use crate::error::{KvError, Result};
 use crate::limits::SEQUENCE_RESERVE_VALUES;
-use crate::store::{Shared, Store, put};
+use crate::store::{Shared, Store};
 
 const FORMAT: u8 = 1;
 
@@ -122,10 +121,17 @@ impl Sequences {
     }
 }
 
+/// A sequence as a key and its value.
+fn stored(id: u64, state: SequenceState) -> (Bytes, Bytes) {
+    (Bytes::copy_from_slice(&encoding::counter_key(id)), Bytes::from(state.encode()))
+}
+
 impl Shared {
     fn load_sequence(&self, id: u64, cached: &mut Cached) -> Result<()> {
         if !cached.loaded {
-            let stored = self.record_shard()?.read().get(&encoding::counter_key(id))?;
+            let key = encoding::counter_key(id);
+            let shard = self.shard_for(&key)?;
+            let stored = shard.read().get(&key)?;
             cached.state = stored.map(|stored| SequenceState::decode(&stored)).transpose()?;
             cached.loaded = true;
         }
@@ -133,8 +139,8 @@ impl Shared {
     }
 
     async fn store_sequence(&self, id: u64, state: SequenceState) -> Result<()> {
-        let puts = vec![put(&encoding::counter_key(id), state.encode())];
-        self.propose(self.record_shard()?, Command { puts, ..Command::default() }).await
+        let puts = vec![stored(id, state)];
+        self.propose_scattered(puts, Vec::new()).await
     }
 }
 
@@ -198,7 +204,7 @@ impl Store {
     /// When the shard fails.
     pub async fn drop_sequences(&self, ids: &[u64]) -> Result<()> {
         let deletes = ids.iter().map(|id| Bytes::copy_from_slice(&encoding::counter_key(*id))).collect();
-        self.shared.propose(self.shared.record_shard()?, Command { deletes, ..Command::default() }).await?;
+        self.shared.propose_scattered(Vec::new(), deletes).await?;
         let mut cached = self.shared.sequences.0.lock();
         for id in ids {
             cached.remove(id);
@@ -228,11 +234,11 @@ impl Store {
             let mut cached = sequence.lock().await;
             if let Some(state) = cached.state.filter(|_| cached.reserved > 0) {
                 cached.reserved = 0;
-                puts.push(put(&encoding::counter_key(id), state.encode()));
+                puts.push(stored(id, state));
             }
         }
         if !puts.is_empty() {
-            self.shared.propose(self.shared.record_shard()?, Command { puts, ..Command::default() }).await?;
+            self.shared.propose_scattered(puts, Vec::new()).await?;
         }
         Ok(())
     }

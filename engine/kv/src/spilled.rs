@@ -1,27 +1,32 @@
-//! Spilled transactions: which of them are committed.
+//! Transactions with provisional versions: which of them are committed.
 //!
-//! A transaction whose writes outgrow its memory puts them into its shard as *provisional versions*: ordinary
-//! versions, at timestamps taken at the spill, that name their transaction. Whether one counts is looked up
-//! here, by every reader that meets it:
+//! A transaction whose writes outgrow its memory, or lie in several shards, puts them there as *provisional versions*:
+//! ordinary versions that name their transaction. Whether one counts is looked up here, by every reader that meets it:
 //!
 //! ```text
 //!   live        being written: nobody but the transaction itself sees it
 //!   committing  its record is on its way: who reads at or above its timestamp waits
 //!   committed   seen by those who read at or above its commit timestamp
+//!   resolving   the same, and its versions are just being rewritten as ordinary ones
 //!   unknown     rolled back, or cut off by a crash: seen by nobody, garbage
 //! ```
 //!
-//! Committing is thus one small write, rolling back is none, and no version is ever rewritten. This works
+//! Committing is thus one small write, however many rows there are, and rolling back is none. This works
 //! because a row's lock is held from before its provisional version is placed until the commit: no other
 //! version of the row can come between the two timestamps, so the order of the keys is the order of the
 //! commits.
 //!
-//! The registry is rebuilt at open from the records (`record.rs`). An entry takes some dozens of bytes and
-//! stands for at least as much data as a transaction keeps in memory, so entries are kept for good.
+//! A *spilled* transaction's versions lie at the timestamps of its spills, and are never rewritten: its entry takes some
+//! dozens of bytes, stands for at least as much data as a transaction keeps in memory, and is kept for good. Those of
+//! a commit over several shards lie at its commit timestamp; they are rewritten soon after (`resolve.rs`), and then the
+//! entry goes. Until then the garbage collector leaves them alone.
+//!
+//! The registry is rebuilt at open from the records (`record.rs`).
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use parking_lot::RwLock;
 
 use crate::pending::PendingCommit;
@@ -29,12 +34,13 @@ use crate::record::IgnoredCommands;
 use crate::time::Timestamp;
 use crate::types::TxnId;
 
-/// How far a spilled transaction is.
+/// How far a transaction is.
 #[derive(Clone, Debug)]
 pub(crate) enum SpillStatus {
     Live,
     Committing(Arc<PendingCommit>),
     Committed(Timestamp),
+    Resolving(Timestamp),
 }
 
 #[derive(Debug)]
@@ -43,7 +49,7 @@ struct Spilled {
     ignored: IgnoredCommands,
 }
 
-/// All spilled transactions that are not rolled back.
+/// All transactions with provisional versions that are not rolled back.
 #[derive(Debug, Default)]
 pub(crate) struct SpilledTransactions {
     known: RwLock<HashMap<TxnId, Spilled>>,
@@ -67,28 +73,40 @@ impl SpilledTransactions {
         self.known.read().get(&txn).map(|spilled| spilled.ignored.clone()).unwrap_or_default()
     }
 
-    /// The transaction's commit is about to take its timestamp.
+    /// The transaction's commit is about to take its timestamp, or to write its versions.
     pub(crate) fn committing(&self, txn: TxnId, commit: &Arc<PendingCommit>) {
-        if let Some(spilled) = self.known.write().get_mut(&txn) {
-            spilled.status = SpillStatus::Committing(Arc::clone(commit));
+        let status = SpillStatus::Committing(Arc::clone(commit));
+        match self.known.write().entry(txn) {
+            Entry::Occupied(mut entry) => entry.get_mut().status = status,
+            Entry::Vacant(entry) => {
+                entry.insert(Spilled { status, ignored: IgnoredCommands::default() });
+            }
         }
     }
 
-    /// The transaction is committed.
-    pub(crate) fn committed(&self, txn: TxnId, ts: Timestamp) {
+    /// The transaction is committed, or its versions are about to be rewritten.
+    pub(crate) fn committed(&self, txn: TxnId, status: SpillStatus) {
         if let Some(spilled) = self.known.write().get_mut(&txn) {
-            spilled.status = SpillStatus::Committed(ts);
+            spilled.status = status;
         }
     }
 
-    /// The transaction is rolled back.
+    /// The transaction is rolled back, or none of its versions is provisional any more.
     pub(crate) fn remove(&self, txn: TxnId) {
         self.known.write().remove(&txn);
     }
 
     /// A committed transaction found in the store.
-    pub(crate) fn load(&self, txn: TxnId, ts: Timestamp, ignored: IgnoredCommands) {
-        self.known.write().insert(txn, Spilled { status: SpillStatus::Committed(ts), ignored });
+    pub(crate) fn load(&self, txn: TxnId, status: SpillStatus, ignored: IgnoredCommands) {
+        self.known.write().insert(txn, Spilled { status, ignored });
+    }
+
+    /// Whether the transaction is known, and committed.
+    pub(crate) fn is_committed(&self, txn: TxnId) -> bool {
+        let known = self.known.read();
+        known.get(&txn).is_some_and(|spilled| {
+            matches!(spilled.status, SpillStatus::Committed(_) | SpillStatus::Resolving(_))
+        })
     }
 
     /// How far the transaction is, for its versions of `command`; `None` when these do not count.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use shardforge_consensus::{Command, CursorOptions, Node, NodeOptions, Shard, Storage};
+use shardforge_consensus::{Node, NodeOptions, Shard, Storage};
 use shardforge_runtime::Runtime;
 
 use crate::encoding;
@@ -13,16 +13,15 @@ use crate::error::{DeadlockReport, DeadlockWait, KvError, Result};
 use crate::gc::GarbageQueue;
 use crate::limits::{DEADLOCK_CHECK_INTERVAL, RECEIPT_RETENTION, ROW_CACHE_BYTES};
 use crate::locks::{LockName, LockTable, WaitEdge, find_cycles, victim, waits};
-use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommits;
-use crate::record::{Record, RecordStatus};
+use crate::resolve::Resolutions;
 use crate::sequence::Sequences;
 use crate::session::SessionLocks;
 use crate::snapshots::ActiveSnapshots;
 use crate::spilled::SpilledTransactions;
 use crate::time::{Clock, Timestamp};
 use crate::txn::Transaction;
-use crate::types::{KvOptions, LockInfo, LockTarget, LockWaitInfo, TxnId, TxnOptions};
+use crate::types::{KvOptions, LockInfo, LockTarget, LockWaitInfo, ShardInfo, TxnId, TxnOptions};
 
 /// MVCC, locks and transactions over the shards of a node. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) spilled: SpilledTransactions,
     pub(crate) snapshots: ActiveSnapshots,
     pub(crate) garbage: GarbageQueue,
+    pub(crate) resolutions: Resolutions,
     pub(crate) sequences: Sequences,
     pub(crate) counters: Counters,
     /// The newest commit known to be in the store.
@@ -110,12 +110,13 @@ impl Store {
             spilled: SpilledTransactions::default(),
             snapshots: ActiveSnapshots::new(),
             garbage: GarbageQueue::default(),
+            resolutions: Resolutions::default(),
             sequences: Sequences::default(),
             counters: Counters::default(),
             last_commit: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         });
-        shared.recover()?;
+        crate::recovery::recover(&shared)?;
         let weak = Arc::downgrade(&shared);
         let locks = Arc::clone(&shared.locks);
         shared.runtime.spawn("deadlock detector", async move {
@@ -132,6 +133,7 @@ impl Store {
             }
         });
         crate::gc::start(&shared);
+        crate::resolve::start(&shared);
         Ok(Self { shared })
     }
 
@@ -160,16 +162,22 @@ impl Store {
     /// # Errors
     /// When the storage fails.
     pub fn was_committed(&self, txn: TxnId) -> Result<bool> {
-        let view = self.shared.record_shard()?.read();
-        // Receipts lie in the order of commits, and it was committed after it began.
-        let start = encoding::receipt_key(Timestamp::from_u64(txn.0), TxnId(0)).to_vec();
-        let mut cursor = view.cursor(CursorOptions::range(start, encoding::RECEIPTS.1.to_vec()))?;
-        let mut more = cursor.seek_to_first()?;
-        while more {
-            if encoding::receipt_txn(cursor.key())? == txn {
-                return Ok(true);
+        // Looked at first: who is forgotten there has a receipt.
+        if self.shared.spilled.is_committed(txn) {
+            return Ok(true);
+        }
+        for shard in self.shared.node.shards().data() {
+            let id = shard.id();
+            // Receipts lie in the order of commits, and it was committed after it began.
+            let start = id.local_key(&encoding::receipt_key(Timestamp::from_u64(txn.0), TxnId(0)));
+            let mut cursor = shard.read().local_cursor(start, id.local_key(&encoding::RECEIPTS.1))?;
+            let mut more = cursor.seek_to_first()?;
+            while more {
+                if encoding::receipt_txn(cursor.key())? == txn {
+                    return Ok(true);
+                }
+                more = cursor.next()?;
             }
-            more = cursor.next()?;
         }
         Ok(false)
     }
@@ -262,12 +270,7 @@ impl Store {
             loop {
                 let Some(shared) = weak.upgrade() else { return };
                 if shared.snapshots.oldest() > unused_since {
-                    let command = Command { delete_ranges: vec![range], ..Command::default() };
-                    let proposed = match shared.record_shard() {
-                        Ok(shard) => shared.propose(shard, command).await,
-                        Err(error) => Err(error),
-                    };
-                    if let Err(error) = proposed {
+                    if let Err(error) = shared.clear(range.0, range.1).await {
                         tracing::warn!(%error, "a range that is no longer used was not cleared");
                     }
                     return;
@@ -276,6 +279,31 @@ impl Store {
                 runtime.sleep(CLEAR_RETRY_INTERVAL).await;
             }
         });
+    }
+
+    /// Splits the shard that holds a key in two, of which the right one begins with that key. Transactions under way go
+    /// on. Nothing is done when a shard begins there already.
+    ///
+    /// # Errors
+    /// When the shard fails.
+    pub async fn split(&self, at: &[u8]) -> Result<()> {
+        self.shared.node.split(&encoding::row_bound(at)).await?;
+        Ok(())
+    }
+
+    /// The shards that rows lie in, in the order of their keys.
+    #[must_use]
+    pub fn shards(&self) -> Vec<ShardInfo> {
+        let map = self.shared.node.shards();
+        let info = |shard: &Arc<Shard>| ShardInfo {
+            id: shard.id().0,
+            start: encoding::decode_bound(&shard.range().start).unwrap_or_default(),
+            end: shard.range().end.as_deref().and_then(encoding::decode_bound),
+            is_leader: shard.is_leader(),
+            term: shard.term(),
+            applied_index: shard.applied_index(),
+        };
+        map.data().iter().map(info).collect()
     }
 
     /// Makes all that is applied durable in its final place, so that a restart has little to replay.
@@ -293,21 +321,12 @@ const CLEAR_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 impl Drop for Shared {
     fn drop(&mut self) {
         self.garbage.close();
+        self.resolutions.close();
         self.locks.wait_began.notify_one();
     }
 }
 
 impl Shared {
-    /// The shard that holds an encoded key.
-    pub(crate) fn shard_for(&self, encoded: &[u8]) -> Result<&Arc<Shard>> {
-        self.node.shard_for(encoded).ok_or(KvError::Corrupt("no shard holds a key"))
-    }
-
-    /// The shard of this crate's own records, which also holds every row as long as there is one data shard.
-    pub(crate) fn record_shard(&self) -> Result<&Arc<Shard>> {
-        self.shard_for(&encoding::RECEIPTS.0)
-    }
-
     pub(crate) fn check_running(&self) -> Result<()> {
         if self.stopped.load(Ordering::SeqCst) { Err(KvError::ShuttingDown) } else { Ok(()) }
     }
@@ -317,42 +336,6 @@ impl Shared {
         if !self.stopped.swap(true, Ordering::SeqCst) {
             tracing::error!("the outcome of a commit is unknown; the store serves no more requests");
         }
-    }
-
-    /// Proposes a command, again when its shard just had no leader here.
-    pub(crate) async fn propose(&self, shard: &Arc<Shard>, command: Command) -> Result<()> {
-        shard.propose(command).await?;
-        Ok(())
-    }
-
-    /// Takes from the store what memory must know: the newest timestamps, and the spilled transactions.
-    fn recover(&self) -> Result<()> {
-        let view = self.record_shard()?.read();
-        let (start, end) = encoding::RECEIPTS;
-        let range = |start: [u8; 2], end: [u8; 2]| CursorOptions::range(start.to_vec(), end.to_vec());
-        let mut cursor = view.cursor(range(start, end))?;
-        if cursor.seek_to_last()? {
-            let newest = encoding::receipt_ts(cursor.key())?;
-            self.last_commit.store(newest.as_u64(), Ordering::SeqCst);
-            if !is_on(Mutation::ClockStartsBehind) {
-                self.clock.forward(newest);
-            }
-        }
-        let (start, end) = encoding::RECORDS;
-        let mut cursor = view.cursor(range(start, end))?;
-        let mut more = cursor.seek_to_first()?;
-        while more {
-            let txn = encoding::record_txn(cursor.key())?;
-            let record = Record::decode(cursor.value())?;
-            self.clock.forward(Timestamp::from_u64(txn.0).max(record.commit_ts));
-            match record.status {
-                RecordStatus::Committed => self.spilled.load(txn, record.commit_ts, record.ignored),
-                // Cut off by the crash: its versions are garbage now.
-                RecordStatus::Pending | RecordStatus::Staging => self.garbage.abandoned(txn),
-            }
-            more = cursor.next()?;
-        }
-        Ok(())
     }
 
     /// Looks twice for circles of waits; undoes each by changing the order of a queue, or ends one of its waits.
@@ -384,9 +367,4 @@ impl Shared {
             }
         }
     }
-}
-
-/// A put of a command.
-pub(crate) fn put(key: &[u8], value: Vec<u8>) -> (Bytes, Bytes) {
-    (Bytes::copy_from_slice(key), Bytes::from(value))
 }

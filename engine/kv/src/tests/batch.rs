@@ -6,7 +6,7 @@ use shardforge_consensus::MemoryStorage;
 use shardforge_runtime::Simulation;
 
 use super::{bytes, open};
-use crate::pending::PendingCommit;
+use crate::pending::{LogPlace, PendingCommit};
 use crate::{
     IsolationLevel, KvError, KvOptions, LockStrength, Store, TxnId, TxnOptions, WaitLimits, WaitPolicy,
 };
@@ -60,7 +60,8 @@ fn a_batch_finds_what_single_locks_find() {
         let under_way = PendingCommit::new(TxnId(store.shared.clock.now().as_u64()), writes);
         store.shared.pending.register(&under_way);
         under_way.choose(store.shared.clock.now());
-        under_way.order(store.shared.record_shard().unwrap().term());
+        let shard = std::sync::Arc::clone(&store.shared.node.shards().data()[0]);
+        under_way.order(LogPlace { shard: shard.id(), generation: shard.generation(), term: shard.term() });
 
         // Ascending, then out of order, with a row twice.
         let rows: Vec<usize> = (0..36).chain([39, 38, 1, 37, 4]).collect();

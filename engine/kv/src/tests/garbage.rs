@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use shardforge_consensus::{Command, MemoryStorage};
+use shardforge_consensus::MemoryStorage;
 use shardforge_runtime::Simulation;
 
 use super::{bytes, open};
@@ -42,8 +42,7 @@ fn garbage_is_found_by_key_as_everywhere() {
         }
         // A table in the midst of the keys is dropped: nothing is there any more.
         let bound = |key: &str| Bytes::copy_from_slice(&encoding::row_bound(key.as_bytes()));
-        let dropped = Command { delete_ranges: vec![(bound("k20"), bound("k30"))], ..Command::default() };
-        store.shared.propose(store.shared.record_shard().unwrap(), dropped).await.unwrap();
+        store.shared.clear(bound("k20"), bound("k30")).await.unwrap();
 
         let rows = (0..50).map(|row| bytes(&name(row)));
         let never_written = (0..50).map(|row| bytes(&format!("k{row:02}x")));

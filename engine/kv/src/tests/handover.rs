@@ -9,7 +9,8 @@ use shardforge_consensus::MemoryStorage;
 use shardforge_runtime::{Runtime, Simulation};
 
 use super::{bytes, open};
-use crate::pending::PendingCommit;
+use crate::pending::{LogPlace, PendingCommit};
+use crate::routing::row_holder;
 use crate::{
     IsolationLevel, KvError, KvOptions, LockOutcome, LockStrength, ScanRequest, Store, Transaction, TxnId,
     TxnOptions, Visibility, WaitLimits, WaitPolicy,
@@ -30,7 +31,10 @@ impl UnderWay {
         let commit = PendingCommit::new(TxnId(shared.clock.now().as_u64()), writes);
         shared.pending.register(&commit);
         commit.choose(shared.clock.now());
-        commit.order(term);
+        if term > 0 {
+            let shard = row_holder(&shared.node.shards(), key.as_bytes()).unwrap().clone();
+            commit.order(LogPlace { shard: shard.id(), generation: shard.generation(), term });
+        }
         Self { store: store.clone(), commit }
     }
 
@@ -41,7 +45,7 @@ impl UnderWay {
 }
 
 fn term(store: &Store) -> u64 {
-    store.shared.record_shard().unwrap().term()
+    store.shared.node.shards().data()[0].term()
 }
 
 /// Runs a test on a store in which "k" is "old".

@@ -117,6 +117,15 @@ async fn auditor(store: Store, runtime: Runtime, stop: Arc<Mutex<bool>>) -> usiz
     audits
 }
 
+/// Splits shards before accounts and in front of all others, at any moment.
+async fn splitter(store: Store, runtime: Runtime) {
+    for _ in 0..4 {
+        runtime.sleep(Duration::from_micros(runtime.next_u64() % 4_000)).await;
+        let at = account(runtime.next_u64() % ACCOUNTS);
+        store.split(at.as_bytes()).await.unwrap();
+    }
+}
+
 fn bank(seed: u64, isolation: IsolationLevel) {
     let simulation = Simulation::new(seed);
     let runtime = simulation.runtime();
@@ -126,12 +135,14 @@ fn bank(seed: u64, isolation: IsolationLevel) {
         fill(&store).await;
         let stop = Arc::new(Mutex::new(false));
         let audit = runtime.spawn("auditor", auditor(store.clone(), runtime.clone(), Arc::clone(&stop)));
+        let splits = runtime.spawn("splitter", splitter(store.clone(), runtime.clone()));
         let tellers: Vec<_> = (0..6)
             .map(|_| runtime.spawn("teller", transfers(store.clone(), runtime.clone(), isolation, 20)))
             .collect();
         for teller in tellers {
             teller.await.unwrap().unwrap();
         }
+        splits.await.unwrap();
         *stop.lock() = true;
         assert!(audit.await.unwrap() > 0);
         assert!(store.locks().is_empty());
@@ -185,7 +196,7 @@ fn no_increment_is_lost() {
 
 /// Clients count up one row, which all of them want at once, and write a row of their own beside it; then the
 /// power fails. What was acknowledged is there, and the count is that of the rows.
-fn power_failure(seed: u64) -> (usize, i64) {
+fn power_failure(seed: u64, splits: bool) -> (usize, i64) {
     let storage = MemoryStorage::new();
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
     {
@@ -195,6 +206,20 @@ fn power_failure(seed: u64) -> (usize, i64) {
         simulation.block_on(async move {
             let (_, store) = open(&storage, &runtime, options()).await;
             fill(&store).await;
+            if splits {
+                // Each commit takes part in two shards, and these are split on.
+                store.split(b"history").await.unwrap();
+                let (store, runtime) = (store.clone(), runtime.clone());
+                runtime.clone().spawn("splitter", async move {
+                    for _ in 0..3 {
+                        runtime.sleep(Duration::from_nanos(runtime.next_u64() % 10_000)).await;
+                        let at = format!("history{}", runtime.next_u64() % 8);
+                        if store.split(at.as_bytes()).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
             for client in 0..8 {
                 let (store, acknowledged) = (store.clone(), Arc::clone(&acknowledged));
                 runtime.spawn("client", async move {
@@ -239,8 +264,10 @@ fn power_failure(seed: u64) -> (usize, i64) {
 
 #[test]
 fn a_power_failure_loses_nothing_that_was_acknowledged() {
-    let outcomes: Vec<_> = (0..40).map(|seed| power_failure(seed * 2)).collect();
+    let outcomes: Vec<_> = (0..40).map(|seed| power_failure(seed * 2, false)).collect();
     assert!(outcomes.iter().any(|(_, count)| *count > 50), "{outcomes:?}");
+    let outcomes: Vec<_> = (0..80).map(|seed| power_failure(seed * 2, true)).collect();
+    assert!(outcomes.iter().any(|(_, count)| *count > 10), "{outcomes:?}");
 }
 
 #[test]

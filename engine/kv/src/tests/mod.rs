@@ -7,6 +7,7 @@
 //!   garbage.rs      what a commit left is found by its keys as by looking everywhere
 //!   handover.rs     locks that are handed on before a commit is durable
 //!   invariants.rs   concurrent transfers, lost updates, write skew, crashes
+//!   shards.rs       commits over several shards, cut off at each point
 //! ```
 
 mod batch;
@@ -15,6 +16,7 @@ mod handover;
 mod invariants;
 mod model;
 mod script;
+mod shards;
 
 use std::sync::Arc;
 

@@ -33,6 +33,7 @@ enum Step {
     Commit,
     Rollback,
     Gc,
+    Split(u8),
     Crash,
 }
 
@@ -51,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Commit),
         1 => Just(Step::Rollback),
         2 => Just(Step::Gc),
+        2 => (0..=KEYS).prop_map(Step::Split),
         1 => Just(Step::Crash),
     ]
 }
@@ -140,6 +142,7 @@ async fn play(seed: &Simulation, steps: Vec<(usize, Step)>) {
         match step {
             Step::Begin => running[index] = Some(begin(&store, &committed)),
             Step::Gc => drop(store.collect_garbage().await.unwrap()),
+            Step::Split(key) => store.split(name(key).as_bytes()).await.unwrap(),
             Step::Crash => {
                 running = Default::default();
                 drop(store);
@@ -233,7 +236,7 @@ async fn carry_out(own: &mut Running, committed: &mut State, step: Step) -> bool
             own.txn.rollback().await.unwrap();
             return false;
         }
-        Step::Begin | Step::Gc | Step::Crash => {}
+        Step::Begin | Step::Gc | Step::Split(_) | Step::Crash => {}
     }
     true
 }

@@ -11,6 +11,7 @@
 //!   a savepoint NAME   a rollback-to NAME   a release NAME        a spill
 //!   a commit           a rollback           a hold                a get KEY held
 //!   sleep MS           gc                   crash                 versions          locks
+//!   split KEY          shards
 //! ```
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::channel::mpsc;
-use shardforge_consensus::{CursorOptions, MemoryStorage, Node};
+use shardforge_consensus::{Cursor, CursorOptions, MemoryStorage, Node};
 use shardforge_runtime::{Runtime, Simulation};
 
 use super::{bytes, open, text};
@@ -118,6 +119,13 @@ impl Player {
         match words[0].as_str() {
             "sleep" => self.runtime.sleep(Duration::from_millis(words[1].parse().unwrap())).await,
             "gc" => writeln!(printed, "gc: {}", self.store.collect_garbage().await.unwrap()).unwrap(),
+            "split" => self.store.split(words[1].as_bytes()).await.unwrap(),
+            "shards" => {
+                let shards = self.store.shards();
+                let starts: Vec<_> =
+                    shards.iter().map(|shard| format!("{}:{}", shard.id, text(&shard.start))).collect();
+                writeln!(printed, "shards: {}", starts.join(" ")).unwrap();
+            }
             "versions" => self.print_versions(&mut printed),
             "locks" => self.print_locks(&mut printed),
             "crash" => {
@@ -159,16 +167,10 @@ impl Player {
 
     fn print_versions(&self, printed: &mut String) {
         let (start, end) = (encoding::ROWS_START.to_vec(), encoding::ROWS_END.to_vec());
-        let view = self.node.shards()[1].read();
-        let mut cursor = view.cursor(CursorOptions::range(start, end)).unwrap();
-        cursor.seek_to_first().unwrap();
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        while cursor.valid() {
-            let mut key = Vec::new();
-            let (prefix, _) = encoding::split_version(cursor.key()).unwrap();
-            encoding::decode_prefix(prefix, |part| key.extend_from_slice(part)).unwrap();
-            *counts.entry(text(&key)).or_default() += 1;
-            cursor.next().unwrap();
+        for shard in self.node.shards().data() {
+            let range = CursorOptions::range(start.clone(), end.clone());
+            count_versions(&mut *shard.read().cursor(range).unwrap(), &mut counts);
         }
         let list: Vec<_> = counts.iter().map(|(key, count)| format!("{key}:{count}")).collect();
         writeln!(printed, "versions: {}", list.join(" ")).unwrap();
@@ -209,6 +211,17 @@ fn start(runtime: &Runtime, store: &Store, number: u64) -> SessionTask {
         }
     });
     SessionTask { commands, results, running: None }
+}
+
+fn count_versions(cursor: &mut dyn Cursor, counts: &mut BTreeMap<String, usize>) {
+    cursor.seek_to_first().unwrap();
+    while cursor.valid() {
+        let mut key = Vec::new();
+        let (prefix, _) = encoding::split_version(cursor.key()).unwrap();
+        encoding::decode_prefix(prefix, |part| key.extend_from_slice(part)).unwrap();
+        *counts.entry(text(&key)).or_default() += 1;
+        cursor.next().unwrap();
+    }
 }
 
 fn describe(error: &KvError) -> String {

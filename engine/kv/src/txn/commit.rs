@@ -1,18 +1,28 @@
 //! Commit.
 //!
 //! ```text
-//!   one round    register the keys as pending -> take the commit timestamp -> (check the reads)
-//!                -> one command: versions + receipt, valid in the term of the locks
-//!                -> applied: no longer pending, locks handed over
+//!   one shard      register the keys as pending -> take the commit timestamp -> (check the reads)
+//!                  -> one command: versions + receipt, valid in the term of the locks
+//!                  -> applied: no longer pending, locks handed over
 //!
-//!   spilled      spill the rest -> take the commit timestamp -> one command: record + receipt
+//!   several        ... -> at once, a command to each: provisional versions + a mark, valid in the term of the
+//!                  locks there; and in the anchor's, instead of the mark, the record: STAGING, and who takes part
+//!                  -> all applied: committed, locks handed over; what is provisional is cleaned up later
+//!
+//!   spilled        spill the rest -> as above, without versions
 //! ```
 //!
 //! The receipt says that the transaction was committed at this timestamp. When the reply to a proposal is lost,
-//! it is looked for behind a barrier: either it is there, or the command will never be applied.
+//! it is looked for behind a barrier: either it is there, or the command will never be applied. Over several shards,
+//! the mark and the record answer the same question. docs/decisions/0010-commits-over-several-shards.md tells why a
+//! commit of several shards takes one round.
+//!
+//! A shard that was split since the transaction touched it refuses the command. The commit is then put together anew for
+//! the shards that there are, as another *attempt*, at the same timestamp: marks of an earlier one do not count.
 //!
 //! Row locks are handed on as soon as the command has its place in the log, see
-//! docs/decisions/0006-early-lock-release.md.
+//! docs/decisions/0006-early-lock-release.md; only by a commit of one shard, because places in two logs say
+//! nothing about each other.
 //!
 //! A commit that has been proposed runs to its end even if the caller's future is dropped: the rest of it
 //! goes on as a task.
@@ -25,25 +35,31 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use shardforge_consensus::{Command, ConsensusError};
+use shardforge_consensus::{Applied, Command, ConsensusError, Shard, ShardId};
 use smallvec::SmallVec;
 
 use super::serializable::ReadSpans;
+use super::touched::{Participant, TouchedShards};
 use super::{Phase, Transaction};
 use crate::buffer::WriteBuffer;
 use crate::encoding;
 use crate::error::{KvError, Result};
+use crate::gc::Abandoned;
+use crate::limits::RECORD_ROWS_BYTES_MAX;
 use crate::locks::{HeldLock, LockName, Owner};
 use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommit;
-use crate::record::{Record, RecordStatus};
+use crate::record::{Record, RecordStatus, decode_mark, encode_mark};
+use crate::resolve::Resolution;
+use crate::routing::writes_within;
 use crate::snapshots::SnapshotSlot;
-use crate::store::{Shared, put};
+use crate::spilled::SpillStatus;
+use crate::store::Shared;
 use crate::time::Timestamp;
 use crate::types::{CommitInfo, IsolationLevel, TxnId};
 
 /// Format version of a receipt's value.
-const RECEIPT_FORMAT: u8 = 1;
+pub(crate) const RECEIPT_FORMAT: u8 = 1;
 
 /// A transaction's parts on the way through its commit. Dropped, it releases what it holds.
 struct Commit {
@@ -55,8 +71,9 @@ struct Commit {
     read_ts: Timestamp,
     /// What has to hold still, of a SERIALIZABLE transaction.
     reads: Option<ReadSpans>,
-    term: Option<u64>,
-    spilled: bool,
+    touched: TouchedShards,
+    /// The shard that has its record, if it has spilled.
+    spilled: Option<ShardId>,
     replaces: bool,
     /// Commits under way that this one builds upon.
     depends: SmallVec<[Arc<PendingCommit>; 2]>,
@@ -90,7 +107,7 @@ impl Transaction {
             if core.depends.iter().any(|commit| commit.has_failed()) {
                 return Err(KvError::LocksLost);
             }
-            (core.spilled, core.buffer.size_bytes(), core.buffer.is_empty())
+            (core.spilled.is_some(), core.buffer.size_bytes(), core.buffer.is_empty())
         };
         if spilled || size_bytes > self.shared.options.transaction_memory_bytes_max {
             self.spill_all().await
@@ -119,14 +136,14 @@ impl Transaction {
                 locks: std::mem::take(&mut core.locks),
                 read_ts: core.read_ts,
                 reads: (self.isolation() == IsolationLevel::Serializable).then_some(reads),
-                term: core.term,
+                touched: std::mem::take(&mut core.touched),
                 spilled: core.spilled,
                 replaces: core.replaces,
                 depends: std::mem::take(&mut core.depends),
             };
             (commit, std::mem::take(&mut core.buffer))
         };
-        if !commit.spilled && buffer.is_empty() {
+        if commit.spilled.is_none() && buffer.is_empty() {
             let commit_ts = commit.read_ts;
             if let Some(hook) = on_commit {
                 hook(commit_ts);
@@ -139,13 +156,30 @@ impl Transaction {
     }
 }
 
+/// Where a commit went.
+enum Written {
+    ToOneShard,
+    /// The record's shard and the others.
+    ToSeveral {
+        anchor: ShardId,
+        others: Vec<ShardId>,
+    },
+}
+
+/// What became of one attempt to commit.
+enum Attempt {
+    Committed(Written),
+    /// This shard was split meanwhile: nothing is committed yet.
+    Moved(Arc<Shard>),
+}
+
 impl Commit {
     async fn run(mut self, buffer: WriteBuffer, on_commit: Option<CommitHook>) -> Result<CommitInfo> {
         let pending = PendingCommit::new(self.txn, buffer.into_final());
         let shared = Arc::clone(&self.shared);
         // What a hook publishes must be there before anybody else has the locks.
-        let early = shared.options.early_lock_release && !self.spilled && on_commit.is_none();
-        if self.spilled {
+        let early = shared.options.early_lock_release && self.spilled.is_none() && on_commit.is_none();
+        if self.spilled.is_some() {
             shared.spilled.committing(self.txn, &pending);
         }
         shared.pending.register(&pending);
@@ -153,14 +187,16 @@ impl Commit {
         pending.choose(commit_ts);
         let outcome = self.replicate(&pending, commit_ts, early).await;
         match &outcome {
-            Ok(()) => {
+            Ok(written) => {
                 // They come earlier in the log and hold in the same term.
                 let overtook = self.depends.iter().any(|commit| commit.has_failed());
                 assert!(!overtook || shared.check_running().is_err(), "a commit overtook its base");
                 shared.last_commit.fetch_max(commit_ts.as_u64(), Ordering::SeqCst);
                 shared.counters.commits.fetch_add(1, Ordering::Relaxed);
-                if self.spilled {
-                    shared.spilled.committed(self.txn, commit_ts);
+                let resolving = self.spilled.is_none() && matches!(written, Written::ToSeveral { .. });
+                let status = if resolving { SpillStatus::Resolving } else { SpillStatus::Committed };
+                if resolving || self.spilled.is_some() {
+                    shared.spilled.committed(self.txn, status(commit_ts));
                 }
                 if let Some(hook) = on_commit {
                     hook(commit_ts);
@@ -170,61 +206,246 @@ impl Commit {
                 shared.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
                 if error.is_ambiguous() {
                     shared.stop();
-                } else if self.spilled {
-                    shared.spilled.remove(self.txn);
-                    shared.garbage.abandoned(self.txn);
                 }
             }
         }
         pending.finish(outcome.is_ok());
         shared.pending.unregister(&pending);
-        if outcome.is_ok() && self.replaces {
-            shared.garbage.superseded(&pending, commit_ts, self.spilled);
+        match outcome? {
+            Written::ToSeveral { anchor, others } => {
+                let ignored = shared.spilled.ignored(self.txn);
+                let versions = self.spilled.is_none().then(|| Arc::clone(&pending));
+                let txn = self.txn;
+                shared.resolutions.push(Resolution { txn, anchor, others, commit_ts, ignored, versions });
+                if self.replaces && self.spilled.is_some() {
+                    shared.garbage.superseded(&pending, commit_ts, true);
+                }
+            }
+            Written::ToOneShard if self.replaces => {
+                shared.garbage.superseded(&pending, commit_ts, self.spilled.is_some());
+            }
+            Written::ToOneShard => {}
         }
-        outcome.map(|()| CommitInfo { commit_ts })
+        Ok(CommitInfo { commit_ts })
     }
 
-    async fn replicate(&mut self, pending: &PendingCommit, commit_ts: Timestamp, early: bool) -> Result<()> {
-        if let Some(reads) = &self.reads {
-            self.shared.validate_reads(self.txn, reads, self.read_ts, commit_ts).await?;
-        }
-        let receipt = Bytes::copy_from_slice(&encoding::receipt_key(commit_ts, self.txn));
-        let mut puts = encode_writes(pending.writes(), commit_ts);
-        puts.push((receipt.clone(), Bytes::from_static(&[RECEIPT_FORMAT])));
-        if self.spilled {
-            let ignored = self.shared.spilled.ignored(self.txn);
-            let record = Record { status: RecordStatus::Committed, commit_ts, ignored };
-            puts.push(put(&encoding::record_key(self.txn), record.encode()));
-        }
+    /// Writes the commit to its shards; when this is done it is committed.
+    async fn replicate(
+        &mut self,
+        pending: &Arc<PendingCommit>,
+        commit_ts: Timestamp,
+        early: bool,
+    ) -> Result<Written> {
         let shared = Arc::clone(&self.shared);
-        let shard = shared.record_shard()?;
-        let command = Command { expected_term: self.term, puts, ..Command::default() };
+        let mut sent_to = Vec::new();
+        let outcome = self.attempts(pending, commit_ts, early, &mut sent_to).await;
+        if let Err(error) = &outcome
+            && !error.is_ambiguous()
+            && let Some(anchor) = self.spilled.or(sent_to.first().copied())
+        {
+            shared.spilled.remove(self.txn);
+            sent_to.retain(|shard| *shard != anchor);
+            shared.garbage.abandoned(Abandoned { txn: self.txn, anchor, shards: sent_to });
+        }
+        outcome
+    }
+
+    /// Sends the commit out until no split comes in between. `sent_to` are the shards with provisional versions, marks
+    /// or a record of it, the record's first.
+    async fn attempts(
+        &mut self,
+        pending: &Arc<PendingCommit>,
+        commit_ts: Timestamp,
+        early: bool,
+        sent_to: &mut Vec<ShardId>,
+    ) -> Result<Written> {
+        let shared = Arc::clone(&self.shared);
+        if let Some(reads) = &self.reads {
+            shared.validate_reads(self.txn, reads, self.read_ts, commit_ts).await?;
+        }
+        let mut only = self.touched.only();
+        for attempt in 0.. {
+            let outcome = match only.take() {
+                Some(only) => self.write_to_one(&only, pending, commit_ts, early).await?,
+                None => {
+                    self.wait_for_bases().await?;
+                    let parts = self.touched.participants(&shared.node.shards())?;
+                    match &parts[..] {
+                        [only] => self.write_to_one(only, pending, commit_ts, false).await?,
+                        parts => self.write_to_several(parts, pending, commit_ts, attempt, sent_to).await?,
+                    }
+                }
+            };
+            match outcome {
+                Attempt::Committed(written) => return Ok(written),
+                Attempt::Moved(shard) => shared.node.rerouted(&shard).await?,
+            }
+        }
+        Err(KvError::LocksLost)
+    }
+
+    /// Waits for the commits that this one builds upon: its commands may not come behind theirs in one log.
+    async fn wait_for_bases(&self) -> Result<()> {
+        for base in &self.depends {
+            if !base.wait().await {
+                self.shared.check_running()?;
+                return Err(KvError::LocksLost);
+            }
+        }
+        Ok(())
+    }
+
+    /// All that the transaction has done lies in one shard: one command.
+    async fn write_to_one(
+        &mut self,
+        part: &Participant,
+        pending: &PendingCommit,
+        commit_ts: Timestamp,
+        early: bool,
+    ) -> Result<Attempt> {
+        let Participant { shard, term } = part;
+        let receipt = shard.id().local_key(&encoding::receipt_key(commit_ts, self.txn));
+        let push = |value: Option<&[u8]>, arena: &mut BytesMut| encoding::push_version_value(arena, value);
+        let mut puts = encode_writes(pending.writes(), push, commit_ts);
+        puts.push((receipt.clone(), Bytes::from_static(&[RECEIPT_FORMAT])));
+        if let Some(anchor) = self.spilled {
+            let ignored = self.shared.spilled.ignored(self.txn);
+            let status = RecordStatus::Committed;
+            let record = Record { status, commit_ts, ignored, ..Record::pending() };
+            puts.push((anchor.local_key(&encoding::record_key(self.txn)), Bytes::from(record.encode())));
+        }
+        let command = Command { expected_term: Some(*term), puts, ..Command::default() };
         let submitted = if early { shard.submit(&command)? } else { None };
         let outcome = match submitted {
             Some(submitted) => {
-                pending.order(self.term.unwrap_or(0));
+                pending.order(part.place());
                 self.release_row_locks();
                 if is_on(Mutation::AcknowledgedTooEarly) {
-                    return Ok(());
+                    return Ok(Attempt::Committed(Written::ToOneShard));
                 }
                 submitted.await
             }
             None => shard.propose(command).await,
         };
         if is_on(Mutation::DoubledApply) && outcome.is_ok() {
-            let puts = encode_writes(pending.writes(), shared.clock.now());
+            let puts = encode_writes(pending.writes(), push, self.shared.clock.now());
             shard.propose(Command { puts, ..Command::default() }).await?;
         }
         match outcome {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Attempt::Committed(Written::ToOneShard)),
+            Err(ConsensusError::Moved { .. }) => Ok(Attempt::Moved(Arc::clone(shard))),
             Err(ConsensusError::Ambiguous { .. }) => {
-                shard.barrier().await.map_err(|_| KvError::Ambiguous)?;
-                let applied = shard.read().get(&receipt).map_err(|_| KvError::Ambiguous)?.is_some();
-                if applied { Ok(()) } else { Err(KvError::LocksLost) }
+                if is_there(shard, &receipt, |_| true).await? {
+                    Ok(Attempt::Committed(Written::ToOneShard))
+                } else {
+                    Err(KvError::LocksLost)
+                }
             }
             Err(error) => Err(error.into()),
         }
     }
+
+    /// A command to each of several shards, all at once.
+    async fn write_to_several(
+        &self,
+        parts: &[Participant],
+        pending: &Arc<PendingCommit>,
+        commit_ts: Timestamp,
+        attempt: u32,
+        sent_to: &mut Vec<ShardId>,
+    ) -> Result<Attempt> {
+        let has_writes =
+            |part: &&Participant| !writes_within(pending.writes(), part.shard.range()).is_empty();
+        let anchor = match (self.spilled, sent_to.first()) {
+            (Some(anchor), _) | (None, Some(&anchor)) => anchor,
+            (None, None) => parts.iter().find(has_writes).ok_or(KvError::LocksLost)?.shard.id(),
+        };
+        let others = parts.iter().map(|part| part.shard.id()).filter(|id| *id != anchor);
+        let others: Vec<ShardId> = others.collect();
+        if sent_to.is_empty() {
+            sent_to.push(anchor);
+        }
+        sent_to.extend(others.iter().filter(|id| !sent_to.contains(id)).copied().collect::<Vec<_>>());
+        // Readers ask for it as soon as they can meet its versions.
+        self.shared.spilled.committing(self.txn, pending);
+        let record = Record {
+            status: RecordStatus::Staging,
+            commit_ts,
+            attempt,
+            ignored: self.shared.spilled.ignored(self.txn),
+            shards: others.clone(),
+            rows: self.listed_rows(pending),
+        };
+        let (record, mark) = (Bytes::from(record.encode()), Bytes::from(encode_mark(attempt)));
+        let answers = parts.iter().map(async |Participant { shard, term }| {
+            let is_anchor = shard.id() == anchor;
+            let (evidence, value) = if is_anchor {
+                (encoding::record_key(self.txn), record.clone())
+            } else {
+                (encoding::mark_key(self.txn), mark.clone())
+            };
+            let evidence = shard.id().local_key(&evidence);
+            let writes = writes_within(pending.writes(), shard.range());
+            let mut puts = encode_writes(
+                writes,
+                |value, arena| {
+                    encoding::push_provisional_value(arena, self.txn, encoding::AT_COMMIT, value);
+                },
+                commit_ts,
+            );
+            puts.push((evidence.clone(), value));
+            let command = Command { expected_term: Some(*term), puts, ..Command::default() };
+            match shard.propose(command).await {
+                Err(ConsensusError::Ambiguous { .. }) => {
+                    let of_this_attempt = |value: &[u8]| {
+                        if is_anchor {
+                            value == record
+                        } else {
+                            decode_mark(value).is_ok_and(|mark| mark == attempt)
+                        }
+                    };
+                    let there = is_there(shard, &evidence, of_this_attempt).await?;
+                    if there { Ok(None) } else { Err(KvError::LocksLost) }
+                }
+                Err(ConsensusError::Moved { .. }) => Ok(Some(Arc::clone(shard))),
+                Err(error) => Err(error.into()),
+                Ok(Applied { .. }) => Ok(None),
+            }
+        });
+        // All of them: nothing is on its way when it is decided what comes next.
+        let answers: Vec<Result<Option<Arc<Shard>>>> = futures::future::join_all(answers).await;
+        // One that has surely failed decides; only without such a one is it unknown.
+        let mut unknown = None;
+        let mut moved = None;
+        for answer in answers {
+            match answer {
+                Ok(None) => {}
+                Ok(Some(shard)) => moved = Some(shard),
+                Err(error) if error.is_ambiguous() => unknown = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match (moved, unknown) {
+            // Of this attempt, one part is missing for good.
+            (Some(shard), _) => Ok(Attempt::Moved(shard)),
+            (None, Some(unknown)) => Err(unknown),
+            (None, None) => Ok(Attempt::Committed(Written::ToSeveral { anchor, others })),
+        }
+    }
+
+    /// The rows that the record names, so that a restart can clean up behind the commit.
+    fn listed_rows(&self, pending: &PendingCommit) -> Option<Vec<Bytes>> {
+        let rows = pending.writes().iter().map(|(key, _)| key);
+        let bytes: usize = rows.clone().map(|row| row.len() + 4).sum();
+        (self.spilled.is_none() && bytes <= RECORD_ROWS_BYTES_MAX).then(|| rows.cloned().collect())
+    }
+}
+
+/// Whether a command was carried out whose reply was lost: whether what it put is there, and is the right one.
+async fn is_there(shard: &Shard, key: &[u8], right: impl Fn(&[u8]) -> bool) -> Result<bool> {
+    shard.barrier().await.map_err(|_| KvError::Ambiguous)?;
+    let found = shard.read().get(key).map_err(|_| KvError::Ambiguous)?;
+    Ok(found.is_some_and(|value| right(&value)))
 }
 
 impl Commit {
@@ -252,11 +473,16 @@ impl Drop for Commit {
     }
 }
 
-/// The versions that a commit writes. All values share one allocation, and all keys another.
-fn encode_writes(writes: &[(Bytes, Option<Bytes>)], commit_ts: Timestamp) -> Vec<(Bytes, Bytes)> {
+/// The versions that a commit writes; `push` appends a value as it is stored. All values share one allocation, and all
+/// keys another.
+fn encode_writes(
+    writes: &[(Bytes, Option<Bytes>)],
+    push: impl Fn(Option<&[u8]>, &mut BytesMut),
+    commit_ts: Timestamp,
+) -> Vec<(Bytes, Bytes)> {
     let bytes = writes.iter().map(|(key, value)| {
-        // Escapes make a key longer; a guess that is too low costs a reallocation.
-        key.len() + 32 + encoding::version_value_bytes(value.as_deref())
+        // Escapes make a key longer, and tags differ; a guess that is too low costs a reallocation.
+        key.len() + 44 + value.as_deref().map_or(0, <[u8]>::len)
     });
     let mut arena = BytesMut::with_capacity(bytes.sum());
     let mut puts = Vec::with_capacity(writes.len() + 2);
@@ -265,7 +491,7 @@ fn encode_writes(writes: &[(Bytes, Option<Bytes>)], commit_ts: Timestamp) -> Vec
         encoding::push_suffix(&mut encoded, commit_ts);
         arena.extend_from_slice(&encoded);
         let key = arena.split().freeze();
-        encoding::push_version_value(&mut arena, value.as_deref());
+        push(value.as_deref(), &mut arena);
         puts.push((key, arena.split().freeze()));
     }
     puts

@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::{Core, Transaction};
-use crate::encoding;
 use crate::error::{Conflict, KvError, Result};
 use crate::locks::{HeldLock, LockMode, LockName, Owner, Request};
 use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, Reader, SeenVersion};
 use crate::pending::PendingCommit;
+use crate::routing::row_holder;
 use crate::store::Shared;
 use crate::time::Timestamp;
 use crate::types::{IsolationLevel, LockOutcome, LockStrength, ObjectId, ObjectLockMode, WaitPolicy};
@@ -50,7 +50,7 @@ impl Transaction {
         }
         let (own, read_ts) = {
             let mut core = self.active()?;
-            let read_ts = self.locked_at(&mut core)?;
+            let read_ts = self.locked_at(&mut core, [key])?;
             (core.buffer.get(key, u32::MAX).cloned(), read_ts)
         };
         if let Some(current) = own {
@@ -75,7 +75,7 @@ impl Transaction {
             core.assigned |= strength >= LockStrength::NoKeyUpdate;
             core.spilled
         };
-        if !spilled {
+        if spilled.is_none() {
             self.acquire(LockName::row(key), mode, policy).await?;
             return Ok(None);
         }
@@ -93,9 +93,11 @@ impl Transaction {
         }
     }
 
-    /// Notes that a row lock was taken; returns the snapshot that the newest version is compared with.
-    fn locked_at(&self, core: &mut Core) -> Result<Timestamp> {
-        self.remember_term(core)?;
+    /// Notes that row locks were taken; returns the snapshot that the newest versions are compared with.
+    fn locked_at<'k>(&self, core: &mut Core, keys: impl IntoIterator<Item = &'k [u8]>) -> Result<Timestamp> {
+        for key in keys {
+            self.touch(core, key)?;
+        }
         core.assigned = true;
         if core.slot.is_none() {
             self.take_snapshot(core);
@@ -184,7 +186,8 @@ impl Transaction {
             return Ok(Some(LockOutcome { current: own.clone(), changed: false, own: true }));
         }
         drop(core);
-        let found = self.newest_reader().get(self.shared.shard_for(&encoding::ROWS_START)?.read(), key)?;
+        let map = self.shared.node.shards();
+        let found = self.newest_reader().get(row_holder(&map, key)?.read(), key)?;
         Ok(match found {
             Ok(Some(SeenVersion { commit_ts: Timestamp::MAX, value })) => {
                 Some(LockOutcome { current: value, changed: false, own: true })
@@ -194,7 +197,7 @@ impl Transaction {
     }
 
     fn newest_reader(&self) -> Reader<'_> {
-        let spilled = self.core.lock().spilled;
+        let spilled = self.core.lock().spilled.is_some();
         Reader {
             spilled: &self.shared.spilled,
             read_ts: Timestamp::MAX,
@@ -206,7 +209,7 @@ impl Transaction {
     /// Builds upon a commit under way, if it comes earlier in the log than this transaction can.
     fn depend_on(&self, commit: &Arc<PendingCommit>) -> Result<bool> {
         let mut core = self.active()?;
-        if !commit.is_ordered_in(core.term.unwrap_or(0)) {
+        if !commit.place().is_some_and(|place| core.touched.meets(place)) {
             return Ok(false);
         }
         core.depends.retain(|other| !other.is_applied() && !Arc::ptr_eq(other, commit));
@@ -225,8 +228,8 @@ impl Transaction {
             // And before this: a commit whose fate is unknown stops the store before it leaves.
             self.shared.check_running()?;
             let found = {
-                let shard = self.shared.shard_for(&encoding::ROWS_START)?;
-                self.newest_reader().get(shard.read(), key)?
+                let map = self.shared.node.shards();
+                self.newest_reader().get(row_holder(&map, key)?.read(), key)?
             };
             match found {
                 Ok(stored) => {

@@ -4,7 +4,8 @@
 //!   mod.rs            the transaction: statements, writes, savepoints, its end
 //!   read.rs           get, multi_get, scan
 //!   lock.rs           row and object locks
-//!   commit.rs         one-round commit, and the commit of a spilled transaction
+//!   commit.rs         one-round commit, of one shard or of several
+//!   touched.rs        the shards that the transaction has locked or written in
 //!   spill.rs          writes that outgrow memory
 //!   serializable.rs   what a SERIALIZABLE transaction has read, and whether it still holds at commit
 //! ```
@@ -21,16 +22,19 @@ mod lock;
 mod read;
 mod serializable;
 mod spill;
+mod touched;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use shardforge_consensus::ShardId;
 use smallvec::SmallVec;
 
 use crate::buffer::WriteBuffer;
 use crate::error::{KvError, Result};
+use crate::gc::Abandoned;
 use crate::limits::KEY_BYTES_MAX;
 use crate::locks::{HeldLock, Owner};
 use crate::mutations::{Mutation, is_on};
@@ -39,7 +43,9 @@ use crate::snapshots::SnapshotSlot;
 use crate::store::Shared;
 use crate::time::Timestamp;
 use crate::types::{IsolationLevel, Snapshot, TxnId, TxnOptions, Visibility};
+pub(crate) use commit::RECEIPT_FORMAT;
 use serializable::ReadSpans;
+use touched::TouchedShards;
 
 const ENDED: KvError = KvError::InvalidState("the transaction has ended");
 
@@ -92,10 +98,9 @@ struct Core {
     next_lock_position: u64,
     savepoints: Vec<SavepointMark>,
     next_savepoint: u64,
-    /// Whether some of its writes are provisional versions in the store.
-    spilled: bool,
-    /// The term in which the first lock or write was made.
-    term: Option<u64>,
+    /// Whether some of its writes are provisional versions in the store; the shard that has its record then.
+    spilled: Option<ShardId>,
+    touched: TouchedShards,
     /// Commands before which a held snapshot looks.
     held_commands: Vec<u32>,
     reads: ReadSpans,
@@ -142,8 +147,8 @@ impl Transaction {
             next_lock_position: 1,
             savepoints: Vec::new(),
             next_savepoint: 0,
-            spilled: false,
-            term: None,
+            spilled: None,
+            touched: TouchedShards::default(),
             held_commands: Vec::new(),
             reads: ReadSpans::default(),
             assigned: false,
@@ -208,7 +213,7 @@ impl Transaction {
     /// Gives up the snapshot, if there is one, for another.
     fn start_anew(&self, snapshot: impl FnOnce(&Shared) -> Option<(SnapshotSlot, Timestamp)>) -> Result<()> {
         let mut core = self.active()?;
-        if core.spilled || !core.buffer.is_empty() {
+        if core.spilled.is_some() || !core.buffer.is_empty() {
             return Err(KvError::InvalidState("the transaction has written something"));
         }
         if let Some(slot) = core.slot.take() {
@@ -231,7 +236,7 @@ impl Transaction {
     #[must_use]
     pub fn has_writes(&self) -> bool {
         let core = self.core.lock();
-        core.spilled || !core.buffer.is_empty()
+        core.spilled.is_some() || !core.buffer.is_empty()
     }
 
     /// Whether others may know its id: it has written something, locked a row, or was told to [`Self::assign`].
@@ -338,7 +343,7 @@ impl Transaction {
         if key.len() > KEY_BYTES_MAX {
             return Err(KvError::KeyTooLong(key.len()));
         }
-        self.remember_term(core)
+        self.touch(core, key)
     }
 
     /// Marks a point to which [`Transaction::rollback_to`] can go back. Between statements: what a statement
@@ -373,13 +378,13 @@ impl Transaction {
         core.savepoints.truncate(index + 1);
         let SavepointMark { command, lock_position, .. } = core.savepoints[index];
         core.buffer.undo_from(command);
-        if core.spilled && !is_on(Mutation::SpillSurvivesRollback) {
+        if core.spilled.is_some() && !is_on(Mutation::SpillSurvivesRollback) {
             self.shared.spilled.ignore(self.id, command, core.command);
         }
         core.command = core.command.saturating_add(1);
         // Writes from here on must be undone by the next rollback to the same savepoint.
         let kept = match core.locks.partition_point(|lock| lock.position < lock_position) {
-            kept if is_on(Mutation::SavepointLosesLocks) && !core.spilled => kept.saturating_sub(1),
+            kept if is_on(Mutation::SavepointLosesLocks) && core.spilled.is_none() => kept.saturating_sub(1),
             kept => kept,
         };
         let released = core.locks.split_off(kept);
@@ -429,12 +434,9 @@ impl Transaction {
         core.read_ts = read_ts;
     }
 
-    /// Notes the term in which the transaction's locks are valid.
-    fn remember_term(&self, core: &mut Core) -> Result<()> {
-        if core.term.is_none() {
-            core.term = Some(self.shared.record_shard()?.term());
-        }
-        Ok(())
+    /// Notes the shard of a row that is locked or written, and the term in which the lock is valid.
+    fn touch(&self, core: &mut Core, key: &[u8]) -> Result<()> {
+        core.touched.touch(key, || self.shared.node.shards())
     }
 
     /// What a read with this visibility sees.
@@ -448,7 +450,7 @@ impl Transaction {
             Visibility::Latest => (self.shared.clock.now(), u32::MAX),
             Visibility::At(snapshot) => (snapshot.read_ts, snapshot.command),
         };
-        View { read_ts, command, spilled: core.spilled }
+        View { read_ts, command, spilled: core.spilled.is_some() }
     }
 
     fn release_locks(&self, locks: &[HeldLock]) {
@@ -468,9 +470,9 @@ impl Transaction {
         core.buffer = WriteBuffer::default();
         drop(core);
         self.shared.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
-        if spilled {
+        if let Some(anchor) = spilled {
             self.shared.spilled.remove(self.id);
-            self.shared.garbage.abandoned(self.id);
+            self.shared.garbage.abandoned(Abandoned { txn: self.id, anchor, shards: Vec::new() });
         }
         if let Some(slot) = slot {
             self.shared.snapshots.release(slot);

@@ -1,6 +1,10 @@
 //! Reads: the transaction's own writes over its snapshot.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use bytes::Bytes;
+use shardforge_consensus::{Shard, ShardMap};
 
 use super::{Transaction, View};
 use crate::encoding;
@@ -9,6 +13,7 @@ use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ROWS_MAX};
 use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, OwnSpill, Reader, RowCursor, SeenVersion};
 use crate::page::{PageLimits, read_page};
+use crate::routing::row_holder;
 use crate::types::{IsolationLevel, ScanPage, ScanRequest, Visibility};
 
 impl Transaction {
@@ -83,7 +88,7 @@ impl Transaction {
             }
             // After the look at the commits under way: one whose fate is unknown has stopped the store before it left.
             self.shared.check_running()?;
-            match self.read_stored_page(&request, view, limits)? {
+            match self.read_pieces(&request, view, limits)? {
                 Ok(page) => break page,
                 Err(obstacle) => self.wait_for(obstacle).await?,
             }
@@ -99,20 +104,55 @@ impl Transaction {
         Ok(page)
     }
 
-    fn read_stored_page(
+    /// A page from one shard after the other, until it is full.
+    fn read_pieces(
         &self,
         request: &ScanRequest,
         view: View,
         limits: PageLimits,
     ) -> Result<std::result::Result<ScanPage, Obstacle>> {
-        let (start, end) = (&request.range.start[..], &request.range.end[..]);
-        let shard = self.shared.shard_for(&encoding::row_bound(start))?;
-        let reader = self.reader(view);
-        let stored = RowCursor::open(shard.read(), reader, start, end, request.reverse)?;
+        let map = self.shared.node.shards();
+        let (mut range, mut left) = (request.range.clone(), limits);
+        let mut page = ScanPage::default();
+        loop {
+            let (shard, piece) = next_piece(&map, &range, request.reverse)?;
+            let mut next = match self.read_piece(shard, &piece, request.reverse, view, left)? {
+                Ok(next) => next,
+                // What is complete can be handed out; the next page meets the obstacle again.
+                Err(_) if !page.rows.is_empty() => return Ok(Ok(page)),
+                Err(obstacle) => return Ok(Err(obstacle)),
+            };
+            let bytes: usize = next.rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+            left.rows = left.rows.saturating_sub(next.rows.len());
+            left.bytes = left.bytes.saturating_sub(bytes);
+            page.rows.append(&mut next.rows);
+            let is_last = piece == range;
+            if next.resume.is_some() || is_last {
+                return Ok(Ok(ScanPage { resume: next.resume, ..page }));
+            }
+            range = if request.reverse { range.start..piece.start } else { piece.end..range.end };
+            page.resume = Some(if request.reverse { range.end.clone() } else { range.start.clone() });
+            if left.rows == 0 || left.bytes == 0 {
+                return Ok(Ok(page));
+            }
+        }
+    }
+
+    /// A page of the rows in a range that lies in one shard.
+    fn read_piece(
+        &self,
+        shard: &Shard,
+        range: &Range<Bytes>,
+        reverse: bool,
+        view: View,
+        limits: PageLimits,
+    ) -> Result<std::result::Result<ScanPage, Obstacle>> {
+        let (start, end) = (&range.start[..], &range.end[..]);
+        let stored = RowCursor::open(shard.read(), self.reader(view), start, end, reverse)?;
         // The mutex is held for the page: its other users are calls of the same session.
         let core = self.active()?;
         let own = core.buffer.range(start, end, view.command);
-        if request.reverse {
+        if reverse {
             read_page(stored, own.rev(), true, limits)
         } else {
             read_page(stored, own, false, limits)
@@ -130,8 +170,8 @@ impl Transaction {
             // See `scan`.
             self.shared.check_running()?;
             let found = {
-                let shard = self.shared.shard_for(&[encoding::ROWS_START[0]])?;
-                self.reader(view).get(shard.read(), key)?
+                let map = self.shared.node.shards();
+                self.reader(view).get(row_holder(&map, key)?.read(), key)?
             };
             match found {
                 Ok(version) => return Ok(version),
@@ -166,4 +206,30 @@ impl Transaction {
             }
         }
     }
+}
+
+/// The first part of a range, in the order of a scan, that lies in one shard.
+fn next_piece<'a>(
+    map: &'a ShardMap,
+    range: &Range<Bytes>,
+    reverse: bool,
+) -> Result<(&'a Arc<Shard>, Range<Bytes>)> {
+    if let [only] = map.data() {
+        return Ok((only, range.clone()));
+    }
+    let missing = KvError::Corrupt("no shard holds a key");
+    let mut piece = range.clone();
+    if reverse {
+        let end = encoding::row_bound(&range.end);
+        let shard = map.data().iter().rfind(|shard| shard.range().start[..] < end[..]).ok_or(missing)?;
+        if let Some(first) = encoding::decode_bound(&shard.range().start) {
+            piece.start = piece.start.max(first);
+        }
+        return Ok((shard, piece));
+    }
+    let shard = map.holder(&encoding::row_bound(&range.start)).ok_or(missing)?;
+    if let Some(end) = shard.range().end.as_deref().and_then(encoding::decode_bound) {
+        piece.end = piece.end.min(end);
+    }
+    Ok((shard, piece))
 }

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use shardforge_consensus::KeyRange;
 
 use crate::encoding;
 use crate::error::{KvError, Result};
@@ -107,21 +108,26 @@ impl Shared {
         read_ts: Timestamp,
         below: Timestamp,
     ) -> Result<Option<Arc<PendingCommit>>> {
-        let shard = self.shard_for(&encoding::ROWS_START)?;
-        let view = shard.read();
-        let reader = Reader { spilled: &self.spilled, read_ts: below, own: None, under_lock: false };
-        let mut versions = RowCursor::open(view, reader, &span.start, &span.end, false)?;
-        loop {
-            match versions.next_change(txn, read_ts)? {
-                RowStep::End => return Ok(None),
-                RowStep::Row | RowStep::Pause => {
-                    return Err(KvError::ReadWriteConflict(Arc::new(versions.change()?)));
+        let bound = |key: &[u8]| Bytes::copy_from_slice(&encoding::row_bound(key));
+        let encoded = KeyRange::new(bound(&span.start), bound(&span.end));
+        for shard in self.node.shards().overlapping(&encoded) {
+            let reader = Reader { spilled: &self.spilled, read_ts: below, own: None, under_lock: false };
+            let mut versions = RowCursor::open(shard.read(), reader, &span.start, &span.end, false)?;
+            loop {
+                match versions.next_change(txn, read_ts)? {
+                    RowStep::End => break,
+                    RowStep::Row | RowStep::Pause => {
+                        return Err(KvError::ReadWriteConflict(Arc::new(versions.change()?)));
+                    }
+                    RowStep::Blocked(Obstacle::Commit(commit)) if commit.txn() != txn => {
+                        return Ok(Some(commit));
+                    }
+                    // Its own provisional versions, which it is committing.
+                    RowStep::Blocked(_) => {}
                 }
-                RowStep::Blocked(Obstacle::Commit(commit)) if commit.txn() != txn => return Ok(Some(commit)),
-                // Its own provisional versions, which it is committing.
-                RowStep::Blocked(_) => {}
             }
         }
+        Ok(None)
     }
 }
 

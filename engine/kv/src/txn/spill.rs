@@ -1,25 +1,25 @@
 //! Writes that outgrow memory.
 //!
-//! The buffer's writes become provisional versions in the shard (`spilled.rs` tells what these are), in large
+//! The buffer's writes become provisional versions in their shards (`spilled.rs` tells what these are), in large
 //! commands, several of them under way at once. A spilled row stands for its lock: the lock leaves the table,
 //! and who wants the row waits for the transaction's end, by the lock that the transaction holds on itself.
 //!
 //! A spill that is cut off leaves the buffer as it was; what it wrote is written again by the next one, above.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{FuturesUnordered, StreamExt};
-use shardforge_consensus::Command;
+use shardforge_consensus::{Command, ConsensusError, Shard, ShardMap};
 
-use super::Transaction;
-use crate::buffer::WriteBuffer;
+use super::{ENDED, Transaction};
 use crate::encoding;
 use crate::error::Result;
 use crate::limits::{SPILL_ENTRIES_IN_FLIGHT_MAX, SPILL_ENTRY_BYTES_MAX};
 use crate::locks::{HeldLock, LockMode, LockName};
-use crate::record::{IgnoredCommands, Record, RecordStatus};
-use crate::store::put;
+use crate::record::Record;
+use crate::routing::row_holder;
 use crate::time::Timestamp;
 use crate::types::WaitPolicy;
 
@@ -38,29 +38,12 @@ impl Transaction {
 
     pub(crate) async fn spill_all(&self) -> Result<()> {
         self.begin_spill().await?;
-        let (term, depth) = {
-            let core = self.active()?;
-            (core.term, core.buffer.depth())
-        };
+        let depth = self.active()?.buffer.depth();
         let first_ts = self.shared.clock.reserve(depth.max(1) as u64);
-        let shard = self.shared.record_shard()?;
-        let mut from = Some(Bytes::new());
-        let mut in_flight = FuturesUnordered::new();
-        loop {
-            while in_flight.len() < SPILL_ENTRIES_IN_FLIGHT_MAX
-                && let Some(start) = from
-            {
-                let puts;
-                (puts, from) = self.encode_spill(&self.active()?.buffer, &start, first_ts);
-                let command = Command { expected_term: term, puts, ..Command::default() };
-                in_flight.push(self.shared.propose(shard, command));
-            }
-            match in_flight.next().await {
-                None => break,
-                Some(outcome) => outcome?,
-            }
+        // What a shard refused because it was split is written again with all the rest, at the same timestamps.
+        while let Some(shard) = self.spill_from(first_ts).await? {
+            self.shared.node.rerouted(&shard).await?;
         }
-        drop(in_flight);
         let released = {
             let mut core = self.active()?;
             let (released, kept): (Vec<HeldLock>, Vec<HeldLock>) =
@@ -75,15 +58,43 @@ impl Transaction {
         Ok(())
     }
 
+    /// Writes the buffer to its shards. Returns one that was split meanwhile, if one was.
+    async fn spill_from(&self, first_ts: Timestamp) -> Result<Option<Arc<Shard>>> {
+        let map = self.shared.node.shards();
+        let mut from = Some(Bytes::new());
+        let mut in_flight = FuturesUnordered::new();
+        let mut moved = None;
+        loop {
+            while in_flight.len() < SPILL_ENTRIES_IN_FLIGHT_MAX
+                && moved.is_none()
+                && let Some(start) = from
+            {
+                let chunk = self.encode_spill(&start, first_ts, &map)?;
+                from = chunk.as_ref().and_then(|chunk| chunk.next.clone());
+                if let Some(SpillChunk { shard, command, .. }) = chunk {
+                    in_flight.push(async move { (shard.propose(command).await, shard) });
+                }
+            }
+            match in_flight.next().await {
+                None => return Ok(moved),
+                Some((Err(ConsensusError::Moved { .. }), shard)) => moved = Some(shard),
+                Some((outcome, _)) => drop(outcome?),
+            }
+        }
+    }
+
     /// Before the first spill: the record, and the lock that others wait for.
     async fn begin_spill(&self) -> Result<()> {
-        let term = {
+        let anchor = {
             let mut core = self.active()?;
-            if core.spilled {
+            if core.spilled.is_some() {
                 return Ok(());
             }
-            self.remember_term(&mut core)?;
-            core.term
+            if core.touched.first().is_none() {
+                // Nothing to spill, but it was asked for; any shard will do.
+                self.touch(&mut core, &[])?;
+            }
+            core.touched.first().ok_or(ENDED)?.id()
         };
         let name = LockName::Transaction(self.id);
         let lock = self.shared.acquire(name, LockMode::Running, self.owner, WaitPolicy::NoWait).await?;
@@ -91,34 +102,34 @@ impl Transaction {
             let mut core = self.active()?;
             // At the front: rolling back to a savepoint does not release it.
             core.locks.splice(0..0, lock);
-            core.spilled = true;
+            core.spilled = Some(anchor);
             self.shared.spilled.begin(self.id);
             self.shared.counters.spills.fetch_add(1, Ordering::Relaxed);
         }
-        let (status, ignored) = (RecordStatus::Pending, IgnoredCommands::default());
-        let record = Record { status, commit_ts: Timestamp::MIN, ignored };
-        let puts = vec![put(&encoding::record_key(self.id), record.encode())];
-        let shard = self.shared.record_shard()?;
-        self.shared.propose(shard, Command { expected_term: term, puts, ..Command::default() }).await
+        // No term: it says nothing but that there is such a transaction.
+        let key = anchor.local_key(&encoding::record_key(self.id));
+        let puts = vec![(key, Bytes::from(Record::pending().encode()))];
+        self.shared.propose_local(anchor, Command { puts, ..Command::default() }).await
     }
 
-    /// Buffered writes from a key on as provisional versions, as many as fit into one command, and the key to go on
-    /// from. Writes of one key get rising timestamps in the order of their commands.
-    fn encode_spill(
-        &self,
-        buffer: &WriteBuffer,
-        start: &[u8],
-        first_ts: Timestamp,
-    ) -> (Vec<(Bytes, Bytes)>, Option<Bytes>) {
+    /// Buffered writes from a key on as provisional versions, as many as fit into one command for one shard, and the key
+    /// to go on from. Writes of one key get rising timestamps in the order of their commands.
+    fn encode_spill(&self, start: &[u8], first_ts: Timestamp, map: &ShardMap) -> Result<Option<SpillChunk>> {
+        let core = self.active()?;
+        let Some((first, _)) = core.buffer.iter_from(start).next() else { return Ok(None) };
+        let shard = Arc::clone(row_holder(map, first)?);
+        let term = core.touched.term_in(&shard, map)?;
         let mut puts = Vec::new();
         // One allocation for nearly all keys and values.
         let mut arena = BytesMut::with_capacity(SPILL_ENTRY_BYTES_MAX + SPILL_ENTRY_BYTES_MAX / 16);
         let mut size_bytes = 0;
-        for (key, writes) in buffer.iter_from(start) {
-            if size_bytes >= SPILL_ENTRY_BYTES_MAX {
-                return (puts, Some(key.clone()));
-            }
+        let mut next = None;
+        for (key, writes) in core.buffer.iter_from(start) {
             let prefix = encoding::row_prefix(key);
+            if size_bytes >= SPILL_ENTRY_BYTES_MAX || !shard.range().contains(&prefix) {
+                next = Some(key.clone());
+                break;
+            }
             for (ts, write) in (first_ts.as_u64()..).zip(writes) {
                 let mut encoded = prefix.clone();
                 encoding::push_suffix(&mut encoded, Timestamp::from_u64(ts));
@@ -130,6 +141,14 @@ impl Transaction {
                 puts.push((key, value));
             }
         }
-        (puts, None)
+        let command = Command { expected_term: Some(term), puts, ..Command::default() };
+        Ok(Some(SpillChunk { shard, command, next }))
     }
+}
+
+/// A part of a spill.
+struct SpillChunk {
+    shard: Arc<Shard>,
+    command: Command,
+    next: Option<Bytes>,
 }

@@ -48,7 +48,7 @@ impl Transaction {
                     *outcome = Some(LockOutcome { current: current.clone(), changed: false, own: true });
                 }
             }
-            self.locked_at(&mut core)?
+            self.locked_at(&mut core, keys.iter().map(|key| &key[..]))?
         };
         let mut from = 0;
         while let Some(first) = (from..keys.len()).find(|&index| outcomes[index].is_none()) {

@@ -1,0 +1,340 @@
+//! This node's replica of a shard: a member of the raft group that replicates it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::channel::mpsc::UnboundedSender;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
+use parking_lot::Mutex;
+use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
+
+use crate::engine::Engine;
+use crate::error::{ConsensusError, Result};
+use crate::extent::Extent;
+use crate::failure::Failure;
+use crate::limits::{
+    ELECTION_TIMEOUT_MAX, ELECTION_TIMEOUT_MIN, HEARTBEAT_INTERVAL, OPEN_TIMEOUT, STOP_TIMEOUT,
+};
+use crate::proposer::Proposer;
+use crate::raft::log_store::{GroupLog, LogStore};
+use crate::raft::log_writer::LogWriter;
+use crate::raft::network::{Peers, Router, snapshot_timeout_millis};
+use crate::raft::state_machine::{Progress, SplitReport, StateMachine};
+use crate::raft::{Placement, Raft};
+use crate::types::{ReplicaId, ShardId};
+
+/// What the replicas of a node share.
+pub(crate) struct ReplicaContext {
+    pub runtime: Runtime,
+    pub raft_engine: Arc<dyn Engine>,
+    pub kv_engine: Arc<dyn Engine>,
+    pub writer: Arc<LogWriter>,
+    pub network: Arc<dyn Network>,
+    pub router: Arc<Router>,
+    pub failure: Arc<Failure>,
+    pub disk_full: Arc<AtomicBool>,
+    /// The node, and those that hold the first replicas of its shards.
+    pub node: NodeId,
+    pub voters: Vec<NodeId>,
+    /// Where replicas say that they have applied a split.
+    pub splits: UnboundedSender<SplitReport>,
+}
+
+/// See the module's essay.
+pub(crate) struct Replica {
+    pub id: ShardId,
+    pub kv: Arc<dyn Engine>,
+    raft: Raft,
+    pub proposer: Proposer,
+    progress: Arc<Progress>,
+    leadership: Arc<Leadership>,
+    watcher: Mutex<Option<TaskHandle<()>>>,
+    sole_voter: bool,
+    /// What raft's tasks hold of the storage; gone when they have ended.
+    in_use: (Weak<GroupLog>, Weak<()>),
+    runtime: Runtime,
+    pub failure: Arc<Failure>,
+    disk_full: Arc<AtomicBool>,
+}
+
+/// What raft last said about who leads.
+#[derive(Default)]
+struct Leadership {
+    /// The term in which this replica leads; zero when it does not.
+    leading_term: AtomicU64,
+    /// The newest term seen.
+    term: AtomicU64,
+    changed: tokio::sync::Notify,
+}
+
+fn raft_config() -> Config {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Config {
+        cluster_name: "shardforge".to_owned(),
+        heartbeat_interval: millis(HEARTBEAT_INTERVAL),
+        election_timeout_min: millis(ELECTION_TIMEOUT_MIN),
+        election_timeout_max: millis(ELECTION_TIMEOUT_MAX),
+        install_snapshot_timeout: snapshot_timeout_millis(),
+        // Purging follows the flushes of kvdb, see maintenance.rs.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 0,
+        // The state machine may be behind what was acknowledged; only an election and its blank entry make
+        // sure that a leader has applied everything.
+        enable_leader_restore: Some(false),
+        enable_pre_vote: Some(true),
+        api_channel_size: Some(1024),
+        notification_channel_size: Some(1024),
+        ..Config::default()
+    }
+}
+
+impl Replica {
+    /// Starts the replica of a shard, whose extent was stored. Its voters are used when it has never been started
+    /// before.
+    pub(crate) async fn start(extent: Extent, context: &ReplicaContext) -> Result<Arc<Self>> {
+        let (id, node, voters) = (extent.shard, context.node, &context.voters[..]);
+        let failed = |error: &dyn std::fmt::Display| {
+            ConsensusError::Storage(format!("could not start the replica of shard {id}: {error}"))
+        };
+        // A shard's first replicas are named after their nodes; later ones get ids from the system shard.
+        let replica = ReplicaId(node.0);
+        let log = GroupLog::open(id, Arc::clone(&context.raft_engine), Arc::clone(&context.writer))?;
+        let progress = Arc::<Progress>::default();
+        let state_machine = StateMachine::open(
+            extent,
+            context.splits.clone(),
+            Arc::clone(&context.kv_engine),
+            Arc::clone(&progress),
+            Arc::clone(&context.failure),
+        )?;
+        if voters == [node] {
+            check_complete(id, log.bounds(), progress.applied_index.load(Ordering::Acquire))?;
+        }
+        let in_use = (Arc::downgrade(&log), state_machine.in_use());
+        let config = raft_config().validate().map_err(|error| failed(&error))?;
+        let peers = Peers {
+            shard: id,
+            network: Arc::clone(&context.network),
+            runtime: context.runtime.clone(),
+            replica,
+        };
+        let raft = Raft::new(replica, Arc::new(config), peers, LogStore::new(log), state_machine)
+            .await
+            .map_err(|error| failed(&error))?;
+        context.router.add(id, replica, raft.clone());
+
+        let leadership = Arc::<Leadership>::default();
+        let watcher =
+            context.runtime.spawn("leadership", watch_leadership(raft.clone(), Arc::clone(&leadership)));
+        let proposer = Proposer::start(id, raft.clone(), &context.runtime, Arc::clone(&context.failure));
+        let replica = Arc::new(Self {
+            id,
+            kv: Arc::clone(&context.kv_engine),
+            raft,
+            proposer,
+            progress,
+            leadership,
+            watcher: Mutex::new(Some(watcher)),
+            sole_voter: voters == [node],
+            in_use,
+            runtime: context.runtime.clone(),
+            failure: Arc::clone(&context.failure),
+            disk_full: Arc::clone(&context.disk_full),
+        });
+        replica.found(node, voters).await.map_err(|error| failed(&error))?;
+        if replica.sole_voter {
+            replica.elect(&context.runtime).await?;
+        }
+        Ok(replica)
+    }
+
+    /// Gives a new group its first members. The least of the nodes does it; the others hear of it from raft.
+    async fn found(&self, node: NodeId, voters: &[NodeId]) -> std::result::Result<(), String> {
+        let initialized = self.raft.is_initialized().await.map_err(|error| error.to_string())?;
+        if initialized || voters.iter().min() != Some(&node) {
+            return Ok(());
+        }
+        let members: BTreeMap<_, _> =
+            voters.iter().map(|voter| (ReplicaId(voter.0), Placement { node: voter.0 })).collect();
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A sole voter need not wait for anybody: it makes itself leader, and everything in its log is committed
+    /// with the first entry of its term. From then on it needs no timers.
+    async fn elect(&self, runtime: &Runtime) -> Result<()> {
+        let stopped = |error: &dyn std::fmt::Display| ConsensusError::Stopped { reason: error.to_string() };
+        if self.raft.server_metrics().borrow_watched().state != ServerState::Leader {
+            self.raft.trigger().elect(false).await.map_err(|error| stopped(&error))?;
+        }
+        let led = runtime.timeout(OPEN_TIMEOUT, self.led());
+        led.await.map_err(|_elapsed| {
+            stopped(&format!("shard {} could not replay its log within {OPEN_TIMEOUT:?}", self.id))
+        })??;
+        self.raft.runtime_config().tick(false);
+        Ok(())
+    }
+
+    /// Waits until this replica leads, and has applied all that was committed before.
+    pub(crate) async fn led(&self) -> Result<()> {
+        loop {
+            let opened = self.progress.opened.notified();
+            let changed = self.leadership.changed.notified();
+            let (mut opened, mut changed) = (std::pin::pin!(opened), std::pin::pin!(changed));
+            // Registered before the check, so that no change is missed in between.
+            opened.as_mut().enable();
+            changed.as_mut().enable();
+            if self.is_leader() {
+                return Ok(());
+            }
+            if self.failure.has_failed() {
+                return Err(ConsensusError::Stopped { reason: self.failure.reason() });
+            }
+            futures::future::select(opened, changed).await;
+        }
+    }
+
+    /// Whether this node leads the shard and has applied all that was committed before its term, and so may
+    /// serve reads and take proposals. Two atomic loads.
+    pub(crate) fn is_leader(&self) -> bool {
+        let leading = self.leadership.leading_term.load(Ordering::Acquire);
+        leading != 0 && self.progress.opened_term.load(Ordering::Acquire) == leading
+    }
+
+    /// The newest term that this replica has seen; the one it leads in, if it leads.
+    pub(crate) fn term(&self) -> u64 {
+        self.leadership.term.load(Ordering::Acquire)
+    }
+
+    /// The index of the last raft entry that was applied here.
+    pub(crate) fn applied_index(&self) -> u64 {
+        self.progress.applied_index.load(Ordering::Acquire)
+    }
+
+    /// Makes sure that this replica still leads, so that what it reads next is the newest state.
+    ///
+    /// A sole voter cannot have been replaced; otherwise the leader's lease is checked, and renewed by a round
+    /// of heartbeats if need be.
+    ///
+    /// # Errors
+    /// [`ConsensusError::NotLeader`], and [`ConsensusError::Stopped`].
+    pub(crate) async fn ensure_readable(&self) -> Result<()> {
+        if !self.is_leader() {
+            return Err(self.not_leader());
+        }
+        if self.sole_voter {
+            return Ok(());
+        }
+        match self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
+            Ok(_read_at) => Ok(()),
+            Err(RaftError::APIError(_)) => Err(self.not_leader()),
+            Err(RaftError::Fatal(error)) => Err(ConsensusError::Stopped { reason: error.to_string() }),
+        }
+    }
+
+    fn not_leader(&self) -> ConsensusError {
+        if self.failure.has_failed() {
+            return ConsensusError::Stopped { reason: self.failure.reason() };
+        }
+        let metrics = self.raft.server_metrics();
+        let server = metrics.borrow_watched();
+        let leader = server
+            .current_leader
+            .and_then(|replica| server.membership_config.get_node(&replica).map(|at| NodeId(at.node)));
+        ConsensusError::NotLeader { shard: self.id, leader }
+    }
+
+    /// Whether a command may be proposed here and now; `puts` says whether it takes space.
+    pub(crate) fn check_writable(&self, puts: bool) -> Result<()> {
+        if self.failure.has_failed() {
+            return Err(ConsensusError::Stopped { reason: self.failure.reason() });
+        }
+        // Deleting frees space in the end, and must stay possible.
+        if self.disk_full.load(Ordering::Acquire) && puts {
+            return Err(ConsensusError::DiskFull);
+        }
+        Ok(())
+    }
+
+    /// Whether no other node has a replica of the shard.
+    pub(crate) fn is_sole_voter(&self) -> bool {
+        self.sole_voter
+    }
+
+    /// The index of the last raft entry that was purged here; zero when none was.
+    pub(crate) fn purged_index(&self) -> u64 {
+        self.raft.data_metrics().borrow_watched().purged.map_or(0, |purged| purged.index)
+    }
+
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Ends the replica; what is applied stays.
+    pub(crate) async fn stop(&self) {
+        self.proposer.stop().await;
+        if self.raft.shutdown().await.is_err() {
+            tracing::error!("the raft task of shard {} ended by a panic", self.id);
+        }
+        let watcher = self.watcher.lock().take();
+        if let Some(watcher) = watcher {
+            watcher.abort();
+        }
+        // Raft does not wait for its worker; whoever opens the storage again has to.
+        let deadline = self.runtime.now() + STOP_TIMEOUT;
+        while self.in_use.0.strong_count() + self.in_use.1.strong_count() > 0 {
+            if self.runtime.now() > deadline {
+                tracing::warn!("the raft tasks of shard {} have not ended after {STOP_TIMEOUT:?}", self.id);
+                return;
+            }
+            self.runtime.sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Whether log and data of a replica that nobody else can help are of one piece: every entry was in the log before it
+/// was applied, and was purged only after the data had been flushed.
+fn check_complete(shard: ShardId, (purged, last): (u64, u64), applied: u64) -> Result<()> {
+    let problem = if applied > last {
+        format!(
+            "the raft log ends with entry {last}, but the data has entry {applied} already: raftdb has lost entries"
+        )
+    } else if purged > applied {
+        format!(
+            "the data ends with entry {applied}, but the raft log begins after entry {purged}: kvdb has lost data"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(ConsensusError::Corrupt(format!(
+        "shard {shard}: {problem}; restore the data directory from a backup"
+    )))
+}
+
+/// Copies who leads from raft's metrics to where it can be read without a lock.
+async fn watch_leadership(raft: Raft, leadership: Arc<Leadership>) {
+    let mut metrics = raft.server_metrics();
+    // Holding a handle would keep raft alive when nobody else does.
+    drop(raft);
+    loop {
+        {
+            let server = metrics.borrow_watched();
+            let term = server.vote.leader_id.term;
+            let leads = server.state == ServerState::Leader;
+            leadership.term.store(term, Ordering::Release);
+            leadership.leading_term.store(if leads { term } else { 0 }, Ordering::Release);
+        }
+        leadership.changed.notify_waiters();
+        if metrics.changed().await.is_err() {
+            leadership.leading_term.store(0, Ordering::Release);
+            leadership.changed.notify_waiters();
+            return;
+        }
+    }
+}
