@@ -265,7 +265,8 @@ fn garbage_of_row(
             },
         };
         match at {
-            Some(at) if at > safepoint => {}
+            // What stays below a deletion (a version that is about to be rewritten) has to stay hidden.
+            Some(at) if at > safepoint => mark = None,
             Some(_) if !decided => {
                 decided = true;
                 mark = deleted.then(|| Bytes::copy_from_slice(cursor.key()));
