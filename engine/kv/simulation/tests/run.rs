@@ -63,6 +63,8 @@ pub struct Plan {
     pub options: KvOptions,
     pub sync_time_max: Duration,
     pub faults: Vec<(Fault, Duration)>,
+    /// Chance in percent that the caretaker splits a shard when it wakes.
+    pub splits: u64,
     /// Chance in percent that a client goes away in the middle of a transaction.
     pub impatience: u64,
 }
@@ -102,6 +104,7 @@ impl Plan {
             options,
             sync_time_max,
             faults,
+            splits: [0, 0, 20, 60][below(4) as usize],
             impatience: [0, 0, 3, 10][below(4) as usize],
         }
     }
@@ -361,10 +364,16 @@ async fn audit(client: &Client) {
     }
 }
 
-/// Flushes and collects now and then.
+/// Flushes, collects, and splits shards now and then.
 async fn care(client: Client, node: Arc<Node>) {
     loop {
         client.pause(20_000).await;
+        if client.chance(client.run.plan.splits) {
+            let at = workloads::some_key(&client);
+            if client.store.split(at.as_bytes()).await.is_err() {
+                return;
+            }
+        }
         let done = match client.below(3) {
             0 => node.flush().await.map_err(KvError::from),
             _ => client.store.collect_garbage().await.map(|_removed| ()),

@@ -44,6 +44,13 @@ fn number(value: &[u8]) -> u64 {
     text(value).parse().expect("the workloads write numbers")
 }
 
+/// A key at which a shard may be split: at the border of two workloads, or in the midst of one.
+pub fn some_key(client: &Client) -> String {
+    let kinds = ["b", "c", "f", "g", "h", "i", "l", "p", "r", "t", "u", "x", "~"];
+    let kind = kinds[client.below(kinds.len() as u64) as usize];
+    format!("{kind}/{}", client.below(4))
+}
+
 /// The rows that workloads begin with.
 pub async fn fill(client: &Client) -> Result<(), KvError> {
     let mut txn = client.begin(Workload::Bank);
