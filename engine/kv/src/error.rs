@@ -38,6 +38,15 @@ pub enum KvError {
     /// Whether the commit took effect could not be learnt (08007).
     #[error("the outcome of the commit is unknown")]
     Ambiguous,
+    /// A past state was asked for that garbage collection has begun to take apart (22023).
+    #[error("the state asked for is older than what is kept")]
+    SnapshotTooOld {
+        /// The oldest state that can be read.
+        oldest: Timestamp,
+    },
+    /// A state was asked for that is still to come (22023).
+    #[error("the state asked for lies in the future")]
+    SnapshotInFuture,
     /// The transaction has ended, or was never allowed to write: a mistake of the caller.
     #[error("{0}")]
     InvalidState(&'static str),
@@ -76,6 +85,8 @@ impl KvError {
             Self::LockTimeout(_)
             | Self::LockNotAvailable(_)
             | Self::Ambiguous
+            | Self::SnapshotTooOld { .. }
+            | Self::SnapshotInFuture
             | Self::InvalidState(_)
             | Self::KeyTooLong(_)
             | Self::SequenceExhausted { .. }
@@ -97,6 +108,8 @@ impl KvError {
             | Self::SerializationFailure(_)
             | Self::ReadWriteConflict(_)
             | Self::LocksLost
+            | Self::SnapshotTooOld { .. }
+            | Self::SnapshotInFuture
             | Self::InvalidState(_)
             | Self::KeyTooLong(_)
             | Self::SequenceExhausted { .. }

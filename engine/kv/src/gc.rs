@@ -163,6 +163,8 @@ fn safepoint(shared: &Shared) -> Timestamp {
     // Taken before the registry is looked at: see `snapshots.rs`.
     let ttl = u64::try_from(shared.options.gc_ttl.as_micros()).unwrap_or(u64::MAX);
     let before_ttl = shared.clock.now().minus_micros(ttl);
+    // Said before the registry is looked at: who registers a state of the past looks here afterwards.
+    shared.history_from.fetch_max(before_ttl.as_u64(), Ordering::SeqCst);
     if is_on(Mutation::CollectedUnderSnapshot) {
         return before_ttl;
     }

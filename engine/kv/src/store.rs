@@ -21,7 +21,9 @@ use crate::snapshots::ActiveSnapshots;
 use crate::spilled::SpilledTransactions;
 use crate::time::{Clock, Timestamp};
 use crate::txn::Transaction;
-use crate::types::{KvOptions, LockInfo, LockTarget, LockWaitInfo, ShardInfo, TxnId, TxnOptions};
+use crate::types::{
+    IsolationLevel, KvOptions, LockInfo, LockTarget, LockWaitInfo, ShardInfo, TxnId, TxnOptions,
+};
 
 /// MVCC, locks and transactions over the shards of a node. Cheap to clone.
 #[derive(Clone)]
@@ -45,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// The newest commit known to be in the store.
     pub(crate) last_commit: AtomicU64,
+    /// States of the past below it may have been taken apart by garbage collection.
+    pub(crate) history_from: AtomicU64,
     /// Set when a commit's fate is unknown: what the locks and snapshots rest on is gone then.
     stopped: AtomicBool,
 }
@@ -114,9 +118,12 @@ impl Store {
             sequences: Sequences::default(),
             counters: Counters::default(),
             last_commit: AtomicU64::new(0),
+            history_from: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         });
         crate::recovery::recover(&shared)?;
+        // How far the collector had come before is not known.
+        shared.history_from.store(shared.clock.now().as_u64(), Ordering::SeqCst);
         let weak = Arc::downgrade(&shared);
         let locks = Arc::clone(&shared.locks);
         shared.runtime.spawn("deadlock detector", async move {
@@ -141,6 +148,16 @@ impl Store {
     #[must_use]
     pub fn begin(&self, options: TxnOptions) -> Transaction {
         Transaction::new(Arc::clone(&self.shared), options)
+    }
+
+    /// Begins a transaction that reads the state as of a timestamp in the past, all of it, and cannot write.
+    ///
+    /// # Errors
+    /// `SnapshotTooOld` for a state that is not kept: states are for `gc_ttl` at least, and none from before the store
+    /// was opened. `SnapshotInFuture` for one that is yet to come.
+    pub fn begin_at(&self, options: TxnOptions, at: Timestamp) -> Result<Transaction> {
+        let options = TxnOptions { isolation: IsolationLevel::RepeatableRead, read_only: true, ..options };
+        Transaction::at(Arc::clone(&self.shared), options, at)
     }
 
     /// The locks that a session holds beyond its transactions (session-level advisory locks). `session` is the

@@ -6,6 +6,7 @@ mod crash;
 mod foreign_keys;
 mod locks;
 mod notify;
+mod past;
 mod plans;
 mod portals;
 mod recheck;

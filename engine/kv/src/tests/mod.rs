@@ -6,6 +6,7 @@
 //!   batch.rs        many row locks at once find what single ones find
 //!   garbage.rs      what a commit left is found by its keys as by looking everywhere
 //!   handover.rs     locks that are handed on before a commit is durable
+//!   past.rs         states of the past, as far as they are kept
 //!   invariants.rs   concurrent transfers, lost updates, write skew, crashes
 //!   shards.rs       commits over several shards, cut off at each point
 //! ```
@@ -15,6 +16,7 @@ mod garbage;
 mod handover;
 mod invariants;
 mod model;
+mod past;
 mod script;
 mod shards;
 

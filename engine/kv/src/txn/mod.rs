@@ -166,6 +166,23 @@ impl Transaction {
         }
     }
 
+    /// A transaction that sees the state as of a timestamp.
+    pub(crate) fn at(shared: Arc<Shared>, options: TxnOptions, at: Timestamp) -> Result<Self> {
+        // Commits yet to come lie above any timestamp taken before.
+        if at > shared.clock.now() {
+            return Err(KvError::SnapshotInFuture);
+        }
+        let txn = Self::new(shared, options);
+        {
+            let mut core = txn.core.lock();
+            core.slot = Some(txn.shared.snapshots.share(txn.id.0 ^ txn.owner.session, at));
+            core.read_ts = at;
+        }
+        // Registered first: either the collector has seen that, or what it is about to do is seen here.
+        let oldest = Timestamp::from_u64(txn.shared.history_from.load(Ordering::SeqCst));
+        if at < oldest { Err(KvError::SnapshotTooOld { oldest }) } else { Ok(txn) }
+    }
+
     /// The transaction's id.
     #[must_use]
     pub fn id(&self) -> TxnId {

@@ -70,6 +70,12 @@ impl Binder<'_> {
     }
 
     fn plain_select(&mut self, stmt: &ast::SelectStmt, resolve: bool) -> PgResult<Query> {
+        if let Some(expr) = &stmt.as_of {
+            let message = "AS OF SYSTEM TIME is only allowed in a query that is a statement of its own";
+            return Err(PgError::not_supported(message)
+                .hint("BEGIN AS OF SYSTEM TIME is for all statements of a transaction.")
+                .at(expr.start()));
+        }
         let mut rel = self.from_clause(&stmt.from)?;
         self.window_clause(&stmt.windows)?;
         let mut targets = self.target_list(&stmt.targets, Clause::Target)?;

@@ -173,6 +173,11 @@ pub fn name_lock_key(database: Oid, namespace: Oid, name: &str) -> Bytes {
     key.freeze()
 }
 
+/// The key of a relation's row.
+pub fn relation_key(database: Oid, relation: Oid) -> Bytes {
+    key(Kind::Relation, database, &[relation.0])
+}
+
 fn key(kind: Kind, database: Oid, ids: &[u32]) -> Bytes {
     let mut key = BytesMut::with_capacity(6 + 4 * ids.len());
     key.put_u8(CATALOG_TAG);

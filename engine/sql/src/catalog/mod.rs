@@ -17,7 +17,7 @@ pub mod pg_catalog;
 mod snapshot;
 mod store;
 
-pub use change::Change;
+pub use change::{Change, relation_key};
 pub use descriptor::*;
 pub use snapshot::{CatalogSnapshot, Cluster, Relation};
 pub use store::{Catalog, new_database_rows};

@@ -28,6 +28,9 @@ pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
         false => (Arc::new(Statement::Select(stmt.query.clone())), stmt.query_text.clone()),
     };
     let prepared = session.prepare(sql.clone(), Some(query), &[]).await?;
+    if prepared.as_of.is_some() {
+        return Err(unsupported("AS OF SYSTEM TIME in a view"));
+    }
     let planned = session.plan_of(&prepared)?;
     if stmt.columns.len() > planned.output.len() {
         return Err(PgError::new(

@@ -177,9 +177,20 @@ impl Parser<'_> {
         Ok(relation)
     }
 
+    /// `AS OF SYSTEM TIME`, which is not an alias `of`.
+    pub(super) fn at_as_of_system_time(&self) -> bool {
+        self.at_kws(&[Kw::As, Kw::Of, Kw::System, Kw::Time])
+    }
+
+    /// `AS OF SYSTEM TIME expression`, as CockroachDB has it.
+    pub(super) fn as_of_system_time(&mut self) -> PResult<Expr> {
+        self.expect_kws(&[Kw::As, Kw::Of, Kw::System, Kw::Time])?;
+        self.expr()
+    }
+
     /// opt_alias_clause.
     pub(super) fn opt_alias(&mut self) -> PResult<Option<Alias>> {
-        if !self.eat_kw(Kw::As) && !self.at_col_id() {
+        if self.at_as_of_system_time() || (!self.eat_kw(Kw::As) && !self.at_col_id()) {
             return Ok(None);
         }
         let name = self.col_id()?;

@@ -162,6 +162,9 @@ impl Parser<'_> {
         if self.eat_kw(Kw::From) {
             select.from = self.list(Self::table_ref)?;
         }
+        if self.at_as_of_system_time() {
+            select.as_of = Some(Box::new(self.as_of_system_time()?));
+        }
         if self.eat_kw(Kw::Where) {
             select.where_clause = Some(self.expr()?);
         }

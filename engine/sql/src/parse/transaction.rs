@@ -112,6 +112,7 @@ impl Parser<'_> {
                     self.expect_kw(Kw::Deferrable)?;
                     modes.deferrable = Some(false);
                 }
+                Kind::Kw(Kw::As) => modes.as_of = Some(Box::new(self.as_of_system_time()?)),
                 _ if needed => return self.unexpected(),
                 _ => return Ok(modes),
             }

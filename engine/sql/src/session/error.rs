@@ -31,6 +31,9 @@ pub fn from_kv(error: KvError) -> PgError {
         KvError::ShuttingDown => {
             PgError::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
         }
+        KvError::SnapshotTooOld { .. } | KvError::SnapshotInFuture => {
+            PgError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+        }
         KvError::Corrupt(_) => PgError::corrupted(message),
         KvError::InvalidState(_) => PgError::internal(message),
         KvError::Storage(_) => PgError::new(SqlState::IO_ERROR, message),

@@ -100,8 +100,13 @@ impl PgSession {
         wait: WaitPolicy,
     ) -> PgResult<()> {
         let object = ObjectId { class: self.database.0, kind: RELATION, id: u64::from(table.0) };
-        let txn = self.ensure_txn().txn.clone();
-        txn.lock_object(object, mode, wait).await.map_err(from_kv)
+        let txn = self.ensure_txn();
+        let (as_of, txn) = (txn.as_of, txn.txn.clone());
+        txn.lock_object(object, mode, wait).await.map_err(from_kv)?;
+        if as_of.is_some() {
+            self.check_as_it_was(table).await?;
+        }
+        Ok(())
     }
 
     /// Starts a prepared statement: takes its table locks, then a snapshot, then opens its cursor. A write runs to
@@ -110,6 +115,9 @@ impl PgSession {
     /// # Errors
     /// Whatever the statement raises, with byte positions.
     pub(crate) async fn start(&mut self, prepared: &Prepared, params: Arc<[Datum]>) -> PgResult<Execution> {
+        if let Some(as_of) = &prepared.as_of {
+            self.query_the_past(as_of)?;
+        }
         self.ensure_txn();
         let wait = self.lock_wait();
         let mut planned = self.plan_of(prepared)?;

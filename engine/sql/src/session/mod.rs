@@ -18,6 +18,7 @@ mod explain;
 mod listen;
 mod maintenance;
 mod monitor;
+mod past;
 mod portal;
 mod services;
 mod setting_value;

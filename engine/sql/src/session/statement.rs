@@ -10,15 +10,17 @@ use super::PgSession;
 use super::wire::fields;
 use crate::bind;
 use crate::ir::Ty;
-use crate::parse::ast::Statement;
+use crate::parse::ast::{Expr, Statement};
 use crate::plan::{Planned, Planner};
 
 /// A prepared statement.
 pub struct Prepared {
     /// Its text.
     pub sql: Arc<str>,
-    /// The raw tree; `None` for an empty statement.
+    /// The raw tree, without AS OF SYSTEM TIME; `None` for an empty statement.
     pub stmt: Option<Arc<Statement>>,
+    /// AS OF SYSTEM TIME.
+    pub as_of: Option<Box<Expr>>,
     /// Parameter types: given by the client, or inferred.
     pub params: Vec<Ty>,
     /// Result columns; `None` if it returns no rows.
@@ -46,6 +48,16 @@ pub fn is_planned(stmt: &Statement) -> bool {
     )
 }
 
+/// Takes AS OF SYSTEM TIME out of a query. It is about the transaction that the query runs in, not about the query.
+fn take_as_of(stmt: &mut Arc<Statement>) -> Option<Box<Expr>> {
+    let Statement::Select(select) = &**stmt else { return None };
+    select.as_of.as_ref()?;
+    match Arc::make_mut(stmt) {
+        Statement::Select(select) => select.as_of.take(),
+        _ => None,
+    }
+}
+
 /// The planned statement inside a utility statement whose parameters are the utility's own.
 fn query_within(stmt: &Statement) -> Option<Statement> {
     match stmt {
@@ -63,10 +75,12 @@ impl PgSession {
     pub(crate) async fn prepare(
         &mut self,
         sql: Arc<str>,
-        stmt: Option<Arc<Statement>>,
+        mut stmt: Option<Arc<Statement>>,
         param_types: &[Oid],
     ) -> PgResult<Prepared> {
-        let mut prepared = Prepared { sql, stmt, params: Vec::new(), fields: None, plan: Mutex::new(None) };
+        let as_of = stmt.as_mut().and_then(take_as_of);
+        let mut prepared =
+            Prepared { sql, stmt, as_of, params: Vec::new(), fields: None, plan: Mutex::new(None) };
         let Some(stmt) = prepared.stmt.clone() else { return Ok(prepared) };
         if is_planned(&stmt) {
             let (planned, search_path, version) = self.plan_now(&stmt, param_types.to_vec())?;

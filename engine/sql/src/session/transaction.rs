@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use shardforge_kv::{IsolationLevel, Savepoint, Transaction};
+use shardforge_kv::{IsolationLevel, Savepoint, Timestamp, Transaction};
 use shardforge_types::PgResult;
 
 use super::error::from_kv;
@@ -30,6 +30,8 @@ pub struct SessionTxn {
     pub failed: bool,
     /// A statement has run: the isolation level is fixed.
     pub used: bool,
+    /// AS OF SYSTEM TIME: the past that it reads.
+    pub as_of: Option<Timestamp>,
     /// Start, in microseconds since 2000-01-01.
     pub started_at: i64,
     /// What DDL has changed so far.
@@ -80,6 +82,7 @@ impl SessionTxn {
             explicit,
             failed: false,
             used: false,
+            as_of: None,
             started_at,
             changes: Vec::new(),
             dropped_storage: Vec::new(),

@@ -78,7 +78,14 @@ impl PgSession {
             txn_mut(&mut self.txn)?.explicit = true;
             return self.set_transaction_modes(modes);
         }
+        let as_of = modes.as_of.as_ref().map(|expr| self.past_timestamp(expr)).transpose()?;
         self.open_transaction(modes, None);
+        if let Some(at) = as_of
+            && let Err(error) = self.travel_to(at)
+        {
+            self.rollback().await;
+            return Err(error);
+        }
         Ok(())
     }
 
@@ -118,9 +125,16 @@ impl PgSession {
     /// # Errors
     /// 25001 if a query has run already, or a savepoint is open.
     pub(crate) fn set_transaction_modes(&mut self, modes: &TransactionModes) -> PgResult<()> {
+        if let Some(expr) = &modes.as_of {
+            let at = self.past_timestamp(expr)?;
+            return self.travel_to(at);
+        }
         let txn = self.ensure_txn();
         let (used, in_savepoint) = (txn.used, !txn.savepoints.is_empty());
         let refused = |message: &str| Err(PgError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        if txn.as_of.is_some() && (modes.isolation.is_some() || modes.read_only == Some(false)) {
+            return refused("a transaction AS OF SYSTEM TIME is read only and has one snapshot");
+        }
         if let Some(isolation) = modes.isolation.map(isolation_level)
             && isolation != txn.isolation
         {

@@ -163,6 +163,10 @@ impl PgSession {
                 self.set_transaction_modes(modes)?;
             }
             VariableSetKind::SessionCharacteristics(modes) => {
+                if modes.as_of.is_some() {
+                    return Err(PgError::not_supported("AS OF SYSTEM TIME cannot be set for a session")
+                        .hint("BEGIN AS OF SYSTEM TIME is for one transaction."));
+                }
                 if let Some(isolation) = modes.isolation {
                     use crate::parse::ast::IsolationLevel as Level;
                     let value = match isolation {

@@ -16,6 +16,8 @@ pub struct SelectStmt {
     pub targets: Vec<ResTarget>,
     /// The FROM list.
     pub from: Vec<TableRef>,
+    /// `AS OF SYSTEM TIME`, after FROM.
+    pub as_of: Option<Box<Expr>>,
     /// WHERE.
     pub where_clause: Option<Expr>,
     /// GROUP BY.

@@ -123,7 +123,7 @@ pub enum IsolationLevel {
 }
 
 /// The modes of BEGIN and SET TRANSACTION; the last word wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct TransactionModes {
     /// ISOLATION LEVEL.
     pub isolation: Option<IsolationLevel>,
@@ -131,6 +131,8 @@ pub struct TransactionModes {
     pub read_only: Option<bool>,
     /// `DEFERRABLE` (true), `NOT DEFERRABLE` (false).
     pub deferrable: Option<bool>,
+    /// `AS OF SYSTEM TIME`.
+    pub as_of: Option<Box<Expr>>,
 }
 
 /// SET and RESET.
