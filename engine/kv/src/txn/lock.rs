@@ -18,6 +18,13 @@ use crate::store::Shared;
 use crate::time::Timestamp;
 use crate::types::{IsolationLevel, LockOutcome, LockStrength, ObjectId, ObjectLockMode, WaitPolicy};
 
+/// A row under its lock.
+struct Locked {
+    outcome: LockOutcome,
+    /// When its newest version was committed; `Timestamp::MAX` for the transaction's own.
+    commit_ts: Timestamp,
+}
+
 impl Transaction {
     /// Locks a row, whether it exists or not, and returns what it is now: the transaction's own newest write,
     /// or the newest committed value, which may be newer than the snapshot (`changed`). READ COMMITTED callers
@@ -44,9 +51,42 @@ impl Transaction {
         strength: LockStrength,
         policy: WaitPolicy,
     ) -> Result<LockOutcome> {
+        let locked = self.lock_version(key, strength, policy).await?;
+        self.unchanged(key, locked)
+    }
+
+    /// `SerializationFailure` for a row that is not as the transaction's only snapshot shows it.
+    fn unchanged(&self, key: &[u8], locked: Locked) -> Result<LockOutcome> {
+        let Locked { outcome, commit_ts } = locked;
+        let refused = self.isolation() != IsolationLevel::ReadCommitted && !is_on(Mutation::LostUpdate);
+        if outcome.changed && refused {
+            return Err(KvError::SerializationFailure(Arc::new(Conflict {
+                key: Bytes::copy_from_slice(key),
+                commit_ts,
+                deleted: outcome.current.is_none(),
+            })));
+        }
+        Ok(outcome)
+    }
+
+    /// As [`Transaction::lock_for_write`], but a row that has changed since the snapshot is returned (`changed`) at
+    /// every isolation level: for a caller to whom it is not a row that it has read, as to one that inserts a key.
+    ///
+    /// # Errors
+    /// As [`Transaction::lock`], without `SerializationFailure`.
+    pub async fn lock_newest(
+        &self,
+        key: &[u8],
+        strength: LockStrength,
+        policy: WaitPolicy,
+    ) -> Result<LockOutcome> {
+        Ok(self.lock_version(key, strength, policy).await?.outcome)
+    }
+
+    async fn lock_version(&self, key: &[u8], strength: LockStrength, policy: WaitPolicy) -> Result<Locked> {
         self.spill_if_large().await?;
         if let Some(outcome) = self.acquire_row(key, strength, policy).await? {
-            return Ok(outcome);
+            return Ok(Locked { outcome, commit_ts: Timestamp::MAX });
         }
         let (own, read_ts) = {
             let mut core = self.active()?;
@@ -54,10 +94,11 @@ impl Transaction {
             (core.buffer.get(key, u32::MAX).cloned(), read_ts)
         };
         if let Some(current) = own {
-            return Ok(LockOutcome { current, changed: false, own: true });
+            let outcome = LockOutcome { current, changed: false, own: true };
+            return Ok(Locked { outcome, commit_ts: Timestamp::MAX });
         }
         let newest = self.newest_under_lock(key, policy).await?;
-        self.outcome(key, newest, read_ts, strength)
+        self.outcome(newest, read_ts, strength)
     }
 
     /// Takes a row's lock. The outcome, if the row is one that the transaction has spilled and somebody else waits
@@ -108,28 +149,17 @@ impl Transaction {
     /// What a row's newest version, read under its lock, is to a statement with a snapshot at `read_ts`.
     fn outcome(
         &self,
-        key: &[u8],
         newest: Option<SeenVersion>,
         read_ts: Timestamp,
         strength: LockStrength,
-    ) -> Result<LockOutcome> {
+    ) -> Result<Locked> {
         let (commit_ts, current) = newest.map_or((Timestamp::MIN, None), |seen| (seen.commit_ts, seen.value));
-        if commit_ts == Timestamp::MAX {
-            return Ok(LockOutcome { current, changed: false, own: true });
-        }
-        let changed = commit_ts > read_ts;
-        let refused = self.isolation() != IsolationLevel::ReadCommitted && !is_on(Mutation::LostUpdate);
-        if changed && refused {
-            return Err(KvError::SerializationFailure(Arc::new(Conflict {
-                key: Bytes::copy_from_slice(key),
-                commit_ts,
-                deleted: current.is_none(),
-            })));
-        }
-        if current.is_some() && strength >= LockStrength::NoKeyUpdate {
+        let own = commit_ts == Timestamp::MAX;
+        if !own && current.is_some() && strength >= LockStrength::NoKeyUpdate {
             self.active()?.replaces = true;
         }
-        Ok(LockOutcome { current, changed, own: false })
+        let outcome = LockOutcome { current, changed: !own && commit_ts > read_ts, own };
+        Ok(Locked { outcome, commit_ts })
     }
 
     /// Waits until every value that [`Transaction::lock_for_write`] returned is durable.

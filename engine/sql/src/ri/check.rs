@@ -64,38 +64,45 @@ async fn still_references(
 }
 
 /// Locks the row with a key so that it stays: false if there is none.
+///
+/// Under READ COMMITTED the newest version counts. A transaction with one snapshot must find the row there too, and
+/// may not find that it has lost its key since; what else of it has changed does not matter.
 async fn lock_referenced(cx: &ExecContext, rel: &Relationship, key: &Key) -> PgResult<bool> {
-    let visibility = match cx.isolation {
-        IsolationLevel::ReadCommitted => Visibility::Latest,
-        IsolationLevel::RepeatableRead | IsolationLevel::Serializable => Visibility::Current,
-    };
-    match rel.target(key) {
-        Target::Row(row_key) => {
-            match cx.txn.lock_for_write(&row_key, LockStrength::KeyShare, WaitPolicy::NoWait).await {
-                Ok(outcome) => return Ok(outcome.current.is_some()),
-                // A row that is newer than the snapshot is not there; one that was changed since is a conflict.
-                Err(KvError::LockNotAvailable(_) | KvError::SerializationFailure(_)) => {}
-                Err(error) => return Err(from_kv(error)),
-            }
-            // Not to wait for somebody who is only just inserting it.
-            if cx.txn.get(&row_key, visibility).await.map_err(from_kv)?.is_none() {
-                return Ok(false);
-            }
-            let outcome = cx.txn.lock_for_write(&row_key, LockStrength::KeyShare, cx.wait).await;
-            Ok(outcome.map_err(from_kv)?.current.is_some())
-        }
-        Target::Entry(entry) => {
-            let Some(value) = cx.txn.get(&entry, visibility).await.map_err(from_kv)? else {
-                return Ok(false);
-            };
-            let row_key = rel.parent_layout.key_of_entry(&value);
-            let outcome = cx.txn.lock_for_write(&row_key, LockStrength::KeyShare, cx.wait).await;
-            match outcome.map_err(from_kv)?.current {
-                None => Ok(false),
-                Some(stored) => rel.row_has_key(&stored, key),
-            }
+    let target = rel.target(key);
+    if let Target::Row(row_key) = &target {
+        match cx.txn.lock_newest(row_key, LockStrength::KeyShare, WaitPolicy::NoWait).await {
+            // Changed since the snapshot: the rest has to look into that.
+            Ok(outcome) if outcome.changed && has_one_snapshot(cx) => {}
+            Ok(outcome) => return Ok(outcome.current.is_some()),
+            Err(KvError::LockNotAvailable(_)) => {}
+            Err(error) => return Err(from_kv(error)),
         }
     }
+    let visibility = if has_one_snapshot(cx) { Visibility::Current } else { Visibility::Latest };
+    let (Target::Row(place) | Target::Entry(place)) = &target;
+    // Not to wait for somebody who is only just inserting it.
+    let Some(there) = cx.txn.get(place, visibility).await.map_err(from_kv)? else { return Ok(false) };
+    let row_key = match &target {
+        Target::Row(row_key) => row_key.clone(),
+        Target::Entry(_) => rel.parent_layout.key_of_entry(&there),
+    };
+    let outcome = cx.txn.lock_newest(&row_key, LockStrength::KeyShare, cx.wait).await;
+    let outcome = outcome.map_err(|error| from_kv(error).context(rel.lock_statement(&cx.env)))?;
+    let kept = match (&target, &outcome.current) {
+        (_, None) => false,
+        (Target::Row(_), Some(_)) => true,
+        (Target::Entry(_), Some(stored)) => rel.row_has_key(stored, key)?,
+    };
+    if !kept && has_one_snapshot(cx) {
+        // It has changed since the snapshot: the lock for writing refuses it, and says who changed it.
+        let refused = cx.txn.lock_for_write(&row_key, LockStrength::KeyShare, cx.wait).await;
+        refused.map_err(|error| from_kv(error).context(rel.lock_statement(&cx.env)))?;
+    }
+    Ok(kept)
+}
+
+fn has_one_snapshot(cx: &ExecContext) -> bool {
+    matches!(cx.isolation, IsolationLevel::RepeatableRead | IsolationLevel::Serializable)
 }
 
 /// Whether there is a row with a key at this moment, own writes included.

@@ -42,6 +42,22 @@ impl Relationship {
             .detail(format!("Key {shown} is {still}referenced from table \"{}\".", self.child.name))
     }
 
+    /// The statement by which PostgreSQL locks the referenced row, for the context of errors.
+    pub fn lock_statement(&self, env: &EvalEnv) -> String {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let schema = env.catalog.schemas.get(&self.parent.schema).map_or("", |schema| schema.name.as_str());
+        let columns = self.fk.ref_columns.iter().enumerate();
+        let conditions = columns.map(|(i, attnum)| {
+            format!("{} OPERATOR(pg_catalog.=) ${}", quoted(&self.parent.column(*attnum).name), i + 1)
+        });
+        format!(
+            "SQL statement \"SELECT 1 FROM ONLY {}.{} x WHERE {} FOR KEY SHARE OF x\"",
+            quoted(schema),
+            quoted(&self.parent.name),
+            conditions.collect::<Vec<_>>().join(" AND ")
+        )
+    }
+
     fn about(&self, error: PgError, env: &EvalEnv) -> PgError {
         let schema = env.catalog.schemas.get(&self.child.schema);
         error

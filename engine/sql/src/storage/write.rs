@@ -148,27 +148,37 @@ impl TableWriter<'_> {
     /// it do not wait.
     async fn claim(&self, key: &Bytes, expected: Option<LockStrength>) -> PgResult<Option<Bytes>> {
         if expected.is_none() {
-            match self.txn.lock_for_write(key, LockStrength::Update, WaitPolicy::NoWait).await {
+            match self.txn.lock_newest(key, LockStrength::Update, WaitPolicy::NoWait).await {
                 Ok(outcome) => return Ok(outcome.current),
                 Err(KvError::LockNotAvailable(_)) => {}
                 Err(error) => return Err(from_kv(error)),
             }
         }
-        if self.txn.get(key, Visibility::Latest).await.map_err(from_kv)?.is_some()
-            && let Some(current) = self.lock(key, expected.unwrap_or(LockStrength::KeyShare)).await?.current
-        {
-            return Ok(Some(current));
+        if self.txn.get(key, Visibility::Latest).await.map_err(from_kv)?.is_some() {
+            let found = match expected {
+                Some(strength) => self.lock(key, strength).await?,
+                None => self.lock_newest(key, LockStrength::KeyShare).await?,
+            };
+            if found.current.is_some() {
+                return Ok(found.current);
+            }
         }
-        Ok(self.lock(key, LockStrength::Update).await?.current)
+        Ok(self.lock_newest(key, LockStrength::Update).await?.current)
+    }
+
+    /// Locks what is no row that the statement has read: its newest version counts, whatever the snapshot.
+    async fn lock_newest(&self, key: &Bytes, strength: LockStrength) -> PgResult<LockOutcome> {
+        self.txn.lock_newest(key, strength, self.wait).await.map_err(from_kv)
     }
 
     /// Locks the entry of a unique index that is to be inserted; answers the key of the row that has it already,
     /// which is locked KEY SHARE.
     async fn claim_entry(&self, key: &Bytes) -> PgResult<Option<Bytes>> {
-        let Some(existing) = self.lock(key, LockStrength::Update).await?.current else { return Ok(None) };
+        let found = self.lock_newest(key, LockStrength::Update).await?.current;
+        let Some(existing) = found else { return Ok(None) };
         // Whoever is deleting that row, or giving it another key, has not locked the entry.
-        self.lock(&self.layout.key_of_entry(&existing), LockStrength::KeyShare).await?;
-        let existing = self.lock(key, LockStrength::Update).await?.current;
+        self.lock_newest(&self.layout.key_of_entry(&existing), LockStrength::KeyShare).await?;
+        let existing = self.lock_newest(key, LockStrength::Update).await?.current;
         Ok(existing.map(|existing| self.layout.key_of_entry(&existing)))
     }
 
@@ -197,7 +207,7 @@ impl TableWriter<'_> {
         };
         let moved = new_key != *row_key;
         if moved {
-            if self.lock(&new_key, LockStrength::Update).await?.current.is_some() {
+            if self.claim(&new_key, None).await?.is_some() {
                 return Err(self.duplicate(&self.layout.table.indexes[0], new).await);
             }
             self.txn.delete(row_key.clone());

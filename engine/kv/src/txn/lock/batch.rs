@@ -62,7 +62,8 @@ impl Transaction {
                     Newest::Stored(newest) => newest,
                     Newest::Unread => self.newest_under_lock(&keys[index], policy).await?,
                 };
-                outcomes[index] = Some(self.outcome(&keys[index], newest, read_ts, strength)?);
+                let locked = self.outcome(newest, read_ts, strength)?;
+                outcomes[index] = Some(self.unchanged(&keys[index], locked)?);
             }
         }
         Ok(outcomes.into_iter().flatten().collect())

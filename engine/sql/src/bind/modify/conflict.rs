@@ -30,6 +30,13 @@ impl Binder<'_> {
         if let Some(index) = target.table.indexes.iter().filter(arbitrates).find(|index| index.deferrable) {
             let message = "ON CONFLICT does not support deferrable unique constraints/exclusion constraints as arbiters";
             return Err(PgError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .schema(
+                    self.cx
+                        .catalog
+                        .schemas
+                        .get(&target.table.schema)
+                        .map_or("", |schema| schema.name.as_str()),
+                )
                 .table(&*target.table.name)
                 .constraint(&*index.name));
         }
