@@ -15,7 +15,7 @@ use shardforge_kv::{
 };
 use shardforge_pgwire::{CancelToken, ConnectionRegistry, FieldDesc};
 use shardforge_types::io::snapshot::Snapshot as XidSnapshot;
-use shardforge_types::{Oid, PgError, PgResult, SqlState};
+use shardforge_types::{Oid, PgError, PgResult, Severity, SqlState};
 
 use super::activity::SessionActivity;
 use super::error::from_kv;
@@ -67,7 +67,6 @@ struct State {
     txn: Option<Arc<Transaction>>,
     /// Holds this session's advisory locks that outlive transactions.
     session_locks: Option<Arc<SessionLocks>>,
-    held: HashMap<(AdvisoryKey, bool), u32>,
     /// The snapshots that the transaction has exported.
     exports: Vec<Export>,
 }
@@ -96,7 +95,6 @@ impl SessionServices {
             last_sequence: None,
             txn: None,
             session_locks: None,
-            held: HashMap::new(),
             exports: Vec::new(),
         };
         let listener = Arc::new(Listener::new(engine.hub.clone(), activity.database, activity.pid));
@@ -193,11 +191,7 @@ impl SessionServices {
 
     /// Releases session-level advisory locks.
     pub fn release_session_locks(&self) {
-        let locks = {
-            let mut state = self.state.lock();
-            state.held.clear();
-            state.session_locks.take()
-        };
+        let locks = self.state.lock().session_locks.take();
         if let Some(locks) = locks {
             locks.unlock_all();
         }
@@ -503,7 +497,7 @@ impl Host for SessionServices {
                 (None, None) => Ok(()),
             }
         };
-        let result = wait_for(async move {
+        wait_for(async move {
             tokio::select! {
                 biased;
                 reason = cancel.canceled() => Err(reason.error()),
@@ -513,26 +507,19 @@ impl Host for SessionServices {
                     Err(error) => Err(from_kv(error)),
                 },
             }
-        })?;
-        if result && !mode.transaction {
-            *self.state.lock().held.entry((key, mode.shared)).or_insert(0) += 1;
-        }
-        Ok(result)
+        })
     }
 
     fn advisory_unlock(&self, key: AdvisoryKey, shared: bool) -> PgResult<bool> {
-        let mut state = self.state.lock();
-        let Some(count) = state.held.get_mut(&(key, shared)) else { return Ok(false) };
-        *count -= 1;
-        if *count > 0 {
-            return Ok(true);
-        }
-        state.held.remove(&(key, shared));
         let mode = if shared { ObjectLockMode::Share } else { ObjectLockMode::Exclusive };
-        if let Some(locks) = &state.session_locks {
-            locks.unlock(self.advisory_object(key), mode);
+        let locks = self.state.lock().session_locks.clone();
+        let held = locks.is_some_and(|locks| locks.unlock(self.advisory_object(key), mode));
+        if !held {
+            let mode = if shared { "ShareLock" } else { "ExclusiveLock" };
+            let message = format!("you don't own a lock of type {mode}");
+            self.notice(PgError::with_severity(Severity::Warning, SqlState::WARNING, message));
         }
-        Ok(true)
+        Ok(held)
     }
 
     fn advisory_unlock_all(&self) -> PgResult<()> {
