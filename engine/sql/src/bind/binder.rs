@@ -392,9 +392,14 @@ impl<'a> Binder<'a> {
     /// Notes that the plan depends on a table, and which lock its execution takes. The strongest mode wins.
     pub fn note_table(&mut self, table: &TableDesc, mode: ObjectLockMode) {
         self.note_relation(table.oid, table.version);
-        match self.table_locks.iter_mut().find(|(oid, _)| *oid == table.oid) {
+        self.note_lock(table.oid, mode);
+    }
+
+    /// Notes that the plan's execution locks a relation.
+    pub fn note_lock(&mut self, relation: Oid, mode: ObjectLockMode) {
+        match self.table_locks.iter_mut().find(|(oid, _)| *oid == relation) {
             Some((_, held)) => *held = (*held).max(mode),
-            None => self.table_locks.push((table.oid, mode)),
+            None => self.table_locks.push((relation, mode)),
         }
     }
 

@@ -186,6 +186,7 @@ impl Binder<'_> {
     /// A view: its query, bound anew without the names of the query around it.
     fn from_view(&mut self, view: &Arc<ViewDesc>, name: &ast::RangeVar) -> PgResult<FromItem> {
         self.note_relation(view.oid, view.version);
+        self.note_lock(view.oid, ObjectLockMode::AccessShare);
         if self.views.contains(&view.oid) {
             let message = format!("infinite recursion detected in rules for relation \"{}\"", view.name);
             return Err(PgError::new(SqlState::INVALID_OBJECT_DEFINITION, message));

@@ -144,10 +144,8 @@ async fn drop_relation(
     session.lock_table(locked, ObjectLockMode::AccessExclusive, wait).await?;
     let catalog = session.catalog();
     let Some(relation) = catalog.relation(relation.oid()).cloned() else {
-        return Err(PgError::new(
-            SqlState::UNDEFINED_TABLE,
-            format!("{word} \"{}\" does not exist", relation.name()),
-        ));
+        // It went while its lock was waited for: the name means another relation now, or none.
+        return Box::pin(drop_relation(session, object, stmt, together)).await;
     };
     remove(session, &relation, stmt.cascade, together).await
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shardforge_kv::ObjectLockMode;
 use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 
 use super::{check_free, names, unsupported};
@@ -52,6 +53,12 @@ pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
         columns.push((name, ty_oid, ty.typmod, ty.collation));
     }
     limits::check_columns(columns.len())?;
+    if let Some(Relation::View(view)) = session.catalog().relation_by_name(schema, &name)
+        && stmt.replace
+    {
+        let (view, wait) = (view.oid, session.lock_wait());
+        session.lock_table(view, ObjectLockMode::AccessExclusive, wait).await?;
+    }
     let catalog = session.catalog();
     let existing = match catalog.relation_by_name(schema, &name) {
         Some(Relation::View(view)) if stmt.replace => Some(view.clone()),

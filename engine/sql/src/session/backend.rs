@@ -297,15 +297,13 @@ impl PgSession {
             if !ends_transaction(&raw.stmt) {
                 self.check_not_failed()?;
             }
-            let prepared = self.prepare(sql.clone(), Some(Arc::new(raw.stmt)), &[]).await?;
+            let mut prepared = self.prepare(sql.clone(), Some(Arc::new(raw.stmt)), &[]).await?;
+            prepared.described_late = true;
             if !prepared.params.is_empty() {
                 return Err(PgError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
             }
             let formats = prepared.stmt.as_ref().map(|stmt| self.simple_formats(stmt)).unwrap_or_default();
             let mut portal = Portal::bound(Arc::new(prepared), Arc::new([]), formats);
-            if let Some(fields) = portal.fields() {
-                out.row_description(&fields, &portal.formats)?;
-            }
             let tag = self.run_portal(&mut portal, None, out).await?;
             drop(portal);
             // What the message's last statement did must be durable before the client hears of it.

@@ -10,7 +10,7 @@ use super::execute::{Execution, Tag};
 use super::portal::{CursorOptions, Portal, ROWS_AT_ONCE};
 use super::statement::{Prepared, is_planned};
 use super::timeouts::TimeLimit;
-use super::wire::{WireColumn, WireSink};
+use super::wire::{WireColumn, WireSink, describe, fields};
 use crate::ir::{OutputColumn, Ty};
 use crate::parse::ast::{DeclareCursorStmt, FetchStmt, Statement};
 use crate::plan::{PlannedKind, QueryCursor, RowBuffer, RowSink};
@@ -44,8 +44,15 @@ impl PgSession {
             let work = std::pin::pin!(async {
                 if portal.execution.is_none() {
                     let execution = if is_planned(stmt) {
-                        self.start(&prepared, portal.params.clone()).await?
+                        let execution = self.start(&prepared, portal.params.clone()).await?;
+                        self.describe_late(&prepared, &execution.output, &portal.formats, out)?;
+                        execution
                     } else {
+                        if prepared.described_late
+                            && let Some(fields) = &prepared.fields
+                        {
+                            out.row_description(fields, &portal.formats)?;
+                        }
                         Box::pin(self.utility(stmt, &prepared.sql, &portal.params, &prepared.params, out))
                             .await?
                     };
@@ -64,6 +71,23 @@ impl PgSession {
             return Ok(None);
         }
         Ok(portal.execution.as_ref().map(Execution::tag))
+    }
+
+    /// Tells the client the columns of a statement that has begun to run, if it was not told them before.
+    fn describe_late(
+        &self,
+        prepared: &Prepared,
+        output: &[OutputColumn],
+        formats: &[Format],
+        out: &mut Responder,
+    ) -> PgResult<()> {
+        match &prepared.fields {
+            Some(kept) if prepared.described_late && describe(kept, output) => {
+                out.row_description(kept, formats)
+            }
+            Some(_) if prepared.described_late => out.row_description(&fields(output), formats),
+            _ => Ok(()),
+        }
     }
 
     /// Sends up to `max` rows of a portal that runs; answers how many.

@@ -7,7 +7,7 @@ use shardforge_pgwire::FieldDesc;
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use super::PgSession;
-use super::wire::fields;
+use super::wire::{describe, fields};
 use crate::bind;
 use crate::ir::Ty;
 use crate::parse::ast::{Expr, Statement};
@@ -25,6 +25,9 @@ pub struct Prepared {
     pub params: Vec<Ty>,
     /// Result columns; `None` if it returns no rows.
     pub fields: Option<Arc<[FieldDesc]>>,
+    /// The client hears of the columns when the statement has its locks, as in a simple query: until then they may
+    /// become others.
+    pub described_late: bool,
     plan: Mutex<Option<CachedPlan>>,
 }
 
@@ -79,8 +82,15 @@ impl PgSession {
         param_types: &[Oid],
     ) -> PgResult<Prepared> {
         let as_of = stmt.as_mut().and_then(take_as_of);
-        let mut prepared =
-            Prepared { sql, stmt, as_of, params: Vec::new(), fields: None, plan: Mutex::new(None) };
+        let mut prepared = Prepared {
+            sql,
+            stmt,
+            as_of,
+            params: Vec::new(),
+            fields: None,
+            described_late: false,
+            plan: Mutex::new(None),
+        };
         let Some(stmt) = prepared.stmt.clone() else { return Ok(prepared) };
         if is_planned(&stmt) {
             let (planned, search_path, version) = self.plan_now(&stmt, param_types.to_vec())?;
@@ -127,14 +137,10 @@ impl PgSession {
         let param_types = prepared.params.iter().map(|ty| ty.oid).collect();
         let (planned, search_path, version) = self.plan_now(stmt, param_types)?;
         let same_columns = match &prepared.fields {
-            Some(old) => {
-                let new = fields(&planned.output);
-                old.len() == new.len()
-                    && old.iter().zip(&new).all(|(a, b)| a.type_oid == b.type_oid && a.name == b.name)
-            }
+            Some(old) => describe(old, &planned.output),
             None => planned.output.is_empty(),
         };
-        if !same_columns {
+        if !same_columns && !prepared.described_late {
             return Err(PgError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "cached plan must not change result type",

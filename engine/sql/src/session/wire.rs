@@ -85,16 +85,29 @@ impl RowSink for WireSink<'_> {
     }
 }
 
+/// Whether columns, as the client was told of them, are those of a plan, in names and types.
+pub fn describe(told: &[FieldDesc], output: &[OutputColumn]) -> bool {
+    told.len() == output.len()
+        && told
+            .iter()
+            .zip(output)
+            .all(|(told, column)| told.type_oid == type_on_the_wire(column) && told.name == column.name)
+}
+
+/// A result column is never of type unknown: an untyped literal is text.
+fn type_on_the_wire(column: &OutputColumn) -> Oid {
+    match column.col.ty.oid {
+        oid::UNKNOWN => oid::TEXT,
+        ty => ty,
+    }
+}
+
 /// RowDescription's view of result columns.
 pub fn fields(output: &[OutputColumn]) -> Vec<FieldDesc> {
     output
         .iter()
         .map(|column| {
-            // A result column is never of type unknown: an untyped literal is text.
-            let ty = match column.col.ty.oid {
-                oid::UNKNOWN => oid::TEXT,
-                ty => ty,
-            };
+            let ty = type_on_the_wire(column);
             FieldDesc {
                 name: column.name.clone(),
                 table_oid: column.origin.0,
