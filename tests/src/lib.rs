@@ -1,1 +1,3 @@
-//! See the crate's README.
+//! What the whole-system tests are made of. See the crate's README.
+
+pub mod isolation;

@@ -4,6 +4,8 @@ mod architecture;
 mod bad_input;
 mod crash;
 mod foreign_keys;
+mod hermitage;
+mod isolation;
 mod locks;
 mod notify;
 mod past;
