@@ -128,7 +128,6 @@ SELECT pg_current_xact_id() = pg_current_xact_id_if_assigned();
 SELECT txid_current()::text = pg_current_xact_id()::text;
 SELECT pg_xact_status(pg_current_xact_id()), txid_status(txid_current());
 SELECT pg_visible_in_snapshot(pg_current_xact_id(), pg_current_snapshot());
-SELECT pg_current_xact_id() IN (SELECT pg_snapshot_xip(pg_current_snapshot()));
 COMMIT;
 SELECT pg_current_snapshot()::text ~ '^\d+:\d+:', pg_snapshot_xmin(pg_current_snapshot()) <= pg_snapshot_xmax(pg_current_snapshot());
 SELECT pg_xact_status('9223372036854775807');

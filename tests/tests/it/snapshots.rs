@@ -49,6 +49,22 @@ fn an_exported_snapshot_is_seen_by_its_importers() {
 }
 
 #[test]
+fn a_transaction_may_turn_to_writing_before_its_first_query() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let mut a = Wire::connect(&server);
+    a.query("create table t (id int primary key)").answers();
+    assert_eq!(
+        a.query("begin read only; set transaction read write; insert into t values (1); commit").answers(),
+        ["BEGIN", "SET", "INSERT 0 1", "COMMIT", "ready I"]
+    );
+    let back =
+        "begin; savepoint s; set transaction read only; rollback to s; insert into t values (2); commit";
+    assert_eq!(a.query(back).answers().last_chunk().expect("two lines"), &["COMMIT", "ready I"]);
+    assert_eq!(value(&mut a, "select count(*) from t"), "2");
+}
+
+#[test]
 fn ids_below_a_snapshots_xmin_have_ended() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut server = Server::start(directory.path());

@@ -25,7 +25,7 @@ mod spill;
 mod touched;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -56,6 +56,8 @@ pub struct Transaction {
     options: TxnOptions,
     /// The isolation level, as a number: it can be changed before the first snapshot.
     isolation: AtomicU8,
+    /// Whether writing is an error of the caller.
+    read_only: AtomicBool,
     owner: Owner,
     core: Mutex<Core>,
 }
@@ -161,6 +163,7 @@ impl Transaction {
             id,
             options,
             isolation: AtomicU8::new(options.isolation as u8),
+            read_only: AtomicBool::new(options.read_only),
             owner: Owner { session, txn: Some(id) },
             core: Mutex::new(core),
         }
@@ -192,7 +195,8 @@ impl Transaction {
     /// What it was begun with.
     #[must_use]
     pub fn options(&self) -> TxnOptions {
-        TxnOptions { isolation: self.isolation(), ..self.options }
+        let read_only = self.read_only.load(Ordering::Relaxed);
+        TxnOptions { isolation: self.isolation(), read_only, ..self.options }
     }
 
     /// The isolation level.
@@ -203,6 +207,11 @@ impl Transaction {
             1 => IsolationLevel::RepeatableRead,
             _ => IsolationLevel::Serializable,
         }
+    }
+
+    /// Says whether writing is an error of the caller from now on.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.read_only.store(read_only, Ordering::Relaxed);
     }
 
     /// Changes the isolation level of a transaction that has read and written nothing. Its locks stay.
@@ -354,7 +363,7 @@ impl Transaction {
         if core.phase == Phase::Ended {
             return Err(ENDED);
         }
-        if self.options.read_only {
+        if self.read_only.load(Ordering::Relaxed) {
             return Err(KvError::InvalidState("a read-only transaction cannot write"));
         }
         if key.len() > KEY_BYTES_MAX {

@@ -171,6 +171,7 @@ impl SessionTxn {
         self.deferred.lock().rollback_to(&frame.deferred, self.savepoints.len());
         self.own_catalog = None;
         self.read_only = frame.read_only;
+        self.txn.set_read_only(frame.read_only);
         self.failed = false;
         Ok(frame)
     }

@@ -157,6 +157,7 @@ impl PgSession {
                 }
             }
             txn.read_only = read_only;
+            txn.txn.set_read_only(read_only);
         }
         if let Some(deferrable) = modes.deferrable {
             if in_savepoint {
