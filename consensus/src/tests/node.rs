@@ -209,7 +209,7 @@ fn trace(seed: u64) -> u64 {
         let storage = MemoryStorage::new();
         for _ in 0..2 {
             let node = open(&storage, &runtime).await;
-            let shard = Arc::clone(node.shard_for(&key("a")).unwrap());
+            let shard = node.shard_for(&key("a")).unwrap();
             let tasks: Vec<_> = (0..50)
                 .map(|number| {
                     let (shard, world) = (Arc::clone(&shard), runtime.clone());

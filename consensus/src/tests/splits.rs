@@ -28,7 +28,10 @@ async fn propose(node: &Node, name: &str, value: &str) {
         let shard = holder(node, name);
         match shard.propose(put(name, value)).await {
             Err(ConsensusError::Moved { .. }) => node.rerouted(&shard).await.unwrap(),
-            outcome => return drop(outcome.unwrap()),
+            outcome => {
+                outcome.unwrap();
+                return;
+            }
         }
     }
 }

@@ -374,7 +374,7 @@ mod tests {
             problem("session x step a {1} step b {2} permutation a (b) b"),
             "line 1: a step cannot wait for its own session"
         );
-        assert_eq!(problem("session x\npermutation a"), "line 2: the session \"x\" has no step");
+        assert_eq!(problem("session x\npermutation a"), "line 1: the session \"x\" has no step");
         assert_eq!(problem("session x step a {1} ;"), "line 1: unexpected character ';'");
     }
 }

@@ -5,7 +5,7 @@ use shardforge_types::PgResult;
 
 use super::context::ExecContext;
 use crate::ir::RowWait;
-use crate::session::error::from_kv;
+use crate::session::error::from_kv_row_lock;
 
 /// Locks a row by its key; `None` if another transaction has it and it is to be skipped.
 ///
@@ -25,6 +25,6 @@ pub async fn lock_row(
     match cx.txn.lock(key, strength, policy).await {
         Ok(outcome) => Ok(Some(outcome)),
         Err(KvError::LockNotAvailable(_)) if wait == RowWait::SkipLocked => Ok(None),
-        Err(error) => Err(from_kv(error)),
+        Err(error) => Err(from_kv_row_lock(error)),
     }
 }

@@ -9,7 +9,7 @@ use shardforge_types::{Datum, PgResult};
 use super::relationship::{Key, Relationship, Target};
 use crate::catalog::{ForeignKeyDesc, TableDesc};
 use crate::plan::ExecContext;
-use crate::session::error::from_kv;
+use crate::session::error::{from_kv, from_kv_row_lock};
 use crate::storage::{RowChange, RowEvent, TableScan};
 
 /// Looks for what events of one constraint reference, each key once; answers the positions of those that are not
@@ -96,7 +96,7 @@ async fn lock_referenced(cx: &ExecContext, rel: &Relationship, key: &Key) -> PgR
     if !kept && has_one_snapshot(cx) {
         // It has changed since the snapshot: the lock for writing refuses it, and says who changed it.
         let refused = cx.txn.lock_for_write(&row_key, LockStrength::KeyShare, cx.wait).await;
-        refused.map_err(|error| from_kv(error).context(rel.lock_statement(&cx.env)))?;
+        refused.map_err(|error| from_kv_row_lock(error).context(rel.lock_statement(&cx.env)))?;
     }
     Ok(kept)
 }

@@ -1,7 +1,20 @@
 //! Errors of the layers below, as a client sees them.
 
-use shardforge_kv::KvError;
+use std::sync::Arc;
+
+use shardforge_kv::{Conflict, KvError};
 use shardforge_types::{PgError, SqlState};
+
+/// As [`from_kv`], for a row that was to be locked and not written: whatever became of it is called an update.
+pub fn from_kv_row_lock(error: KvError) -> PgError {
+    match error {
+        KvError::SerializationFailure(conflict) if conflict.deleted => {
+            let conflict = Conflict { deleted: false, ..(*conflict).clone() };
+            from_kv(KvError::SerializationFailure(Arc::new(conflict)))
+        }
+        other => from_kv(other),
+    }
+}
 
 /// A key-value error as a SQL error. Where other sessions had a part in it, the session that reports it says more:
 /// `session/conflict.rs`.

@@ -9,7 +9,9 @@
 //! more than KEY SHARE.
 
 use bytes::Bytes;
-use shardforge_kv::{KvError, LockOutcome, LockStrength, Transaction, Visibility, WaitPolicy};
+use shardforge_kv::{
+    IsolationLevel, KvError, LockOutcome, LockStrength, Transaction, Visibility, WaitPolicy,
+};
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use super::check::{key_text, schema_name};
@@ -149,7 +151,7 @@ impl TableWriter<'_> {
     async fn claim(&self, key: &Bytes, expected: Option<LockStrength>) -> PgResult<Option<Bytes>> {
         if expected.is_none() {
             match self.txn.lock_newest(key, LockStrength::Update, WaitPolicy::NoWait).await {
-                Ok(outcome) => return Ok(outcome.current),
+                Ok(found) => return self.in_the_way(key, found, false).await,
                 Err(KvError::LockNotAvailable(_)) => {}
                 Err(error) => return Err(from_kv(error)),
             }
@@ -160,10 +162,21 @@ impl TableWriter<'_> {
                 None => self.lock_newest(key, LockStrength::KeyShare).await?,
             };
             if found.current.is_some() {
-                return Ok(found.current);
+                return self.in_the_way(key, found, false).await;
             }
         }
-        Ok(self.lock_newest(key, LockStrength::Update).await?.current)
+        let found = self.lock_newest(key, LockStrength::Update).await?;
+        self.in_the_way(key, found, expected.is_some()).await
+    }
+
+    /// What stands in the way of an insertion. It is a conflict, to a statement that goes on with that row (`goes_on`)
+    /// and to a SERIALIZABLE transaction, when the transaction has one snapshot and that does not show it.
+    async fn in_the_way(&self, key: &Bytes, found: LockOutcome, goes_on: bool) -> PgResult<Option<Bytes>> {
+        let alone = self.txn.isolation() == IsolationLevel::Serializable;
+        if found.changed && found.current.is_some() && (goes_on || alone) {
+            self.lock(key, LockStrength::KeyShare).await?;
+        }
+        Ok(found.current)
     }
 
     /// Locks what is no row that the statement has read: its newest version counts, whatever the snapshot.
@@ -178,7 +191,8 @@ impl TableWriter<'_> {
         let Some(existing) = found else { return Ok(None) };
         // Whoever is deleting that row, or giving it another key, has not locked the entry.
         self.lock_newest(&self.layout.key_of_entry(&existing), LockStrength::KeyShare).await?;
-        let existing = self.lock_newest(key, LockStrength::Update).await?.current;
+        let found = self.lock_newest(key, LockStrength::Update).await?;
+        let existing = self.in_the_way(key, found, false).await?;
         Ok(existing.map(|existing| self.layout.key_of_entry(&existing)))
     }
 
