@@ -238,6 +238,13 @@ impl Store {
         Some(self.shared.snapshots.oldest()).filter(|oldest| *oldest != Timestamp::MAX)
     }
 
+    /// The oldest moment that a snapshot in use, or one that is still to be taken of the past, can show.
+    #[must_use]
+    pub fn oldest_readable(&self) -> Timestamp {
+        let history = Timestamp::from_u64(self.shared.history_from.load(Ordering::SeqCst));
+        history.min(self.shared.snapshots.oldest())
+    }
+
     /// Counts since the store was opened.
     #[must_use]
     pub fn stats(&self) -> StoreStats {

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use shardforge_kv::Store;
+use shardforge_kv::{Store, Timestamp};
 use shardforge_runtime::Runtime;
-use shardforge_types::{Oid, PgError, PgResult};
+use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use crate::bind::{self, BindContext};
-use crate::catalog::{Catalog, CatalogSnapshot, StorageId, TableDesc};
+use crate::catalog::{Catalog, CatalogSnapshot, Change, IndexDesc, StorageId, TableDesc, YoungIndexes};
 use crate::df::DfRuntime;
 use crate::exec::env::EvalEnv;
 use crate::exec::eval::CompiledExpr;
@@ -54,6 +54,7 @@ pub struct Engine {
     /// Microseconds since 2000-01-01, when the server started.
     pub started_at: i64,
     row_ids: AtomicU64,
+    young_indexes: YoungIndexes,
     layouts: Mutex<HashMap<Oid, Arc<TableLayout>>>,
 }
 
@@ -86,8 +87,35 @@ impl Engine {
             exported: Arc::default(),
             started_at,
             row_ids,
+            young_indexes: YoungIndexes::default(),
             layouts: Mutex::new(HashMap::new()),
         }))
+    }
+
+    /// Makes known what a transaction changed in the catalog, which it committed at `commit_ts`.
+    pub fn publish(&self, database: Oid, changes: &[Change], commit_ts: Timestamp) {
+        // First the age of its indexes, then the indexes: who finds one knows from when on it can be read.
+        let (before, oldest) = (self.catalog.snapshot(database), self.store.oldest_readable());
+        self.young_indexes.note(before.as_deref(), changes, commit_ts, oldest);
+        self.catalog.publish(database, changes);
+    }
+
+    /// Checks that an index has the rows that a snapshot shows.
+    ///
+    /// # Errors
+    /// 40001 if it was made later: it has the versions of that moment and of none before.
+    pub fn check_age(&self, index: &IndexDesc, read_ts: Timestamp) -> PgResult<()> {
+        if self.young_indexes.born(index.storage).is_none_or(|born| born <= read_ts) {
+            return Ok(());
+        }
+        Err(PgError::new(
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            format!(
+                "could not serialize access: index \"{}\" is newer than the transaction's snapshot",
+                index.name
+            ),
+        )
+        .hint("The transaction might succeed if retried."))
     }
 
     /// Microseconds since 2000-01-01 00:00 UTC.

@@ -366,3 +366,31 @@ async fn many_rows_at_once_are_written_as_one_by_one() {
     ])
     .await;
 }
+
+/// An index has the rows as they were when it was made: an older snapshot may not read by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_younger_than_the_snapshot_is_not_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let (reader, other) = (server.connect().await, server.connect().await);
+    other
+        .batch_execute(
+            "CREATE TABLE young (id int PRIMARY KEY, v int);
+             INSERT INTO young SELECT i, i % 10 FROM generate_series(1, 100) i",
+        )
+        .await
+        .expect("a table");
+    let count = "SELECT count(*) FROM young WHERE v = 1";
+    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.expect("a transaction");
+    assert_eq!(rows(&reader, count).await, ["10"]);
+    other
+        .batch_execute("UPDATE young SET v = 2 WHERE id = 11; CREATE INDEX young_v ON young (v)")
+        .await
+        .expect("an index");
+    assert_eq!(rows(&other, count).await, ["9"]);
+    assert_eq!(rows(&reader, "SELECT count(*) FROM young WHERE id = 11 AND v + 0 = 1").await, ["1"]);
+    assert_eq!(state(&reader, count).await.code(), "40001");
+    reader.batch_execute("ROLLBACK").await.expect("the end of it");
+    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.expect("a transaction");
+    assert_eq!(rows(&reader, count).await, ["9"]);
+}

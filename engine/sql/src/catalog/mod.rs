@@ -16,11 +16,13 @@ pub mod info;
 pub mod pg_catalog;
 mod snapshot;
 mod store;
+mod young;
 
 pub use change::{Change, relation_key};
 pub use descriptor::*;
 pub use snapshot::{CatalogSnapshot, Cluster, Relation};
 pub use store::{Catalog, new_database_rows};
+pub use young::YoungIndexes;
 
 use shardforge_types::Oid;
 

@@ -23,7 +23,7 @@ use crate::catalog::pg_catalog::{self, Hints, SystemScan};
 use crate::exec::eval::{CompiledExpr, NoRow, RowSource};
 use crate::func::{self, CallInfo};
 use crate::plan::ExecContext;
-use crate::storage::{AccessPath, ScanRow, TableLayout, TableScan};
+use crate::storage::{AccessPath, ScanRow, TableLayout};
 
 /// Rows in a batch that an operator makes.
 pub const BATCH_ROWS: usize = 4096;
@@ -145,7 +145,7 @@ impl Operator for ScanOp {
 
     fn start(self: Arc<Self>, _: Vec<SendableRecordBatchStream>, _: Arc<TaskContext>) -> PgResult<Batches> {
         let cx = self.slots.get()?;
-        let scan = TableScan::start(&self.layout, &self.path, false, cx.visibility, &cx.params, &cx.env)?;
+        let scan = cx.scan(&self.layout, &self.path, false)?;
         Ok(stream::try_unfold((self, scan, cx), |(op, mut scan, cx)| async move {
             let mut rows: Vec<ScanRow> = Vec::new();
             while rows.is_empty() && !scan.is_done() {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use shardforge_kv::{IsolationLevel, Transaction, Visibility, WaitPolicy};
-use shardforge_types::Datum;
+use shardforge_types::{Datum, PgResult};
 
 use super::rows::RowBuffer;
 use crate::engine::Engine;
 use crate::exec::env::EvalEnv;
 use crate::ir::CteId;
 use crate::ri::Deferred;
-use crate::storage::AfterQueue;
+use crate::storage::{AccessPath, AfterQueue, TableLayout, TableScan};
 
 /// What the data-modifying statements of a WITH returned.
 pub type WrittenRows = HashMap<CteId, Arc<RowBuffer>>;
@@ -40,6 +40,26 @@ pub struct ExecContext {
     pub after: Arc<AfterQueue>,
     /// What the transaction looks at later still.
     pub deferred: Arc<Mutex<Deferred>>,
+}
+
+impl ExecContext {
+    /// Begins to walk an access path.
+    ///
+    /// # Errors
+    /// What the path's values raise; 40001 if its index is newer than what the statement sees.
+    pub fn scan(&self, layout: &Arc<TableLayout>, path: &AccessPath, reverse: bool) -> PgResult<TableScan> {
+        if let Some(index) = path.index {
+            let read_ts = match self.visibility {
+                Visibility::At(snapshot) => Some(snapshot.read_ts),
+                Visibility::Statement | Visibility::Current => Some(self.txn.snapshot().read_ts),
+                Visibility::Latest => None,
+            };
+            if let Some(read_ts) = read_ts {
+                self.engine.check_age(layout.index_desc(&layout.indexes[index]), read_ts)?;
+            }
+        }
+        TableScan::start(layout, path, reverse, self.visibility, &self.params, &self.env)
+    }
 }
 
 /// How far a fetch came.

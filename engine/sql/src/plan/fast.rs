@@ -270,9 +270,7 @@ impl FastCursor {
     /// What these expressions raise; 2201W and 2201X for negative ones.
     pub fn start(plan: Arc<FastSelect>, cx: &ExecContext) -> PgResult<FastCursor> {
         let scan = match &plan.source {
-            FastSource::Table { layout, path, reverse } => {
-                Some(TableScan::start(layout, path, *reverse, cx.visibility, &cx.params, &cx.env)?)
-            }
+            FastSource::Table { layout, path, reverse } => Some(cx.scan(layout, path, *reverse)?),
             FastSource::Unit | FastSource::Values(_) => None,
         };
         let skip = count(

@@ -250,9 +250,9 @@ impl PgSession {
         } else {
             let (engine, database) = (self.engine.clone(), self.database);
             let listener = self.services.listener.clone();
-            let publish = move |_| {
+            let publish = move |commit_ts| {
                 if !changes.is_empty() {
-                    engine.catalog.publish(database, &changes);
+                    engine.publish(database, &changes, commit_ts);
                 }
                 if let Some(notifications) = notifications {
                     listener.committed(notifications);
