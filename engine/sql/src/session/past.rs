@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(of("-10s"), of_micros(now - 10_000_000));
         assert_eq!(of("-1 day"), of_micros(now - 86_400_000_000));
         assert_eq!(timestamp_of(&Datum::Int8(1_577_836_800_000_000_000), now), Some(second));
-        for nonsense in ["", "yesterday's", "1577836800000000000.5", "1.2.3", "99999999999999999999999"] {
+        for nonsense in ["", "yesterday's", "1577836800000000000.5", "1.2.x", "99999999999999999999999"] {
             assert_eq!(of(nonsense), None, "{nonsense}");
         }
     }
