@@ -18,5 +18,5 @@ mod waits;
 
 pub(crate) use deadlock::{find_cycles, victim};
 pub(crate) use mode::LockMode;
-pub(crate) use table::{HeldLock, LockName, LockTable, Owner, Request, WaitEdge};
+pub(crate) use table::{HeldLock, LockName, LockTable, LockWait, Owner, Request, WaitEdge};
 pub(crate) use waits::waits;

@@ -12,8 +12,8 @@ use super::{bytes, open};
 use crate::pending::{LogPlace, PendingCommit};
 use crate::routing::row_holder;
 use crate::{
-    IsolationLevel, KvError, KvOptions, LockOutcome, LockStrength, ScanRequest, Store, Transaction, TxnId,
-    TxnOptions, Visibility, WaitLimits, WaitPolicy,
+    IsolationLevel, KvError, KvOptions, LockOutcome, LockStrength, ObjectId, ObjectLockMode, ScanRequest,
+    Store, Transaction, TxnId, TxnOptions, Visibility, WaitLimits, WaitPolicy,
 };
 
 const WAIT: WaitPolicy = WaitPolicy::Wait(WaitLimits::NONE);
@@ -187,6 +187,7 @@ fn who_wrote_nothing_is_committed_after_what_it_saw() {
         txn.begin_statement();
         let base = UnderWay::new(&store, term(&store), "k", Some("base"));
         lock_for_write(&txn).await.unwrap();
+        assert_eq!(txn.commit_reads().unwrap(), None);
         let committed = runtime.spawn("commit", async move { txn.commit().await.map(drop) });
         runtime.sleep(Duration::from_millis(5)).await;
         let ended = Arc::new(Mutex::new(false));
@@ -199,6 +200,22 @@ fn who_wrote_nothing_is_committed_after_what_it_saw() {
         *ended.lock() = true;
         base.end(true);
         watcher.await.unwrap();
+    });
+}
+
+#[test]
+fn a_commit_of_reads_is_done_at_once_and_lets_go_of_its_locks() {
+    with_store(|_, store| async move {
+        let table = ObjectId { class: 1, kind: 2, id: 3 };
+        let (reader, writer) = (store.begin(TxnOptions::default()), store.begin(TxnOptions::default()));
+        assert!(reader.try_lock_object(table, ObjectLockMode::AccessShare).unwrap());
+        assert!(!writer.try_lock_object(table, ObjectLockMode::AccessExclusive).unwrap());
+        assert!(reader.commit_reads().unwrap().is_some());
+        assert!(reader.commit_reads().is_err());
+        assert!(writer.try_lock_object(table, ObjectLockMode::AccessExclusive).unwrap());
+        writer.put(bytes("k"), bytes("new"));
+        assert_eq!(writer.commit_reads().unwrap(), None);
+        writer.commit().await.unwrap();
     });
 }
 

@@ -88,7 +88,37 @@ impl Transaction {
     /// # Errors
     /// When it fails the transaction is rolled back, except for [`KvError::Ambiguous`].
     pub async fn commit(&self) -> Result<CommitInfo> {
-        self.commit_and(None).await
+        match self.commit_reads()? {
+            Some(info) => Ok(info),
+            None => self.commit_and(None).await,
+        }
+    }
+
+    /// Commits a transaction that has written nothing and builds upon no commit under way, which is no work;
+    /// `None`, and nothing is done, for any other. It spares whoever calls this first the future of a commit.
+    ///
+    /// # Errors
+    /// As for [`Self::commit`].
+    pub fn commit_reads(&self) -> Result<Option<CommitInfo>> {
+        let (slot, locks, commit_ts) = {
+            let mut core = match self.active() {
+                Ok(core) => core,
+                Err(error) => {
+                    self.abandon();
+                    return Err(error);
+                }
+            };
+            if core.spilled.is_some() || !core.buffer.is_empty() || !core.depends.is_empty() {
+                return Ok(None);
+            }
+            core.phase = Phase::Ended;
+            (core.slot.take(), std::mem::take(&mut core.locks), core.read_ts)
+        };
+        if let Some(slot) = slot {
+            self.shared.snapshots.release(slot);
+        }
+        self.release_locks(&locks);
+        Ok(Some(CommitInfo { commit_ts }))
     }
 
     /// As [`Self::commit`]; calls `hook` with the commit's timestamp once it is durable, while all locks are still
@@ -110,7 +140,7 @@ impl Transaction {
             (core.spilled.is_some(), core.buffer.size_bytes(), core.buffer.is_empty())
         };
         if spilled || size_bytes > self.shared.options.transaction_memory_bytes_max {
-            self.spill_all().await
+            Box::pin(self.spill_all()).await
         } else if empty {
             // Nothing of it comes behind the commits that it builds upon in the log: they are waited for here.
             self.settle().await

@@ -4,12 +4,13 @@ mod batch;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{Core, Transaction};
 use crate::error::{Conflict, KvError, Result};
-use crate::locks::{HeldLock, LockMode, LockName, Owner, Request};
+use crate::locks::{HeldLock, LockMode, LockName, LockWait, Owner, Request};
 use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, Reader, SeenVersion};
 use crate::pending::PendingCommit;
@@ -191,10 +192,28 @@ impl Transaction {
         self.acquire(LockName::Object(object), LockMode::Object(mode), policy).await
     }
 
+    /// As [`Transaction::lock_object`], where nobody has to be waited for; false, and nothing is done, where somebody
+    /// has to.
+    ///
+    /// # Errors
+    /// When the transaction has ended.
+    pub fn try_lock_object(&self, object: ObjectId, mode: ObjectLockMode) -> Result<bool> {
+        match self.shared.locks.acquire(LockName::Object(object), LockMode::Object(mode), self.owner, None) {
+            Request::Held => Ok(true),
+            Request::Granted(lock) => self.hold(lock).map(|()| true),
+            Request::Refused(_) | Request::Waiting(_) => Ok(false),
+        }
+    }
+
     async fn acquire(&self, name: LockName, mode: LockMode, policy: WaitPolicy) -> Result<()> {
-        let Some(mut lock) = self.shared.acquire(name, mode, self.owner, policy).await? else {
-            return Ok(());
-        };
+        match self.shared.acquire(name, mode, self.owner, policy).await? {
+            Some(lock) => self.hold(lock),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a lock to those that end with the transaction.
+    fn hold(&self, mut lock: HeldLock) -> Result<()> {
         match self.active() {
             Ok(mut core) => {
                 lock.position = core.next_lock_position;
@@ -309,15 +328,19 @@ impl Shared {
             Request::Refused(name) => Err(KvError::LockNotAvailable(name.target())),
             Request::Waiting(waiting) => {
                 self.counters.lock_waits.fetch_add(1, Ordering::Relaxed);
-                let Some(limit) = limits.and_then(|limits| limits.timeout) else {
-                    return waiting.await.map(Some);
-                };
-                let target = waiting.target();
-                match self.runtime.timeout(limit, waiting).await {
-                    Ok(outcome) => outcome.map(Some),
-                    Err(_elapsed) => Err(KvError::LockTimeout(target)),
-                }
+                let timeout = limits.and_then(|limits| limits.timeout);
+                // Boxed: whoever takes locks should not have room for a wait, as most find their locks free.
+                Box::pin(self.granted(waiting, timeout)).await.map(Some)
             }
+        }
+    }
+
+    async fn granted(&self, waiting: LockWait, timeout: Option<Duration>) -> Result<HeldLock> {
+        let Some(timeout) = timeout else { return waiting.await };
+        let target = waiting.target();
+        match self.runtime.timeout(timeout, waiting).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(KvError::LockTimeout(target)),
         }
     }
 }

@@ -162,22 +162,21 @@ impl Transaction {
     /// The stored version of a row that a view shows: the snapshot's, or an own spilled one.
     async fn get_stored(&self, key: &[u8], view: View) -> Result<Option<SeenVersion>> {
         loop {
-            if let Some(commit) = self.shared.pending.blocking(key, view.read_ts) {
-                commit.wait().await;
-                self.shared.check_running()?;
-                continue;
-            }
-            // See `scan`.
-            self.shared.check_running()?;
-            let found = {
-                let map = self.shared.node.shards();
-                self.reader(view).get(row_holder(&map, key)?.read(), key)?
-            };
-            match found {
+            match self.look_up(key, view)? {
                 Ok(version) => return Ok(version),
                 Err(obstacle) => self.wait_for(obstacle).await?,
             }
         }
+    }
+
+    fn look_up(&self, key: &[u8], view: View) -> Result<std::result::Result<Option<SeenVersion>, Obstacle>> {
+        if let Some(commit) = self.shared.pending.blocking(key, view.read_ts) {
+            return Ok(Err(Obstacle::Commit(commit)));
+        }
+        // See `scan`.
+        self.shared.check_running()?;
+        let map = self.shared.node.shards();
+        self.reader(view).get(row_holder(&map, key)?.read(), key)
     }
 
     fn reader(&self, view: View) -> Reader<'_> {

@@ -336,7 +336,7 @@ impl FastCursor {
                         continue;
                     }
                     if let Some((strength, wait)) = plan.lock
-                        && !plan.lock_row(layout, &mut row, strength, wait, cx).await?
+                        && !Box::pin(plan.lock_row(layout, &mut row, strength, wait, cx)).await?
                     {
                         continue;
                     }

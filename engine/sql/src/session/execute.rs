@@ -101,10 +101,14 @@ impl PgSession {
     ) -> PgResult<()> {
         let object = ObjectId { class: self.database.0, kind: RELATION, id: u64::from(table.0) };
         let txn = self.ensure_txn();
-        let (as_of, txn) = (txn.as_of, txn.txn.clone());
-        txn.lock_object(object, mode, wait).await.map_err(from_kv)?;
+        let as_of = txn.as_of;
+        if !txn.txn.try_lock_object(object, mode).map_err(from_kv)? {
+            let txn = txn.txn.clone();
+            // Boxed, here and below: a query's future should not have room for what is rare.
+            Box::pin(txn.lock_object(object, mode, wait)).await.map_err(from_kv)?;
+        }
         if as_of.is_some() {
-            self.check_as_it_was(table).await?;
+            Box::pin(self.check_as_it_was(table)).await?;
         }
         Ok(())
     }

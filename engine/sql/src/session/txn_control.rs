@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use shardforge_kv::{IsolationLevel, ObjectLockMode, TxnOptions};
+use shardforge_kv::{CommitInfo, IsolationLevel, KvError, ObjectLockMode, TxnOptions};
 use shardforge_pgwire::CancelReason;
 use shardforge_types::{PgError, PgResult, Severity, SqlState};
 
 use super::PgSession;
 use super::error::from_kv;
 use super::listen::Ready;
+use super::portal::Portal;
 use super::timeouts::TimeLimit;
 use super::transaction::SessionTxn;
 use crate::ddl;
@@ -260,16 +261,47 @@ impl PgSession {
             };
             txn.txn.commit_with(publish).await
         };
-        if let Ok(commit) = &result {
-            self.engine.sessions.committed(&self.activity, &txn.txn, commit.commit_ts);
-        }
-        self.settings.end_transaction(result.is_ok());
-        self.services.set_transaction(None);
+        self.committed(&txn, &result);
         result.map_err(from_kv)?;
         for storage in dropped {
             self.engine.reclaim(storage);
         }
         Ok(())
+    }
+
+    /// Commits the open transaction where that is no work, as at the end of a query; false, and nothing is done, where
+    /// it is some.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    fn commit_reads(&mut self) -> PgResult<bool> {
+        let Some(txn) = &self.txn else { return Ok(true) };
+        let is_work = !txn.changes.is_empty()
+            || !txn.deferred.lock().is_empty()
+            || self.services.listener.is_pending()
+            || self.portals.values().any(Portal::must_be_persisted);
+        if is_work {
+            return Ok(false);
+        }
+        let result = match txn.txn.commit_reads() {
+            Ok(None) => return Ok(false),
+            Ok(Some(info)) => Ok(info),
+            Err(error) => Err(error),
+        };
+        if let Some(txn) = self.txn.take() {
+            self.portals.retain(|_, portal| portal.outlives_transaction());
+            self.committed(&txn, &result);
+        }
+        result.map(|_| true).map_err(from_kv)
+    }
+
+    /// The store has committed the transaction, or could not.
+    fn committed(&self, txn: &SessionTxn, result: &Result<CommitInfo, KvError>) {
+        if let Ok(commit) = result {
+            self.engine.sessions.committed(&self.activity, &txn.txn, commit.commit_ts);
+        }
+        self.settings.end_transaction(result.is_ok());
+        self.services.set_transaction(None);
     }
 
     /// What the transaction's LISTEN and NOTIFY do when it commits. With messages to deliver it is the only one of
@@ -292,9 +324,13 @@ impl PgSession {
             let (cancel, engine, pid) = (self.cancel.clone(), self.engine.clone(), self.activity.pid);
             self.ensure_txn().txn.begin_statement();
             let cx = self.exec_context(Arc::new([]));
-            Self::cancelable(&cancel, &engine, pid, ri::at_commit(&cx)).await?;
+            let checks = Box::pin(ri::at_commit(&cx));
+            Self::cancelable(&cancel, &engine, pid, checks).await?;
         }
-        self.persist_cursors().await
+        if self.portals.values().any(Portal::must_be_persisted) {
+            Box::pin(self.persist_cursors()).await?;
+        }
+        Ok(())
     }
 
     /// SET CONSTRAINTS.
@@ -335,10 +371,14 @@ impl PgSession {
     pub(crate) async fn end_implicit(&mut self) -> PgResult<()> {
         match &self.txn {
             Some(txn) if !txn.explicit && txn.failed => {
-                self.rollback().await;
+                Box::pin(self.rollback()).await;
                 Ok(())
             }
-            Some(txn) if !txn.explicit => self.commit().await,
+            Some(txn) if !txn.explicit => match self.commit_reads()? {
+                true => Ok(()),
+                // Boxed: a query's future should not have room for a commit.
+                false => Box::pin(self.commit()).await,
+            },
             Some(_) => Ok(()),
             None => {
                 if self.settings.mark() > 0 {
