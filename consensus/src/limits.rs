@@ -29,6 +29,9 @@ pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(3_000);
 /// A node gives its shards this long at open to elect their sole voters and replay their logs' tails.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// A node starts this many of its replicas at the same time when it is opened.
+pub const REPLICAS_STARTING_MAX: usize = 64;
+
 /// A raft group keeps no more than this of its newest log entries in memory once they are on the disk.
 pub const LOG_TAIL_SIZE_BYTES: usize = 128 << 10;
 

@@ -8,13 +8,12 @@
 //! Which shards there are, `kvdb` says (`extent.rs`). A split that it does not know of yet is replayed from the left
 //! shard's log, and only then the right one's replica is started: all that the left one wrote to those keys is there.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
 
@@ -27,7 +26,7 @@ use crate::engine::{
 use crate::error::{ConsensusError, Result};
 use crate::extent::{Extent, first_extents};
 use crate::failure::Failure;
-use crate::limits::DISK_RESERVE_BYTES;
+use crate::limits::{DISK_RESERVE_BYTES, REPLICAS_STARTING_MAX};
 use crate::maintenance::{Maintenance, flush_and_purge};
 use crate::raft::log_writer::{LogWriter, LogWriterStats};
 use crate::raft::network::{NoNetwork, Router};
@@ -347,6 +346,12 @@ impl Node {
         self.kv.compact(&range.start, range.end.as_deref())
     }
 
+    /// About how many bytes the keys from `start` to before `end` take in the files of `kvdb`.
+    #[must_use]
+    pub fn size_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
+        self.kv.size_bytes(start, end)
+    }
+
     /// Counters of `kvdb`.
     #[must_use]
     pub fn kv_stats(&self) -> EngineStats {
@@ -419,26 +424,36 @@ impl Drop for Node {
 }
 
 /// Starts the replicas of the shards that `kvdb` knows, and of those that come to light as their logs are replayed.
+/// Starts the replicas of all shards that `kvdb` knows, and then those that their logs have split off since.
 async fn start_replicas(
     extents: Vec<Extent>,
     context: &ReplicaContext,
     routing: &Routing,
     reports: &mut UnboundedReceiver<SplitReport>,
 ) -> Result<()> {
-    for extent in extents {
-        let replica = Replica::start(extent.clone(), context).await?;
-        routing.add(Arc::new(Shard::new(replica, extent, None)), None);
-        let mut replayed = VecDeque::new();
-        loop {
-            // A replica has replayed all of its log when it has started.
-            while let Ok(report) = reports.try_recv() {
-                replayed.push_back(report);
-            }
-            let Some(report) = replayed.pop_front() else { break };
-            start_right(report, context, routing).await?;
+    // Their elections share syncs of the log.
+    let starts = extents.into_iter().map(|extent| start_known(extent, context));
+    let mut starting = stream::iter(starts).buffer_unordered(REPLICAS_STARTING_MAX);
+    let mut outcome: Result<()> = Ok(());
+    while let Some(started) = starting.next().await {
+        match started {
+            // What is running is known, whatever became of the others: it has to be stopped then.
+            Ok(shard) => routing.add(shard, None),
+            Err(error) => outcome = Err(error),
         }
     }
+    outcome?;
+    // A replica has replayed all of its log when it has started, and has reported every split in it.
+    while let Ok(report) = reports.try_recv() {
+        start_right(report, context, routing).await?;
+    }
     Ok(())
+}
+
+/// Starts the replica of a shard that `kvdb` knows.
+async fn start_known(extent: Extent, context: &ReplicaContext) -> Result<Arc<Shard>> {
+    let replica = Replica::start(extent.clone(), context).await?;
+    Ok(Arc::new(Shard::new(replica, extent, None)))
 }
 
 /// Starts the right one of two shards that were one, and makes both known.

@@ -262,4 +262,8 @@ impl Engine for HeadCache {
         let stats = self.engine.stats();
         EngineStats { memory_bytes: stats.memory_bytes + self.heads.weight(), ..stats }
     }
+
+    fn size_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
+        self.engine.size_bytes(start, end)
+    }
 }

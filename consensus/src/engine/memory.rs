@@ -284,6 +284,17 @@ impl Engine for MemoryEngine {
         let state = self.state.read();
         EngineStats { keys: state.keys.len() as u64, ..EngineStats::default() }
     }
+
+    fn size_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
+        let range = (Bound::Included(start), Bound::Excluded(end));
+        if is_empty(range.0, range.1) {
+            return 0;
+        }
+        let state = self.state.read();
+        let pairs = state.keys.range::<[u8], _>(range);
+        let sizes = pairs.filter_map(|(key, versions)| Some(key.len() + visible(versions, u64::MAX)?.len()));
+        sizes.sum::<usize>() as u64
+    }
 }
 
 struct MemoryCursor<'a> {

@@ -227,6 +227,10 @@ pub trait Engine: Send + Sync {
 
     /// Counters; some are estimates.
     fn stats(&self) -> EngineStats;
+
+    /// About how many bytes the keys from `start` to before `end` take with their values, on the disk if there is one:
+    /// what is in memory alone does not count then.
+    fn size_bytes(&self, start: &[u8], end: &[u8]) -> u64;
 }
 
 /// A compaction filter as it is handed around.

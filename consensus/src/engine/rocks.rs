@@ -17,7 +17,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rocksdb::{
     BlockBasedOptions, Cache, CompactOptions, DB, DBCompressionType, DBRawIterator, FlushOptions, LogLevel,
-    Options, ReadOptions, SliceTransform, WriteOptions, properties,
+    Options, Range, ReadOptions, SliceTransform, WriteOptions, properties,
 };
 
 use super::{
@@ -274,6 +274,10 @@ impl Engine for RocksEngine {
             write_stopped: self.property(properties::IS_WRITE_STOPPED) != 0,
             compaction_pending_bytes: self.property(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
         }
+    }
+
+    fn size_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
+        self.db.get_approximate_sizes(&[Range::new(start, end)]).first().copied().unwrap_or_default()
     }
 }
 

@@ -148,13 +148,14 @@ impl StateMachine {
         self.engine.write(batch, Durability::Buffered)?;
         self.applied = Some(last);
         self.progress.applied_index.store(last.index, Ordering::Release);
-        if let Some(term) = gathered.opened_term.take() {
-            self.progress.opened_term.store(term, Ordering::Release);
-            self.progress.opened.notify_waiters();
-        }
+        // Before it counts as opened: who opens the node then finds all splits that were replayed.
         for report in gathered.splits.drain(..) {
             // Nobody takes it when the node is stopping; the next open finds the extents.
             let _stopping = self.splits.unbounded_send(report);
+        }
+        if let Some(term) = gathered.opened_term.take() {
+            self.progress.opened_term.store(term, Ordering::Release);
+            self.progress.opened.notify_waiters();
         }
         for (responder, outcome) in gathered.replies.drain(..) {
             responder.send(outcome);

@@ -111,6 +111,10 @@ impl Engine for Interrupted {
     fn stats(&self) -> EngineStats {
         self.engine.stats()
     }
+
+    fn size_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
+        self.engine.size_bytes(start, end)
+    }
 }
 
 /// Reads a group's head while `write` changes it, and returns what readers see afterwards.

@@ -42,6 +42,28 @@ fn walk(engine: &dyn Engine, options: &CursorOptions) -> Vec<(Vec<u8>, Vec<u8>)>
 }
 
 #[test]
+fn sizes_are_those_of_ranges() {
+    let directory = tempfile::tempdir().unwrap();
+    let engines: [Arc<dyn Engine>; 2] =
+        [Arc::new(engine(directory.path(), None)), Arc::new(MemoryEngine::default())];
+    for engine in engines {
+        let mut batch = WriteBatch::new();
+        for number in 0..2_000_u32 {
+            // Text that does not compress to nothing.
+            let noise: String =
+                (0..20).map(|part| format!("{:x}", (number * 977 + part * 31_337) % 65_537)).collect();
+            batch.put(format!("{number:04}"), noise);
+        }
+        engine.write(batch, Durability::Buffered).unwrap();
+        engine.flush().unwrap();
+        let (all, part) = (engine.size_bytes(b"", b"9"), engine.size_bytes(b"1000", b"1500"));
+        assert!(all > 2_000 * 20, "{all}");
+        assert!((all / 6..all / 3).contains(&part), "{part} of {all}");
+        assert_eq!((engine.size_bytes(b"5", b"9"), engine.size_bytes(b"2", b"1")), (0, 0));
+    }
+}
+
+#[test]
 fn both_engines_agree() {
     let directory = tempfile::tempdir().unwrap();
     let rocks = engine(directory.path(), None);

@@ -210,3 +210,27 @@ fn writers_and_splits_at_the_same_time() {
         });
     }
 }
+
+/// A replica reports the splits that it replays from another thread than the one that opens the node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_open_node_knows_all_shards_at_once() {
+    let storage = MemoryStorage::new();
+    let runtime = Runtime::current();
+    let node = open(&storage, &runtime).await;
+    // Each splits what the one before has split off.
+    for place in 0..20 {
+        node.split(&key(&format!("{place:02}"))).await.unwrap();
+    }
+    node.halt().await;
+    drop(node);
+    for _ in 0..20 {
+        storage.crash();
+        let node = open(&storage, &runtime).await;
+        let shards = node.shards();
+        assert_eq!(shards.data().len(), 21);
+        assert!(
+            shards.data().windows(2).all(|pair| pair[0].range().end.as_ref() == Some(&pair[1].range().start))
+        );
+        node.halt().await;
+    }
+}
