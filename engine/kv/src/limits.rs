@@ -39,9 +39,12 @@ pub const KEY_BYTES_MAX: usize = 64 << 10;
 /// The time of a wait that says nothing else, see [`crate::WaitLimits::deadlock`]: PostgreSQL's default.
 pub const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often waiting locks are searched for a deadlock. Two passes must agree, so a deadlock is found
-/// within twice this time: 100 ms is promised.
-pub const DEADLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(40);
+/// How soon after a wait began those who wait are searched for a deadlock, which no other moment can make. Long enough
+/// that a busy server searches for many waits at once.
+pub const DEADLOCK_CHECK_DELAY: Duration = Duration::from_millis(5);
+
+/// Searches for deadlocks take at most one part in so many of a processor's time.
+pub const DEADLOCK_CHECK_SHARE: u32 = 10;
 
 /// Partitions of the lock table and of the snapshot registry: enough that two threads seldom meet.
 pub const LOCK_TABLE_PARTITIONS: usize = 64;

@@ -11,7 +11,7 @@ use shardforge_runtime::Runtime;
 use crate::encoding;
 use crate::error::{DeadlockReport, DeadlockWait, KvError, Result};
 use crate::gc::GarbageQueue;
-use crate::limits::{DEADLOCK_CHECK_INTERVAL, RECEIPT_RETENTION, ROW_CACHE_BYTES};
+use crate::limits::{DEADLOCK_CHECK_DELAY, DEADLOCK_CHECK_SHARE, RECEIPT_RETENTION, ROW_CACHE_BYTES};
 use crate::locks::{LockName, LockTable, WaitEdge, find_cycles, victim, waits};
 use crate::pending::PendingCommits;
 use crate::resolve::Resolutions;
@@ -127,16 +127,21 @@ impl Store {
         let weak = Arc::downgrade(&shared);
         let locks = Arc::clone(&shared.locks);
         shared.runtime.spawn("deadlock detector", async move {
+            let mut delay = DEADLOCK_CHECK_DELAY;
             loop {
-                if locks.waiting() == 0 {
-                    locks.wait_began.notified().await;
-                }
+                locks.wait_began.notified().await;
                 let Some(shared) = weak.upgrade() else { return };
-                let sleep = shared.runtime.sleep(DEADLOCK_CHECK_INTERVAL);
+                let sleep = shared.runtime.sleep(delay);
                 drop(shared);
                 sleep.await;
                 let Some(shared) = weak.upgrade() else { return };
-                shared.break_deadlocks();
+                let from = shared.runtime.now();
+                if shared.break_deadlocks() {
+                    // What was done about it may have made another.
+                    locks.wait_began.notify_one();
+                }
+                let took = shared.runtime.now().saturating_duration_since(from);
+                delay = DEADLOCK_CHECK_DELAY.max(took * DEADLOCK_CHECK_SHARE);
             }
         });
         crate::gc::start(&shared);
@@ -362,11 +367,12 @@ impl Shared {
         }
     }
 
-    /// Looks twice for circles of waits; undoes each by changing the order of a queue, or ends one of its waits.
-    fn break_deadlocks(&self) {
+    /// Looks twice for circles of waits; undoes each by changing the order of a queue, or ends one of its waits. False
+    /// if there were none.
+    fn break_deadlocks(&self) -> bool {
         let first = find_cycles(&self.locks.wait_edges());
         if first.is_empty() {
-            return;
+            return false;
         }
         let again = self.locks.wait_edges();
         let still_there = |edge: &WaitEdge| {
@@ -390,5 +396,6 @@ impl Shared {
                 self.counters.deadlocks.fetch_add(1, Ordering::Relaxed);
             }
         }
+        true
     }
 }

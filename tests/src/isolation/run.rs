@@ -9,7 +9,7 @@ use super::spec::{Blocker, PermutationStep, Spec};
 use super::table::Table;
 
 /// How long to listen to a session before the server is asked whether it waits.
-const POLL: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(10);
 
 /// What came of a spec.
 #[derive(Debug, Clone, Default)]

@@ -159,6 +159,9 @@ enum Token {
     Sign(char),
 }
 
+/// What a block of SQL is shown without, at its ends. Its ends of lines are shown.
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\u{c}'];
+
 /// The tokens, each with its line.
 fn tokens(text: &str) -> Result<Vec<(usize, Token)>, SpecError> {
     let mut tokens = Vec::new();
@@ -171,7 +174,7 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, SpecError> {
             c if c.is_whitespace() => (None, c.len_utf8()),
             '{' => {
                 let end = rest.find('}').ok_or_else(|| error("a block of SQL does not end"))?;
-                (Some(Token::Block(rest[1..end].trim().to_owned())), end + 1)
+                (Some(Token::Block(rest[1..end].trim_matches(BLANKS).to_owned())), end + 1)
             }
             '"' => {
                 let end = rest[1..].find('"').ok_or_else(|| error("a name in quotes does not end"))? + 1;

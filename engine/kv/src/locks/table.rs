@@ -8,7 +8,9 @@
 //!
 //! A request is granted when its mode conflicts with no mode that others hold, and with none that a request
 //! ahead of it in the queue asks for: so nobody is overtaken by who conflicts with them. Who already holds a
-//! lock on the name goes to the front when they ask for more, since those behind wait for them anyway.
+//! lock on the name goes to the front when they ask for more, since those behind wait for them anyway. The queue of a
+//! row, as in PostgreSQL, is for those alone whom a holder keeps from it: a row that some share is shared with others
+//! also while somebody waits to have it for himself.
 //!
 //! Hand-over is direct: who releases a lock grants it to the next in the queue, under the same mutex, and then
 //! wakes them. A woken waiter owns the lock; nobody can slip in between.
@@ -253,7 +255,8 @@ impl LockTable {
             return Request::Held;
         }
         let upgrade = held != 0;
-        let blocking = slot.held_by_others(owner) | if upgrade { 0 } else { slot.wanted_by_others(owner) };
+        let queues = !upgrade && !matches!(mode, LockMode::Row(_));
+        let blocking = slot.held_by_others(owner) | if queues { slot.wanted_by_others(owner) } else { 0 };
         if mode.conflicts() & blocking == 0 {
             slot.add(owner, mode.bit());
             return Request::Granted(HeldLock { hash, name, position: 0, modes: mode.bit() });
@@ -271,9 +274,8 @@ impl LockTable {
             slot.queue.push_back(waiter);
         }
         drop(partition);
-        if self.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.wait_began.notify_one();
-        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.wait_began.notify_one();
         let lock = HeldLock { hash, name, position: 0, modes: mode.bit() };
         Request::Waiting(LockWait { table: Arc::clone(self), wait_id, owner, lock: Some(lock), receiver })
     }
@@ -498,6 +500,12 @@ mod tests {
         )
     }
 
+    const TABLE: LockName = LockName::Object(ObjectId { class: 1, kind: 0, id: 7 });
+
+    fn object(table: &Arc<LockTable>, session: u64, mode: ObjectLockMode) -> Request {
+        table.acquire(TABLE, LockMode::Object(mode), owner(session), Some(WaitLimits::default()))
+    }
+
     fn granted(request: Request) -> HeldLock {
         match request {
             Request::Granted(lock) => lock,
@@ -532,11 +540,11 @@ mod tests {
     #[test]
     fn nobody_overtakes_a_conflicting_request() {
         let table = table();
-        let reader = granted(row(&table, 1, LockStrength::Share));
-        let mut writer = waiting(row(&table, 2, LockStrength::Update));
-        let late = waiting(row(&table, 3, LockStrength::Share));
+        let reader = granted(object(&table, 1, ObjectLockMode::Share));
+        let mut writer = waiting(object(&table, 2, ObjectLockMode::AccessExclusive));
+        let late = waiting(object(&table, 3, ObjectLockMode::Share));
         // The queue's members stand in the way of newcomers, whether these want to wait or not.
-        let hasty = table.acquire(LockName::row(b"k"), LockMode::Row(LockStrength::Share), owner(4), None);
+        let hasty = table.acquire(TABLE, LockMode::Object(ObjectLockMode::Share), owner(4), None);
         assert!(matches!(hasty, Request::Refused(_)));
         table.release(&reader, owner(1));
         let writer = (&mut writer).now_or_never().unwrap().unwrap();
@@ -546,11 +554,25 @@ mod tests {
     }
 
     #[test]
+    fn a_row_is_shared_past_those_who_want_it_alone() {
+        let table = table();
+        let first = granted(row(&table, 1, LockStrength::Share));
+        let mut writer = waiting(row(&table, 2, LockStrength::Update));
+        let second = granted(row(&table, 3, LockStrength::KeyShare));
+        table.release(&first, owner(1));
+        assert!((&mut writer).now_or_never().is_none());
+        table.release(&second, owner(3));
+        let writer = (&mut writer).now_or_never().unwrap().unwrap();
+        assert!(matches!(row(&table, 3, LockStrength::KeyShare), Request::Waiting(_)));
+        table.release(&writer, owner(2));
+    }
+
+    #[test]
     fn a_wait_tells_who_is_in_its_way() {
         let table = table();
-        let reader = granted(row(&table, 1, LockStrength::Share));
-        let writer = waiting(row(&table, 2, LockStrength::Update));
-        let late = waiting(row(&table, 3, LockStrength::Share));
+        let reader = granted(object(&table, 1, ObjectLockMode::Share));
+        let writer = waiting(object(&table, 2, ObjectLockMode::AccessExclusive));
+        let late = waiting(object(&table, 3, ObjectLockMode::Share));
         let waits = super::super::waits(table.wait_edges());
         let found: Vec<_> = waits
             .iter()
@@ -560,10 +582,7 @@ mod tests {
             })
             .collect();
         // Shared locks do not conflict: the last one waits for the one ahead of it alone.
-        assert_eq!(
-            found,
-            [(2, "AccessExclusiveLock", vec![(1, false)]), (3, "RowShareLock", vec![(2, true)])]
-        );
+        assert_eq!(found, [(2, "AccessExclusiveLock", vec![(1, false)]), (3, "ShareLock", vec![(2, true)])]);
         drop((late, writer));
         table.release(&reader, owner(1));
         assert!(table.wait_edges().is_empty());
@@ -572,9 +591,9 @@ mod tests {
     #[test]
     fn a_request_may_be_moved_ahead_once() {
         let table = table();
-        let held = granted(row(&table, 1, LockStrength::Share));
-        let mut writer = waiting(row(&table, 2, LockStrength::Update));
-        let mut reader = waiting(row(&table, 3, LockStrength::Share));
+        let held = granted(object(&table, 1, ObjectLockMode::Share));
+        let mut writer = waiting(object(&table, 2, ObjectLockMode::AccessExclusive));
+        let mut reader = waiting(object(&table, 3, ObjectLockMode::Share));
         let edges = table.wait_edges();
         let behind = edges.iter().find(|edge| edge.ahead).unwrap();
         assert!(table.move_ahead(behind));
@@ -608,7 +627,7 @@ mod tests {
     #[test]
     fn one_session_is_never_in_its_own_way() {
         let table = table();
-        let name = LockName::Object(ObjectId { class: 1, kind: 0, id: 7 });
+        let name = TABLE;
         let session = Owner { session: 1, txn: None };
         let exclusive = LockMode::Object(ObjectLockMode::Exclusive);
         let held = granted(table.acquire(name.clone(), exclusive, session, None));

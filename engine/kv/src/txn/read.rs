@@ -42,6 +42,23 @@ impl Transaction {
         Ok(self.get_stored(key, view).await?.and_then(|version| version.value))
     }
 
+    /// The newest value of a row, its own or committed, for a look that no result rests on: SERIALIZABLE does not count
+    /// it as read.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub async fn peek(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let (view, own) = {
+            let mut core = self.active()?;
+            let view = self.view(&mut core, Visibility::Latest);
+            (view, core.buffer.get(key, view.command).cloned())
+        };
+        match own {
+            Some(own) => Ok(own),
+            None => Ok(self.get_stored(key, view).await?.and_then(|version| version.value)),
+        }
+    }
+
     /// The values of several rows, in the order of the keys.
     ///
     /// # Errors

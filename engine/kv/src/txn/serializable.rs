@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use shardforge_consensus::KeyRange;
 
+use super::Transaction;
 use crate::encoding;
 use crate::error::{KvError, Result};
 use crate::limits::READ_SPANS_MAX;
@@ -71,6 +72,40 @@ impl ReadSpans {
                 .collect();
         }
         self.0 = merged;
+    }
+}
+
+impl Transaction {
+    /// Looks whether something that a SERIALIZABLE transaction has read was changed since: what it writes cannot be
+    /// committed then. The commit checks that in any case; this tells early.
+    ///
+    /// # Errors
+    /// `ReadWriteConflict`; those of the storage.
+    pub fn check_reads(&self) -> Result<()> {
+        self.check_reads_where(|_| true)
+    }
+
+    /// Tells a SERIALIZABLE transaction that it has learned of a row's newest version, which its snapshot does not show,
+    /// as by an error that names the row.
+    ///
+    /// # Errors
+    /// `ReadWriteConflict` when it has read that there is no such row; those of the storage.
+    pub async fn learn_of(&self, key: &[u8]) -> Result<()> {
+        // The version may be of a commit under way.
+        self.settle().await?;
+        self.check_reads_where(|span| span.start[..] <= *key && *key < span.end[..])?;
+        self.active()?.reads.add_key(key);
+        Ok(())
+    }
+
+    /// Commits under way are not waited for.
+    fn check_reads_where(&self, wanted: impl Fn(&Range<Bytes>) -> bool) -> Result<()> {
+        let core = self.active()?;
+        let now = self.shared.clock.now();
+        for span in core.reads.0.iter().filter(|span| wanted(span)) {
+            let _under_way = self.shared.changed_in(self.id, span, core.read_ts, now)?;
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shardforge_kv::{ObjectId, ObjectLockMode, TxnOptions, Visibility, WaitPolicy};
+use shardforge_kv::{IsolationLevel, ObjectId, ObjectLockMode, TxnOptions, Visibility, WaitPolicy};
 use shardforge_pgwire::{CancelReason, CancelToken, Responder};
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
@@ -177,6 +177,7 @@ impl PgSession {
         }
         txn.used = true;
         txn.txn.begin_statement();
+        self.check_serializable()?;
         if planned.writes {
             self.activity.writes();
         }
@@ -200,6 +201,7 @@ impl PgSession {
             PlannedKind::Modify(word, plan) => {
                 let result = Box::pin(plan.run(&cx)).await?;
                 ri::after_statement(&cx).await?;
+                self.check_serializable()?;
                 let word = if *word == "INSERT" { "INSERT 0" } else { word };
                 let (cursor, tag) = if plan.returns {
                     (Some(Box::new((QueryCursor::Rows(result.rows), cx))), Tag::Counted(word))
@@ -208,6 +210,17 @@ impl PgSession {
                 };
                 Ok(Execution { output: planned.output.clone(), cursor, tag, sent: 0 })
             }
+        }
+    }
+
+    /// Fails as soon as it is certain that a SERIALIZABLE transaction cannot be committed, rather than at its end: it has
+    /// written, and something that it has read was changed since.
+    fn check_serializable(&self) -> PgResult<()> {
+        match &self.txn {
+            Some(txn) if txn.isolation == IsolationLevel::Serializable && txn.explicit => {
+                if txn.txn.has_writes() { txn.txn.check_reads().map_err(from_kv) } else { Ok(()) }
+            }
+            _ => Ok(()),
         }
     }
 

@@ -9,9 +9,7 @@
 //! more than KEY SHARE.
 
 use bytes::Bytes;
-use shardforge_kv::{
-    IsolationLevel, KvError, LockOutcome, LockStrength, Transaction, Visibility, WaitPolicy,
-};
+use shardforge_kv::{IsolationLevel, KvError, LockOutcome, LockStrength, Transaction, WaitPolicy};
 use shardforge_types::{Datum, PgError, PgResult, SqlState};
 
 use super::check::{key_text, schema_name};
@@ -156,7 +154,7 @@ impl TableWriter<'_> {
                 Err(error) => return Err(from_kv(error)),
             }
         }
-        if self.txn.get(key, Visibility::Latest).await.map_err(from_kv)?.is_some() {
+        if self.txn.peek(key).await.map_err(from_kv)?.is_some() {
             let found = match expected {
                 Some(strength) => self.lock(key, strength).await?,
                 None => self.lock_newest(key, LockStrength::KeyShare).await?,
@@ -169,12 +167,16 @@ impl TableWriter<'_> {
         self.in_the_way(key, found, expected.is_some()).await
     }
 
-    /// What stands in the way of an insertion. It is a conflict, to a statement that goes on with that row (`goes_on`)
-    /// and to a SERIALIZABLE transaction, when the transaction has one snapshot and that does not show it.
+    /// What stands in the way of an insertion. It is a conflict, to a statement that goes on with that row (`goes_on`),
+    /// when the transaction has one snapshot and that does not show it; and to a SERIALIZABLE transaction that has read
+    /// that there is no such row.
     async fn in_the_way(&self, key: &Bytes, found: LockOutcome, goes_on: bool) -> PgResult<Option<Bytes>> {
-        let alone = self.txn.isolation() == IsolationLevel::Serializable;
-        if found.changed && found.current.is_some() && (goes_on || alone) {
-            self.lock(key, LockStrength::KeyShare).await?;
+        if found.changed && found.current.is_some() {
+            if goes_on {
+                self.lock(key, LockStrength::KeyShare).await?;
+            } else if self.txn.isolation() == IsolationLevel::Serializable {
+                self.txn.learn_of(key).await.map_err(from_kv)?;
+            }
         }
         Ok(found.current)
     }
