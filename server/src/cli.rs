@@ -23,6 +23,9 @@ pub enum Command {
     Start(Start),
     /// Run SQL: a shell, or the statements of -c, a file, or standard input.
     Sql(Sql),
+    /// Show the shards of a running cluster, or split them.
+    #[command(subcommand)]
+    Shard(ShardCommand),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -61,6 +64,55 @@ pub struct Sql {
     /// Print rows without header, alignment and row count.
     #[arg(short = 't', long)]
     pub tuples_only: bool,
+}
+
+/// `shardforge shard`.
+#[derive(Debug, Subcommand)]
+pub enum ShardCommand {
+    /// List the shards, with the keys where they begin and end and about how many bytes they take on the disk.
+    Ls(ShardLs),
+    /// Let shards begin at keys of a table or an index.
+    Split(ShardSplit),
+}
+
+/// `shardforge shard ls`.
+#[derive(Debug, Args)]
+pub struct ShardLs {
+    #[command(flatten)]
+    pub of: ShardsOf,
+    /// Where to connect [default: as for `shardforge sql`].
+    pub dsn: Option<String>,
+}
+
+/// `shardforge shard split`.
+#[derive(Debug, Args)]
+pub struct ShardSplit {
+    #[command(flatten)]
+    pub of: ShardsOf,
+    /// Values of the first columns of the key, such as `(1000)` or `('de', 7)`; may be given several times.
+    #[arg(long, value_name = "VALUES", required = true)]
+    pub at: Vec<String>,
+    /// Where to connect [default: as for `shardforge sql`].
+    pub dsn: Option<String>,
+}
+
+/// A table or an index, by its name as SQL writes it.
+#[derive(Debug, Args)]
+pub struct ShardsOf {
+    /// The rows of this table.
+    #[arg(short, long, value_name = "NAME")]
+    pub table: Option<String>,
+    /// The entries of this index.
+    #[arg(short, long, value_name = "NAME", conflicts_with = "table")]
+    pub index: Option<String>,
+}
+
+impl ShardsOf {
+    /// As SQL says it: `TABLE t`, `INDEX i`.
+    pub fn sql(&self) -> Option<String> {
+        let table = self.table.as_ref().map(|name| format!("TABLE {name}"));
+        table.or_else(|| self.index.as_ref().map(|name| format!("INDEX {name}")))
+    }
 }
 
 /// `shardforge config`.

@@ -419,3 +419,38 @@ fn a_running_statement_may_end_within_the_grace_period() {
     assert!(said.contains("terminating connection due to administrator command"), "{said}");
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn shards_are_listed_and_split() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let server = Server::start(folder, &["--engine", "memory", "--admin-listen", "off"]);
+    server.answer(folder, "create table t (id int primary key, v text); create index i on t (v)");
+    let shard = |arguments: &[&str]| run(folder, &[&["shard"], arguments, &[server.dsn.as_str()]].concat());
+    let output = shard(&["split", "--table", "t", "--at", "(1000)", "--at", "(500 * 4)"]);
+    assert_eq!(text(&output.stdout), "ALTER TABLE\n", "{}", text(&output.stderr));
+    let output = shard(&["split", "--index", "i", "--at", "('m')"]);
+    assert_eq!(text(&output.stdout), "ALTER INDEX\n", "{}", text(&output.stderr));
+    let output = shard(&["ls", "--table", "t"]);
+    let listed = text(&output.stdout);
+    let places: Vec<&str> = listed.lines().skip(2).filter_map(|line| line.split('|').nth(1)).collect();
+    assert_eq!(
+        places.iter().map(|place| place.trim()).collect::<Vec<_>>(),
+        ["", "(1000)", "(2000)"],
+        "{listed}"
+    );
+    assert!(text(&shard(&["ls"]).stdout).contains("public.i ('m')"));
+    for (arguments, error) in [
+        (&["split", "--at", "(1)"][..], "--table NAME or --index NAME"),
+        (
+            &["split", "--table", "t", "--at", "(1, 2)"],
+            "SPLIT AT has more values than the key has columns (1)",
+        ),
+        (&["ls", "--index", "t"], "\"t\" is not an index"),
+    ] {
+        let output = shard(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(error), "{}", text(&output.stderr));
+    }
+    server.stop();
+}

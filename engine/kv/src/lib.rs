@@ -40,6 +40,7 @@ mod resolve;
 mod routing;
 mod sequence;
 mod session;
+mod shards;
 mod snapshots;
 mod spilled;
 mod store;
@@ -53,11 +54,12 @@ pub use encoding::VERSION_SUFFIX_BYTES;
 pub use error::{Conflict, DeadlockReport, DeadlockWait, KvError, Result};
 pub use sequence::{SequenceOptions, SequenceRange, SequenceState};
 pub use session::SessionLocks;
+pub use shards::ShardInfo;
 pub use store::{Store, StoreStats};
 pub use time::Timestamp;
 pub use txn::{HeldSnapshot, Savepoint, Transaction};
 pub use types::{
     CommitInfo, IsolationLevel, KvOptions, LockBlocker, LockInfo, LockOutcome, LockStrength, LockTarget,
-    LockWaitInfo, ObjectId, ObjectLockMode, ScanPage, ScanRequest, ShardInfo, Snapshot, TxnId, TxnOptions,
-    Visibility, WaitLimits, WaitPolicy,
+    LockWaitInfo, ObjectId, ObjectLockMode, ScanPage, ScanRequest, Snapshot, TxnId, TxnOptions, Visibility,
+    WaitLimits, WaitPolicy,
 };

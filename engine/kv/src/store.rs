@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use shardforge_consensus::{Node, NodeOptions, Shard, Storage};
+use shardforge_consensus::{Node, NodeOptions, Storage};
 use shardforge_runtime::Runtime;
 
 use crate::encoding;
@@ -21,9 +21,7 @@ use crate::snapshots::ActiveSnapshots;
 use crate::spilled::SpilledTransactions;
 use crate::time::{Clock, Timestamp};
 use crate::txn::Transaction;
-use crate::types::{
-    IsolationLevel, KvOptions, LockInfo, LockTarget, LockWaitInfo, ShardInfo, TxnId, TxnOptions,
-};
+use crate::types::{IsolationLevel, KvOptions, LockInfo, LockTarget, LockWaitInfo, TxnId, TxnOptions};
 
 /// MVCC, locks and transactions over the shards of a node. Cheap to clone.
 #[derive(Clone)]
@@ -308,31 +306,6 @@ impl Store {
                 runtime.sleep(CLEAR_RETRY_INTERVAL).await;
             }
         });
-    }
-
-    /// Splits the shard that holds a key in two, of which the right one begins with that key. Transactions under way go
-    /// on. Nothing is done when a shard begins there already.
-    ///
-    /// # Errors
-    /// When the shard fails.
-    pub async fn split(&self, at: &[u8]) -> Result<()> {
-        self.shared.node.split(&encoding::row_bound(at)).await?;
-        Ok(())
-    }
-
-    /// The shards that rows lie in, in the order of their keys.
-    #[must_use]
-    pub fn shards(&self) -> Vec<ShardInfo> {
-        let map = self.shared.node.shards();
-        let info = |shard: &Arc<Shard>| ShardInfo {
-            id: shard.id().0,
-            start: encoding::decode_bound(&shard.range().start).unwrap_or_default(),
-            end: shard.range().end.as_deref().and_then(encoding::decode_bound),
-            is_leader: shard.is_leader(),
-            term: shard.term(),
-            applied_index: shard.applied_index(),
-        };
-        map.data().iter().map(info).collect()
     }
 
     /// Makes all that is applied durable in its final place, so that a restart has little to replay.

@@ -292,23 +292,6 @@ pub struct LockBlocker {
     pub ahead: bool,
 }
 
-/// A shard that rows lie in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShardInfo {
-    /// Its number, never used again.
-    pub id: u64,
-    /// The first key that it may hold.
-    pub start: Bytes,
-    /// The first key past it; none for the last shard.
-    pub end: Option<Bytes>,
-    /// Whether this node leads it.
-    pub is_leader: bool,
-    /// The term in which it is led.
-    pub term: u64,
-    /// The last entry of its log that was carried out here.
-    pub applied_index: u64,
-}
-
 /// What a lock is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LockTarget {

@@ -1,4 +1,4 @@
-//! How wide things may be: PostgreSQL's limits. The protocol and the stored forms count columns in 16 bits.
+//! How wide things may be: PostgreSQL's limits, and one of ours. The protocol and the stored forms count columns in 16 bits.
 
 use shardforge_types::{PgError, PgResult, SqlState};
 
@@ -13,6 +13,9 @@ const ARGUMENTS_MAX: usize = 100;
 
 /// Columns of an index, included ones counted (`INDEX_MAX_KEYS`).
 const INDEX_COLUMNS_MAX: usize = 32;
+
+/// Places at which one statement splits shards. A node runs a raft group for each.
+const SPLITS_MAX: usize = 1_000;
 
 fn too_many(count: usize, max: usize, message: &str) -> PgResult<()> {
     if count <= max { Ok(()) } else { Err(PgError::new(SqlState::TOO_MANY_COLUMNS, message)) }
@@ -50,4 +53,13 @@ pub fn check_arguments(count: usize) -> PgResult<()> {
     }
     let message = "cannot pass more than 100 arguments to a function";
     Err(PgError::new(SqlState::TOO_MANY_ARGUMENTS, message))
+}
+
+/// 54000 if one statement splits at so many places.
+pub fn check_splits(count: usize) -> PgResult<()> {
+    if count <= SPLITS_MAX {
+        return Ok(());
+    }
+    let message = "cannot split at more than 1000 places in one statement";
+    Err(PgError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message))
 }

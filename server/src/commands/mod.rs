@@ -2,6 +2,7 @@
 
 mod config;
 mod init;
+mod shard;
 mod start;
 
 use std::path::PathBuf;
@@ -25,6 +26,9 @@ pub enum CommandError {
     /// `init` was not told what kind of cluster to make.
     #[error("say what to create: --single-node")]
     NoClusterKind,
+    /// `shard split` was not told what to split.
+    #[error("say what to split: --table NAME or --index NAME")]
+    NothingToSplit,
     /// `init` would overwrite something.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
@@ -89,6 +93,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Init(args) => init::run(&args),
         Command::Start(args) => start::run(&args),
         Command::Sql(args) => Ok(shell::run(args)?),
+        Command::Shard(command) => shard::run(command),
         Command::Config(command) => config::run(&command),
         Command::Version => {
             println!("shardforge {}", env!("CARGO_PKG_VERSION"));

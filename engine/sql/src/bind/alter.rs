@@ -4,7 +4,7 @@ use shardforge_types::{PgError, PgResult, SqlState};
 
 use super::BindContext;
 use super::binder::Binder;
-use super::statement::bind_table_expression;
+use super::statement::{bind_table_expression, refuse_params};
 use crate::catalog::TableDesc;
 use crate::catalog::builtin::CastContext;
 use crate::ir::{Col, ColId, Scalar, ScalarKind, Ty};
@@ -70,6 +70,17 @@ pub fn bind_key_cast(from: Ty, to: Ty, cx: &BindContext<'_>) -> PgResult<Option<
 /// What binding raises.
 pub fn bind_assignment(from: Ty, to: Ty, cx: &BindContext<'_>) -> PgResult<Option<Scalar>> {
     Ok(Binder::new(cx).try_assign(Scalar::column(INPUT, from), to)?.ok())
+}
+
+/// A value for a column of a key, cast as an assignment to it. `name` is what errors call the column.
+///
+/// # Errors
+/// 42804 if it cannot be cast, 42P02 for parameters, what binding raises.
+pub fn bind_key_value(expr: &ast::Expr, name: &str, ty: Ty, cx: &BindContext<'_>) -> PgResult<Scalar> {
+    let mut binder = Binder::new(cx);
+    let bound = binder.standalone(expr, "SPLIT AT")?;
+    refuse_params(&binder)?;
+    binder.assign(bound, name, ty)
 }
 
 /// The value that a column has when a statement gives none; `None` for NULL.

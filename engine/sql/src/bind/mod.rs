@@ -59,7 +59,9 @@ mod types;
 mod walk;
 mod window;
 
-pub use alter::{INPUT, bind_assignment, bind_column_conversion, bind_key_cast, column_default};
+pub use alter::{
+    INPUT, bind_assignment, bind_column_conversion, bind_key_cast, bind_key_value, column_default,
+};
 pub use deparse::deparse;
 pub use statement::{
     bind_default, bind_expression, bind_statement, bind_table_expression, literal_text, resolve_collation,

@@ -100,7 +100,7 @@ impl Binder<'_> {
     }
 
     /// Binds an expression that belongs to no query.
-    fn standalone(&mut self, expr: &ast::Expr, clause: &'static str) -> PgResult<Scalar> {
+    pub(super) fn standalone(&mut self, expr: &ast::Expr, clause: &'static str) -> PgResult<Scalar> {
         let level = Level { clause: Clause::Standalone(clause), ..Level::new() };
         self.nested(level, |b| b.expr(expr))
     }
@@ -162,7 +162,7 @@ pub fn bind_table_expression(
     Ok((bound, cols))
 }
 
-fn refuse_params(binder: &Binder<'_>) -> PgResult<()> {
+pub(super) fn refuse_params(binder: &Binder<'_>) -> PgResult<()> {
     if binder.params.len() > binder.cx.param_types.len() {
         return Err(PgError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
     }

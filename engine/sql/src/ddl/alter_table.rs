@@ -17,7 +17,7 @@ use super::create_table::{
 };
 use super::drop::{drop_storage, fresh_storage, owned_sequences};
 use super::sequence::SequenceOptions;
-use super::{fill, foreign_key, names, role, unsupported};
+use super::{fill, foreign_key, names, role, split, unsupported};
 use crate::bind;
 use crate::catalog::{
     Change, DefaultDesc, ForeignKeyDesc, IndexKey, Relation, RelationDesc, SequenceDesc, TableDesc, TableKey,
@@ -26,8 +26,8 @@ use crate::catalog::{
 use crate::exec::eval::CompiledExpr;
 use crate::ir::Ty;
 use crate::parse::ast::{
-    AlterTableKind, AlterTableObject, AlterTableStmt, ColumnDef, Constraint, ConstraintKind, DefArg, DefElem,
-    Expr, RoleSpec,
+    AlterTableCmd, AlterTableKind, AlterTableObject, AlterTableStmt, ColumnDef, Constraint, ConstraintKind,
+    DefArg, DefElem, Expr, RoleSpec,
 };
 use crate::plan::single::is_volatile;
 use crate::session::PgSession;
@@ -58,6 +58,11 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterTableStmt) -> PgResult<(
         return Ok(());
     }
     let relation = names::find_relation(session, &stmt.relation)?;
+    if let [AlterTableCmd { kind: AlterTableKind::SplitAt(rows), .. }] = &stmt.commands[..]
+        && let Relation::Table(_) | Relation::Index(..) = relation
+    {
+        return split::split_at(session, stmt, rows).await;
+    }
     let Relation::Table(_) = relation else { return alter_other(session, stmt, &relation) };
     if stmt.object != AlterTableObject::Table {
         return Err(PgError::new(
@@ -152,6 +157,7 @@ fn action_name(kind: &AlterTableKind) -> &'static str {
         AlterTableKind::ValidateConstraint(_) => "VALIDATE CONSTRAINT",
         AlterTableKind::AddIdentity(..) => "ALTER COLUMN ... ADD IDENTITY",
         AlterTableKind::DropIdentity(..) => "ALTER COLUMN ... DROP IDENTITY",
+        AlterTableKind::SplitAt(_) => "SPLIT AT",
         _ => "ALTER TABLE",
     }
 }

@@ -19,6 +19,7 @@ mod rename;
 mod role;
 mod schema;
 mod sequence;
+mod split;
 mod view;
 
 use std::sync::Arc;

@@ -58,6 +58,7 @@ use crate::ir::Ty;
 
 pub use aggregate::array_of;
 pub use registry::{aggregate, coverage, scalar, table};
+pub use text::quote_literal;
 pub(crate) use textio::to_text;
 pub use textio::{input, output, text_needs_catalog};
 

@@ -302,7 +302,7 @@ fn chr(code: i32) -> PgResult<String> {
 }
 
 /// The string as an SQL literal: in the escape form if it has a backslash.
-pub(super) fn quote_literal(text: &str) -> String {
+pub fn quote_literal(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     if text.contains('\\') {
         quoted.push('E');

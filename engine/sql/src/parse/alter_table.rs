@@ -49,7 +49,11 @@ impl Parser<'_> {
                 pos,
             })));
         }
-        let commands = match self.opt_partition_command(object)? {
+        let alone = match self.opt_partition_command(object)? {
+            None => self.opt_split_command()?,
+            command => command,
+        };
+        let commands = match alone {
             Some(command) => vec![command],
             None => self.list(|p| p.alter_command(object))?,
         };

@@ -39,6 +39,7 @@ mod options;
 mod primary;
 mod role;
 mod select;
+mod shard;
 mod statement;
 mod table;
 #[cfg(test)]

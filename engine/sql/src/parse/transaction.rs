@@ -332,6 +332,9 @@ impl Parser<'_> {
 
     pub(super) fn show(&mut self) -> PResult<Statement> {
         let pos = self.bump().start;
+        if let Some(shards) = self.opt_show_shards()? {
+            return Ok(shards);
+        }
         let setting = if self.eat_kw(Kw::All) { name("all") } else { self.shown_name()? };
         Ok(Statement::VariableShow(VariableShowStmt { name: setting, pos }))
     }

@@ -23,6 +23,7 @@ mod portal;
 mod services;
 mod setting_value;
 mod settings;
+mod shards;
 mod snapshots;
 mod statement;
 mod timeouts;

@@ -11,6 +11,7 @@ use super::PgSession;
 use super::execute::{Execution, Tag};
 use super::setting_value::normalise;
 use super::settings::unrecognized;
+use super::shards::shard_columns;
 use super::statement::Prepared;
 use crate::bind;
 use crate::catalog::Relation;
@@ -37,6 +38,7 @@ impl PgSession {
                 let name = self.shown_name(&show.name)?;
                 Ok(Some(text_output(&[&name])))
             }
+            Statement::ShowShards(_) => Ok(Some(shard_columns())),
             Statement::Explain(explain) => Ok(Some(Self::explain_columns(explain))),
             Statement::Fetch(fetch) => self.fetch_columns(fetch),
             Statement::Execute(execute) => {
@@ -69,6 +71,7 @@ impl PgSession {
         match stmt {
             Statement::VariableSet(set) => self.set_variable(set),
             Statement::VariableShow(show) => self.show(&show.name),
+            Statement::ShowShards(show) => self.show_shards(show),
             Statement::Prepare(prepare) => self.prepare_statement(prepare, sql).await,
             Statement::Execute(execute) => self.execute_statement(execute, sql, out).await,
             Statement::Deallocate(name) => self.deallocate(name.as_deref()),

@@ -245,9 +245,13 @@ impl KeyPart {
             IndexKey::Column(attnum) => KeySource::Column(*attnum as usize - 1),
             IndexKey::Expression(sql) => KeySource::Expression(compile(sql, table)?),
         };
-        let order = KeyOrder { descending: column.desc, nulls_first: column.nulls_first };
-        Ok(KeyPart { source, ty: column.ty, order })
+        Ok(KeyPart { source, ty: column.ty, order: key_order(column) })
     }
+}
+
+/// The order of a key column's values.
+pub(super) fn key_order(column: &IndexColumn) -> KeyOrder {
+    KeyOrder { descending: column.desc, nulls_first: column.nulls_first }
 }
 
 fn key_columns(table: &TableDesc) -> Vec<usize> {

@@ -14,9 +14,11 @@
 //! * [`AccessPath`]: which keys or which range of which index a filter selects.
 //! * [`TableScan`]: walks an access path.
 //! * [`TableWriter`]: inserts, updates and deletes rows with their index entries, and enforces constraints.
+//! * [`Stored`]: a table or an index as a range of keys, which shards divide.
 //! * [`AfterQueue`]: what has to be looked at once the statement has written all its rows.
 
 mod access;
+mod boundary;
 mod bulk;
 mod check;
 mod describe;
@@ -28,6 +30,7 @@ mod write;
 pub use access::{
     AccessPath, Bound, Converted, KeySpan, KeyValue, choose, comparison_strategy, convert, order_of,
 };
+pub use boundary::Stored;
 pub use check::{key_text, schema_name, value_text};
 pub use describe::describe_key;
 pub use events::{AfterQueue, RowChange, RowEvent, Watch};

@@ -632,6 +632,8 @@ pub enum AlterTableKind {
         /// FINALIZE.
         finalize: bool,
     },
+    /// `SPLIT AT VALUES (a), (b), ...`.
+    SplitAt(Vec<Vec<Expr>>),
 }
 
 /// Columns of an index have numbers only.

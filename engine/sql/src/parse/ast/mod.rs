@@ -10,6 +10,7 @@
 mod ddl;
 mod expr;
 mod query;
+mod shard;
 mod utility;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use smallvec::SmallVec;
 pub use ddl::*;
 pub use expr::*;
 pub use query::*;
+pub use shard::*;
 pub use utility::*;
 
 /// An identifier or a string, cheap to clone.
@@ -87,6 +89,8 @@ pub enum Statement {
     VariableSet(Box<VariableSetStmt>),
     /// SHOW.
     VariableShow(VariableShowStmt),
+    /// SHOW SHARDS.
+    ShowShards(Box<ShowShardsStmt>),
     /// EXPLAIN.
     Explain(Box<ExplainStmt>),
     /// COPY.
