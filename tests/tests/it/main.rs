@@ -12,7 +12,9 @@ mod past;
 mod plans;
 mod portals;
 mod recheck;
-mod server;
+mod shards;
 mod snapshots;
 mod sql;
 mod wire;
+
+use shardforge_tests::server;

@@ -7,16 +7,17 @@ use std::process::{Child, Command, Stdio};
 use tokio_postgres::{Client, NoTls};
 
 /// A running server. Killed when dropped.
+#[derive(Debug)]
 pub struct Server {
     child: Child,
     dsn: String,
 }
 
-/// The binary that cargo built beside this test.
+/// The binary that cargo built beside this test or example.
 fn binary() -> PathBuf {
     let mut path = std::env::current_exe().expect("a test has a path");
     path.pop();
-    if path.ends_with("deps") {
+    if path.ends_with("deps") || path.ends_with("examples") {
         path.pop();
     }
     path.join("shardforge")
