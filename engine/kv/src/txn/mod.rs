@@ -209,6 +209,11 @@ impl Transaction {
         }
     }
 
+    /// Whether writing is an error of the caller.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
     /// Says whether writing is an error of the caller from now on.
     pub fn set_read_only(&self, read_only: bool) {
         self.read_only.store(read_only, Ordering::Relaxed);

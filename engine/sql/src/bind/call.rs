@@ -17,9 +17,6 @@ use crate::ir::{Aggregate, Col, Scalar, ScalarKind, TableFunction, Ty};
 use crate::limits;
 use crate::parse::ast::{self, Expr};
 
-/// `nextval`, `setval` (both forms): functions that write.
-const WRITING_FUNCTIONS: [Oid; 3] = [Oid(1574), Oid(1576), Oid(1765)];
-
 /// A call whose function is found and whose arguments are cast.
 pub(super) struct BoundCall {
     pub proc: &'static ProcDesc,
@@ -75,7 +72,6 @@ impl Binder<'_> {
 
     /// The call of an ordinary function.
     pub fn plain_call(&mut self, bound: BoundCall, pos: Option<u32>) -> Scalar {
-        self.writes |= WRITING_FUNCTIONS.contains(&bound.proc.oid);
         let call = crate::ir::Call { func: bound.proc.oid, args: bound.args, variadic: bound.variadic };
         Scalar { kind: ScalarKind::Call(Box::new(call)), ty: Ty::new(bound.result), pos }
     }

@@ -64,8 +64,8 @@ pub use alter::{
 };
 pub use deparse::deparse;
 pub use statement::{
-    bind_default, bind_expression, bind_statement, bind_table_expression, literal_text, resolve_collation,
-    resolve_type,
+    Unbound, bind_default, bind_expression, bind_statement, bind_table_expression, literal_text,
+    resolve_collation, resolve_type,
 };
 pub use types::format_type;
 

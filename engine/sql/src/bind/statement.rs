@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shardforge_kv::ObjectLockMode;
 use shardforge_types::{IoEnv, Oid, PgError, PgResult, SqlState, oid};
 
 use super::BindContext;
@@ -30,42 +31,59 @@ impl<'a> BindContext<'a> {
     }
 }
 
+/// Why a statement cannot be bound, or planned.
+#[derive(Debug)]
+pub struct Unbound {
+    /// The error.
+    pub error: PgError,
+    /// The tables that had been found by then, and how the statement would lock them.
+    pub table_locks: Vec<(Oid, ObjectLockMode)>,
+}
+
 /// Binds a SELECT, VALUES, INSERT, UPDATE or DELETE.
 ///
 /// # Errors
 /// PostgreSQL's, with byte positions; 0A000 for what is not supported.
-pub fn bind_statement(stmt: &ast::Statement, cx: &BindContext<'_>) -> PgResult<Statement> {
+pub fn bind_statement(stmt: &ast::Statement, cx: &BindContext<'_>) -> Result<Statement, Unbound> {
     let mut binder = Binder::new(cx);
-    let (kind, columns) = match stmt {
-        ast::Statement::Select(select) => {
-            let query = binder.nested(Level::new(), |b| b.select(select, true))?;
-            let mut query = query;
-            binder.nested(Level::new(), |b| b.resolve_output(&mut query))?;
-            (StatementKind::Query(query.rel), query.cols)
-        }
-        ast::Statement::Insert(_)
-        | ast::Statement::Update(_)
-        | ast::Statement::Delete(_)
-        | ast::Statement::Merge(_) => {
-            let (modify, columns) = binder.nested(Level::new(), |b| b.modify(stmt))?;
-            (StatementKind::Modify(modify), columns)
-        }
-        _ => return Err(PgError::internal("only queries and writes are bound")),
-    };
-    let output = columns
-        .into_iter()
-        .map(|c| OutputColumn { name: c.name.to_string(), col: without_domain(c.col), origin: c.origin })
-        .collect();
-    let params = binder.finish_params()?;
-    Ok(Statement {
-        kind,
-        output,
-        params,
-        dependencies: binder.dependencies,
-        table_locks: binder.table_locks,
-        writes: binder.writes,
-        row_lock: binder.row_lock,
-    })
+    match binder.statement(stmt) {
+        Ok((kind, output, params)) => Ok(Statement {
+            kind,
+            output,
+            params,
+            dependencies: binder.dependencies,
+            table_locks: binder.table_locks,
+            writes: binder.writes,
+            row_lock: binder.row_lock,
+        }),
+        Err(error) => Err(Unbound { error, table_locks: binder.table_locks }),
+    }
+}
+
+impl Binder<'_> {
+    fn statement(&mut self, stmt: &ast::Statement) -> PgResult<(StatementKind, Vec<OutputColumn>, Vec<Ty>)> {
+        let (kind, columns) = match stmt {
+            ast::Statement::Select(select) => {
+                let mut query = self.nested(Level::new(), |b| b.select(select, true))?;
+                self.nested(Level::new(), |b| b.resolve_output(&mut query))?;
+                (StatementKind::Query(query.rel), query.cols)
+            }
+            ast::Statement::Insert(_)
+            | ast::Statement::Update(_)
+            | ast::Statement::Delete(_)
+            | ast::Statement::Merge(_) => {
+                let (modify, columns) = self.nested(Level::new(), |b| b.modify(stmt))?;
+                (StatementKind::Modify(modify), columns)
+            }
+            _ => return Err(PgError::internal("only queries and writes are bound")),
+        };
+        let output = columns
+            .into_iter()
+            .map(|c| OutputColumn { name: c.name.to_string(), col: without_domain(c.col), origin: c.origin })
+            .collect();
+        let params = self.finish_params()?;
+        Ok((kind, output, params))
+    }
 }
 
 /// Clients see the type below a domain.
@@ -277,7 +295,6 @@ impl Binder<'_> {
         let column = table.column(attnum);
         let ty = column_ty(column);
         if let Some(identity) = &column.identity {
-            self.writes = true;
             const NEXTVAL: Oid = Oid(1574);
             let sequence = shardforge_types::Datum::Oid(identity.sequence.0);
             let sequence = Scalar::constant(sequence, Ty::new(oid::REGCLASS));
@@ -291,7 +308,6 @@ impl Binder<'_> {
                 let cx = BindContext::for_catalog_text(self.cx.catalog, io);
                 let mut binder = Binder::new(&cx);
                 let bound = binder.standalone(&expr, "DEFAULT expressions")?;
-                self.writes |= binder.writes;
                 self.coerced_default(without_positions(bound), &column.name, ty)
             }
             _ => Ok(Scalar::constant(shardforge_types::Datum::Null, ty)),

@@ -132,7 +132,7 @@ impl Run {
         for target in &self.op.targets {
             let key = value_at(batch.column(target.key).as_ref(), self.op.types[target.key], row)?;
             let Datum::Bytea(key) = &key else { continue };
-            let locked = lock_row(&self.cx, key, target.strength, target.wait).await?;
+            let locked = lock_row(&self.cx, &target.layout, key, target.strength, target.wait).await?;
             let Some(outcome) = locked else { return Ok(Locked::Gone) };
             let Some(current) = outcome.current else { return Ok(Locked::Gone) };
             if !outcome.changed {

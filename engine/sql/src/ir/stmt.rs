@@ -20,8 +20,8 @@ pub struct Statement {
     pub dependencies: Vec<crate::catalog::Dependency>,
     /// Tables to lock before execution with the lock mode that PostgreSQL takes.
     pub table_locks: Vec<(shardforge_types::Oid, shardforge_kv::ObjectLockMode)>,
-    /// True if it writes, or locks rows, or calls a volatile function that writes (nextval, setval):
-    /// refused in read-only transactions.
+    /// True if it writes, or locks rows: refused in read-only transactions. (Functions that write, such as nextval,
+    /// refuse themselves.)
     pub writes: bool,
     /// The first of its locking clauses, such as FOR UPDATE.
     pub row_lock: Option<&'static str>,

@@ -384,7 +384,7 @@ impl FastSelect {
         wait: RowWait,
         cx: &ExecContext,
     ) -> PgResult<bool> {
-        let Some(outcome) = lock_row(cx, &row.key, strength, wait).await? else {
+        let Some(outcome) = lock_row(cx, layout, &row.key, strength, wait).await? else {
             return Ok(false);
         };
         if !outcome.changed {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use shardforge_kv::{LockStrength, ScanRequest, Visibility};
+use shardforge_kv::{IsolationLevel, LockStrength, Visibility};
 use shardforge_types::{Datum, PgError, PgResult};
 
 use super::check::is_referenced_there;
@@ -11,8 +11,8 @@ use crate::bind::{self, BindContext};
 use crate::catalog::ReferentialAction;
 use crate::exec::eval::{CompiledExpr, NoRow};
 use crate::plan::{ExecContext, KeySet};
-use crate::session::error::from_kv;
-use crate::storage::{KeySpan, RowChange, RowEvent, ScanRow, TableScan, TableWriter};
+use crate::session::error::{from_kv, from_kv_row_lock};
+use crate::storage::{RowChange, RowEvent, ScanRow, TableScan, TableWriter};
 
 /// Rows read at a time.
 const BATCH_ROWS: usize = 1024;
@@ -47,8 +47,8 @@ impl Gone {
     }
 
     /// The key that a stored referencing row has, if it is one of these.
-    fn of_row(&self, cx: &ExecContext, rel: &Relationship, row: &ScanRow) -> PgResult<Option<usize>> {
-        let view = rel.child_layout.view(&row.value)?;
+    fn of_row(&self, cx: &ExecContext, rel: &Relationship, stored: &[u8]) -> PgResult<Option<usize>> {
+        let view = rel.child_layout.view(stored)?;
         let columns = rel.fk.columns.iter();
         let values = columns.map(|n| view.column(*n as usize - 1)).collect::<PgResult<Vec<_>>>()?;
         if values.iter().any(Datum::is_null) {
@@ -62,79 +62,110 @@ impl Gone {
 /// Keys that must not be referenced any more: answers the positions of the events whose keys are, in no order.
 /// A key that another row has now is as good as ever, unless the constraint says RESTRICT.
 ///
+/// A row that references a key is locked KEY SHARE, as PostgreSQL does it: whoever deletes it, or changes its keys, is
+/// waited for, and then it may not reference the key any more.
+///
 /// # Errors
-/// What the store raises.
+/// What locks and the store raise; 40001 for a row that is there no more, to a transaction with one snapshot.
 pub async fn still_referenced(
     cx: &ExecContext,
     rel: &Relationship,
     events: &[&RowEvent],
     restrict: bool,
 ) -> PgResult<Vec<usize>> {
-    let mut gone = Gone::of(rel, events);
-    let mut failed = Vec::new();
-    let by_index = gone.keys.first().is_some_and(|gone| rel.spans_of_child(&gone.key).is_some());
-    if !by_index {
-        for position in scanned(cx, rel, &gone).await? {
-            if restrict || !is_referenced_there(cx, rel, &gone.keys[position].key).await? {
-                failed.push(gone.keys[position].event);
-            }
+    let gone = Gone::of(rel, events);
+    let mut looked_for = vec![true; gone.keys.len()];
+    if !restrict {
+        for (position, one) in gone.keys.iter().enumerate() {
+            looked_for[position] = !is_referenced_there(cx, rel, &one.key).await?;
         }
-        return Ok(failed);
     }
-    for one in gone.keys.drain(..) {
-        if has_child(cx, rel, &one.key).await?
-            && (restrict || !is_referenced_there(cx, rel, &one.key).await?)
-        {
-            failed.push(one.event);
+    let by_index = gone.keys.first().is_some_and(|gone| rel.spans_of_child(&gone.key).is_some());
+    let mut failed = Vec::new();
+    if by_index {
+        for (position, one) in gone.keys.iter().enumerate() {
+            if looked_for[position] && has_child(cx, rel, &gone, position).await? {
+                failed.push(one.event);
+            }
+            cx.env.session.host.check_canceled()?;
         }
-        cx.env.session.host.check_canceled()?;
+    } else {
+        let found = scanned(cx, rel, &gone, looked_for).await?;
+        failed.extend(found.into_iter().map(|position| gone.keys[position].event));
     }
     Ok(failed)
 }
 
-/// Whether an index of the referencing table has a key.
-async fn has_child(cx: &ExecContext, rel: &Relationship, key: &Key) -> PgResult<bool> {
-    let Some((_, spans)) = rel.spans_of_child(key) else {
+/// Whether a row that an index of the referencing table leads to references a key, by its position.
+async fn has_child(cx: &ExecContext, rel: &Relationship, gone: &Gone, position: usize) -> PgResult<bool> {
+    let Some((index, spans)) = rel.spans_of_child(&gone.keys[position].key) else {
         return Err(PgError::internal("no index leads to the referencing rows"));
     };
-    for span in spans {
-        let KeySpan::Range(start, end) = span else { continue };
-        let mut request = ScanRequest::new(Bytes::from(start)..Bytes::from(end));
-        request.limit_rows = 1;
-        request.visibility = Visibility::Latest;
-        loop {
-            let page = cx.txn.scan(request.clone()).await.map_err(from_kv)?;
-            if !page.rows.is_empty() {
+    let mut scan = TableScan::of_spans(&rel.child_layout, index, spans, Visibility::Latest);
+    let mut rows = Vec::new();
+    // Nearly always there is none, or the first one stays.
+    let mut wanted = 1;
+    while !scan.is_done() {
+        rows.clear();
+        scan.next_page(&cx.txn, wanted, &mut rows).await?;
+        for row in &rows {
+            if stays(cx, rel, gone, row, position).await? {
                 return Ok(true);
             }
-            match page.resume {
-                Some(resume) => request = request.resumed(resume),
-                None => break,
-            }
         }
+        wanted = BATCH_ROWS;
     }
     Ok(false)
 }
 
-/// Reads the whole referencing table for rows with any of the keys; answers which keys have some.
-async fn scanned(cx: &ExecContext, rel: &Relationship, gone: &Gone) -> PgResult<Vec<usize>> {
-    let mut found = vec![false; gone.keys.len()];
-    let mut missing = gone.keys.len();
+/// Reads the whole referencing table for rows with any of the keys that are looked for; answers which have some.
+async fn scanned(
+    cx: &ExecContext,
+    rel: &Relationship,
+    gone: &Gone,
+    mut looked_for: Vec<bool>,
+) -> PgResult<Vec<usize>> {
+    let mut found = Vec::new();
     let mut scan = TableScan::whole(&rel.child_layout, Visibility::Latest);
     let mut rows = Vec::new();
-    while !scan.is_done() && missing > 0 {
+    while !scan.is_done() && looked_for.contains(&true) {
         rows.clear();
         scan.next_page(&cx.txn, BATCH_ROWS, &mut rows).await?;
         for row in &rows {
-            if let Some(position) = gone.of_row(cx, rel, row)?
-                && !std::mem::replace(&mut found[position], true)
+            if let Some(position) = gone.of_row(cx, rel, &row.value)?
+                && looked_for[position]
+                && stays(cx, rel, gone, row, position).await?
             {
-                missing -= 1;
+                looked_for[position] = false;
+                found.push(position);
             }
         }
         cx.env.session.host.check_canceled()?;
     }
-    Ok((0..found.len()).filter(|position| found[*position]).collect())
+    Ok(found)
+}
+
+/// Locks a row that references a key, so that it goes on doing so; false if it does not any more.
+async fn stays(
+    cx: &ExecContext,
+    rel: &Relationship,
+    gone: &Gone,
+    row: &ScanRow,
+    position: usize,
+) -> PgResult<bool> {
+    let lock_error = |error| from_kv_row_lock(error).context(rel.child_lock_statement(&cx.env));
+    let locked = cx.txn.lock_newest(&row.key, LockStrength::KeyShare, cx.wait).await;
+    if let Some(current) = locked.map_err(lock_error)?.current
+        && gone.of_row(cx, rel, &current)? == Some(position)
+    {
+        return Ok(true);
+    }
+    if cx.isolation != IsolationLevel::ReadCommitted {
+        // The lock for writing refuses a row that has changed, and says who changed it.
+        let refused = cx.txn.lock_for_write(&row.key, LockStrength::KeyShare, cx.wait).await;
+        refused.map_err(lock_error)?;
+    }
+    Ok(false)
 }
 
 /// CASCADE, SET NULL and SET DEFAULT: changes the rows that reference the keys.
@@ -194,7 +225,7 @@ impl Work<'_> {
             rows.clear();
             scan.next_page(&self.cx.txn, BATCH_ROWS, &mut rows).await?;
             for row in &rows {
-                if let Some(position) = gone.of_row(self.cx, self.rel, row)? {
+                if let Some(position) = gone.of_row(self.cx, self.rel, &row.value)? {
                     self.row(&row.key, &gone.keys[position]).await?;
                 }
             }

@@ -44,18 +44,20 @@ impl Relationship {
 
     /// The statement by which PostgreSQL locks the referenced row, for the context of errors.
     pub fn lock_statement(&self, env: &EvalEnv) -> String {
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        let schema = env.catalog.schemas.get(&self.parent.schema).map_or("", |schema| schema.name.as_str());
         let columns = self.fk.ref_columns.iter().enumerate();
         let conditions = columns.map(|(i, attnum)| {
             format!("{} OPERATOR(pg_catalog.=) ${}", quoted(&self.parent.column(*attnum).name), i + 1)
         });
-        format!(
-            "SQL statement \"SELECT 1 FROM ONLY {}.{} x WHERE {} FOR KEY SHARE OF x\"",
-            quoted(schema),
-            quoted(&self.parent.name),
-            conditions.collect::<Vec<_>>().join(" AND ")
-        )
+        select_for_key_share(&self.parent, conditions, env)
+    }
+
+    /// The statement by which PostgreSQL locks a referencing row, for the context of errors.
+    pub fn child_lock_statement(&self, env: &EvalEnv) -> String {
+        let columns = self.fk.columns.iter().enumerate();
+        let conditions = columns.map(|(i, attnum)| {
+            format!("${} OPERATOR(pg_catalog.=) {}", i + 1, quoted(&self.child.column(*attnum).name))
+        });
+        select_for_key_share(&self.child, conditions, env)
     }
 
     fn about(&self, error: PgError, env: &EvalEnv) -> PgError {
@@ -65,6 +67,24 @@ impl Relationship {
             .table(&*self.child.name)
             .constraint(&*self.fk.name)
     }
+}
+
+fn select_for_key_share(
+    table: &TableDesc,
+    conditions: impl Iterator<Item = String>,
+    env: &EvalEnv,
+) -> String {
+    let schema = env.catalog.schemas.get(&table.schema).map_or("", |schema| schema.name.as_str());
+    format!(
+        "SQL statement \"SELECT 1 FROM ONLY {}.{} x WHERE {} FOR KEY SHARE OF x\"",
+        quoted(schema),
+        quoted(&table.name),
+        conditions.collect::<Vec<_>>().join(" AND ")
+    )
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// `(a, b)=(1, x)`

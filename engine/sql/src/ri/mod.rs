@@ -20,7 +20,8 @@
 //! **Locks.** A row that references another takes KEY SHARE on it, which goes with everything but its deletion and a
 //! change of its key: inserts that reference one row do not wait for each other, nor for updates of its other columns.
 //! Who deletes the row waits for them, and then sees what they have inserted, because it looks at what is
-//! committed at that moment rather than at its snapshot. Under REPEATABLE READ and SERIALIZABLE a referenced row
+//! committed at that moment rather than at its snapshot. A row that it finds there it locks KEY SHARE, too: if somebody is
+//! just deleting that one, it waits for what becomes of it. Under REPEATABLE READ and SERIALIZABLE a referenced row
 //! must be in the snapshot as well, and a referencing row to be changed must not be newer than it.
 
 mod action;

@@ -222,6 +222,17 @@ impl SessionServices {
         }
     }
 
+    /// 25006 for a function that writes, in a read-only transaction.
+    fn check_may_write(&self, function: &str) -> PgResult<()> {
+        match &self.state.lock().txn {
+            Some(txn) if txn.is_read_only() => Err(PgError::new(
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+                format!("cannot execute {function} in a read-only transaction"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn sequence(&self, oid: Oid) -> PgResult<Arc<SequenceDesc>> {
         match self.state.lock().catalog.relation(oid) {
             Some(Relation::Sequence(sequence)) => Ok(sequence.clone()),
@@ -246,6 +257,7 @@ fn wait_for<T>(future: impl Future<Output = T>) -> T {
 impl Sequences for SessionServices {
     fn nextval(&self, oid: Oid) -> PgResult<i64> {
         let desc = self.sequence(oid)?;
+        self.check_may_write("nextval()")?;
         let key = (oid, desc.generation);
         {
             let mut state = self.state.lock();
@@ -305,6 +317,7 @@ impl Sequences for SessionServices {
 
     fn setval(&self, oid: Oid, value: i64, is_called: bool) -> PgResult<i64> {
         let desc = self.sequence(oid)?;
+        self.check_may_write("setval()")?;
         if value < desc.min || value > desc.max {
             return Err(PgError::new(
                 SqlState::NUMERIC_VALUE_OUT_OF_RANGE,

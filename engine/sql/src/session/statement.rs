@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use shardforge_pgwire::FieldDesc;
+use shardforge_kv::ObjectLockMode;
+use shardforge_pgwire::{CancelReason, FieldDesc};
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use super::PgSession;
+use super::timeouts::TimeLimit;
 use super::wire::{describe, fields};
-use crate::bind;
+use crate::bind::{self, Unbound};
 use crate::ir::Ty;
 use crate::parse::ast::{Expr, Statement};
 use crate::plan::{Planned, Planner};
@@ -93,14 +95,14 @@ impl PgSession {
         };
         let Some(stmt) = prepared.stmt.clone() else { return Ok(prepared) };
         if is_planned(&stmt) {
-            let (planned, search_path, version) = self.plan_now(&stmt, param_types.to_vec())?;
+            let (planned, search_path, version) = self.plan_or_wait(&stmt, param_types.to_vec()).await?;
             prepared.params.clone_from(&planned.params);
             prepared.fields = (!planned.output.is_empty() || matches!(*stmt, Statement::Select(_)))
                 .then(|| fields(&planned.output).into());
             *prepared.plan.lock() =
                 Some(CachedPlan { planned: Arc::new(planned), search_path, valid_at: version });
         } else if let Some(query) = query_within(&stmt) {
-            prepared.params = self.plan_now(&query, param_types.to_vec())?.0.params;
+            prepared.params = self.plan_or_wait(&query, param_types.to_vec()).await?.0.params;
             prepared.fields = self.utility_columns(&stmt)?.map(|columns| fields(&columns).into());
         } else {
             prepared.params = param_types.iter().map(|oid| Ty::new(*oid)).collect();
@@ -135,7 +137,8 @@ impl PgSession {
             }
         }
         let param_types = prepared.params.iter().map(|ty| ty.oid).collect();
-        let (planned, search_path, version) = self.plan_now(stmt, param_types)?;
+        let now = self.plan_now(stmt, param_types);
+        let (planned, search_path, version) = now.map_err(|unbound| unbound.error)?;
         let same_columns = match &prepared.fields {
             Some(old) => describe(old, &planned.output),
             None => planned.output.is_empty(),
@@ -154,22 +157,66 @@ impl PgSession {
         Ok(planned)
     }
 
-    /// Binds and plans a statement against the newest catalog.
+    /// Binds and plans a statement that is new.
+    ///
+    /// PostgreSQL locks a table when it meets its name, so a statement that goes wrong behind that has waited for whoever
+    /// is changing the table. The same here: an error stands once the tables that had been found are locked, and nothing
+    /// has changed meanwhile.
     ///
     /// # Errors
-    /// What binding and planning raise.
-    pub(crate) fn plan_now(
+    /// What binding, planning and the locks raise.
+    async fn plan_or_wait(
         &mut self,
         stmt: &Statement,
         param_types: Vec<Oid>,
     ) -> PgResult<(Planned, Arc<[Oid]>, u64)> {
+        loop {
+            let version = self.engine.catalog.version();
+            let unbound = match self.plan_now(stmt, param_types.clone()) {
+                Ok(planned) => return Ok(planned),
+                Err(unbound) => unbound,
+            };
+            if !unbound.table_locks.is_empty() {
+                Box::pin(self.lock_tables_found(&unbound.table_locks)).await?;
+            }
+            if self.engine.catalog.version() == version {
+                return Err(unbound.error);
+            }
+        }
+    }
+
+    async fn lock_tables_found(&mut self, tables: &[(Oid, ObjectLockMode)]) -> PgResult<()> {
+        let (cancel, engine, pid) = (self.cancel.clone(), self.engine.clone(), self.activity.pid);
+        let timeout = self.settings.parsed(|parsed| parsed.statement_timeout);
+        let _limit = timeout
+            .map(|after| TimeLimit::start(&engine.runtime, &cancel, CancelReason::StatementTimeout, after));
+        let wait = self.lock_wait();
+        let lock = async {
+            for (table, mode) in tables {
+                self.lock_table(*table, *mode, wait).await?;
+            }
+            Ok(())
+        };
+        Self::cancelable(&cancel, &engine, pid, lock).await
+    }
+
+    /// Binds and plans a statement against the newest catalog.
+    ///
+    /// # Errors
+    /// What binding and planning raise.
+    fn plan_now(
+        &mut self,
+        stmt: &Statement,
+        param_types: Vec<Oid>,
+    ) -> Result<(Planned, Arc<[Oid]>, u64), Unbound> {
         let catalog = self.catalog();
         let search_path = self.search_path(&catalog);
         let io = self.settings.parsed(|parsed| parsed.io.clone());
         let database = self.database_name.clone();
         let cx = self.bind_context(&catalog, &search_path, &io, &database, param_types);
         let bound = bind::bind_statement(stmt, &cx)?;
-        let planned = Planner { engine: &self.engine, catalog: &catalog }.plan(bound)?;
+        let planned = Planner { engine: &self.engine, catalog: &catalog }.plan(bound);
+        let planned = planned.map_err(|error| Unbound { error, table_locks: Vec::new() })?;
         Ok((planned, search_path, catalog.version))
     }
 }

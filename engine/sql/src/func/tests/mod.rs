@@ -99,7 +99,8 @@ fn answer(expression: &str, env: &EvalEnv) -> PgResult<String> {
             param_types: Vec::new(),
             temp_schema: None,
         },
-    )?;
+    )
+    .map_err(|unbound| unbound.error)?;
     let StatementKind::Query(rel) = &bound.kind else { return Err(PgError::internal("not a query")) };
     let result = plan::run(rel, env)?;
     let mut rows = Vec::new();
