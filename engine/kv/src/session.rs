@@ -1,4 +1,4 @@
-//! Locks that outlive a transaction: session-level advisory locks.
+//! Locks that outlive a transaction: session-level advisory locks, and those of commands that are several transactions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::error::Result;
 use crate::locks::{HeldLock, LockMode, LockName, Owner};
 use crate::store::Shared;
-use crate::types::{ObjectId, ObjectLockMode, WaitPolicy};
+use crate::types::{ObjectId, ObjectLockMode, WaitLimits, WaitPolicy};
 
 /// The locks that a session holds beyond its transactions. Each counts how often it was taken; dropping the
 /// value releases all of them.
@@ -44,6 +44,24 @@ impl SessionLocks {
             self.held.lock().insert((object, mode), (lock, 1));
         }
         Ok(())
+    }
+
+    /// Waits until those who hold an object in a mode that conflicts with `mode` have given it back. Who takes it
+    /// meanwhile is neither waited for nor held up, and nothing is locked.
+    ///
+    /// # Errors
+    /// `LockTimeout`, `Deadlock`.
+    pub async fn wait_for_holders(
+        &self,
+        object: ObjectId,
+        mode: ObjectLockMode,
+        limits: WaitLimits,
+    ) -> Result<()> {
+        let (name, mode) = (LockName::Object(object), LockMode::Object(mode));
+        let Some(waiting) = self.shared.locks.wait_for_holders(name, mode, self.owner, limits) else {
+            return Ok(());
+        };
+        self.shared.wait(waiting, limits.timeout).await.map(|_| ())
     }
 
     /// Gives a lock back once; false when it was not held.

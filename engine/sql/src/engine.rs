@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use shardforge_kv::{Store, Timestamp};
 use shardforge_runtime::Runtime;
-use shardforge_types::{Oid, PgError, PgResult, SqlState};
+use shardforge_types::{Oid, PgError, PgResult};
 
 use crate::bind::{self, BindContext};
 use crate::catalog::{Catalog, CatalogSnapshot, Change, IndexDesc, StorageId, TableDesc, YoungIndexes};
@@ -100,22 +100,15 @@ impl Engine {
         self.catalog.publish(database, changes);
     }
 
-    /// Checks that an index has the rows that a snapshot shows.
-    ///
-    /// # Errors
-    /// 40001 if it was made later: it has the versions of that moment and of none before.
-    pub fn check_age(&self, index: &IndexDesc, read_ts: Timestamp) -> PgResult<()> {
-        if self.young_indexes.born(index.storage).is_none_or(|born| born <= read_ts) {
-            return Ok(());
-        }
-        Err(PgError::new(
-            SqlState::T_R_SERIALIZATION_FAILURE,
-            format!(
-                "could not serialize access: index \"{}\" is newer than the transaction's snapshot",
-                index.name
-            ),
-        )
-        .hint("The transaction might succeed if retried."))
+    /// Whether all indexes have the rows that any snapshot in use shows.
+    pub fn all_indexes_are_old(&self) -> bool {
+        self.young_indexes.is_empty()
+    }
+
+    /// Whether an index can be read at a snapshot. One that was made later has the versions of that moment and of none
+    /// before.
+    pub fn is_readable_at(&self, index: &IndexDesc, read_ts: Timestamp) -> bool {
+        !self.young_indexes.is_younger(index.storage, read_ts)
     }
 
     /// Microseconds since 2000-01-01 00:00 UTC.

@@ -6,7 +6,7 @@ use crate::wire::Wire;
 /// A session and its process number.
 pub struct Session {
     wire: Wire,
-    pid: String,
+    pub pid: String,
 }
 
 impl Session {

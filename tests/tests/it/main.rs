@@ -5,6 +5,7 @@ mod bad_input;
 mod crash;
 mod foreign_keys;
 mod hermitage;
+mod index_build;
 mod isolation;
 mod locks;
 mod notify;

@@ -95,6 +95,7 @@ mod tests {
             mode: LockMode::Row(LockStrength::Update),
             since: began(waiter),
             ahead: false,
+            leaving: false,
         };
         pairs.iter().map(edge).collect()
     }

@@ -16,6 +16,9 @@
 //! wakes them. A woken waiter owns the lock; nobody can slip in between.
 //!
 //! Locks of one session never conflict with each other, whichever of its transactions took them.
+//!
+//! A request may also ask for nothing but that those who hold the lock at this moment give it back
+//! ([`LockTable::wait_for_holders`]): it stands in the queue, and in nobody's way.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -112,7 +115,17 @@ struct Waiter {
     since: WaitBegin,
     /// It was moved ahead once, to undo a deadlock.
     moved: bool,
+    /// It wants these to give the lock back, in modes that conflict with its own, and nothing more.
+    leaving: Option<Box<[Owner]>>,
     outcome: oneshot::Sender<Result<()>>,
+}
+
+impl Waiter {
+    /// Whether what is held in these modes by this owner is in its way.
+    fn minds(&self, owner: Owner, modes: u8) -> bool {
+        let meets = self.leaving.as_deref().is_none_or(|leaving| leaving.contains(&owner));
+        meets && owner.session != self.owner.session && self.mode.conflicts() & modes != 0
+    }
 }
 
 struct Slot {
@@ -136,7 +149,7 @@ impl Slot {
 
     fn wanted_by_others(&self, owner: Owner) -> u8 {
         let others = self.queue.iter().filter(|waiter| waiter.owner.session != owner.session);
-        others.fold(0, |set, waiter| set | waiter.mode.bit())
+        others.filter(|waiter| waiter.leaving.is_none()).fold(0, |set, waiter| set | waiter.mode.bit())
     }
 
     fn add(&mut self, owner: Owner, modes: u8) {
@@ -161,6 +174,15 @@ impl Slot {
         // Per session, since a session does not stand in its own way.
         let mut ahead: SmallVec<[(u64, u8); 4]> = SmallVec::new();
         while index < self.queue.len() {
+            if self.queue[index].leaving.is_some() {
+                let waiter = &self.queue[index];
+                if self.holders.iter().any(|holder| waiter.minds(holder.owner, holder.modes)) {
+                    index += 1;
+                } else if let Some(waiter) = self.queue.remove(index) {
+                    granted.push(waiter.outcome);
+                }
+                continue;
+            }
             let Waiter { owner, mode, .. } = self.queue[index];
             let wanted = ahead.iter().filter(|(session, _)| *session != owner.session);
             let blocking = wanted.fold(self.held_by_others(owner), |set, (_, modes)| set | modes);
@@ -204,6 +226,8 @@ pub(crate) struct WaitEdge {
     pub(crate) since: WaitBegin,
     /// The blocker does not hold the lock: it stands ahead in the queue.
     pub(crate) ahead: bool,
+    /// The blocker is to give the lock back, and that is all.
+    pub(crate) leaving: bool,
 }
 
 /// See the module's essay.
@@ -267,17 +291,52 @@ impl LockTable {
         let at = self.runtime.now();
         let wall_micros = self.runtime.wall_micros();
         let since = WaitBegin { at, wall_micros, deadline: at + limits.deadlock };
-        let waiter = Waiter { wait_id, owner, mode, since, moved: false, outcome };
+        let waiter = Waiter { wait_id, owner, mode, since, moved: false, leaving: None, outcome };
         if upgrade {
             slot.queue.push_front(waiter);
         } else {
             slot.queue.push_back(waiter);
         }
         drop(partition);
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        self.wait_began.notify_one();
+        self.one_more_waits();
         let lock = HeldLock { hash, name, position: 0, modes: mode.bit() };
         Request::Waiting(LockWait { table: Arc::clone(self), wait_id, owner, lock: Some(lock), receiver })
+    }
+
+    /// Waits for those who hold a lock in a mode that conflicts with `mode` to give it back, whoever takes it
+    /// meanwhile, and takes nothing; `None` if nobody does.
+    pub(crate) fn wait_for_holders(
+        self: &Arc<Self>,
+        name: LockName,
+        mode: LockMode,
+        owner: Owner,
+        limits: WaitLimits,
+    ) -> Option<LockWait> {
+        let hash = self.hash(&name);
+        let mut partition = self.partition(hash).lock();
+        let slot = partition.find_mut(hash, |slot| slot.name == name)?;
+        let in_the_way =
+            |holder: &&Holder| holder.owner.session != owner.session && mode.conflicts() & holder.modes != 0;
+        let leaving: Box<[Owner]> =
+            slot.holders.iter().filter(in_the_way).map(|holder| holder.owner).collect();
+        if leaving.is_empty() {
+            return None;
+        }
+        let wait_id = self.next_wait.fetch_add(1, Ordering::Relaxed);
+        let (outcome, receiver) = oneshot::channel();
+        let at = self.runtime.now();
+        let since = WaitBegin { at, wall_micros: self.runtime.wall_micros(), deadline: at + limits.deadlock };
+        let leaving = Some(leaving);
+        slot.queue.push_back(Waiter { wait_id, owner, mode, since, moved: false, leaving, outcome });
+        drop(partition);
+        self.one_more_waits();
+        let lock = Some(HeldLock { hash, name, position: 0, modes: 0 });
+        Some(LockWait { table: Arc::clone(self), wait_id, owner, lock, receiver })
+    }
+
+    fn one_more_waits(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.wait_began.notify_one();
     }
 
     /// Gives a lock back and hands it to those who wait for it.
@@ -316,10 +375,12 @@ impl LockTable {
             for slot in partition.lock().iter().filter(|slot| !slot.queue.is_empty()) {
                 for (index, waiter) in slot.queue.iter().enumerate() {
                     let holders = slot.holders.iter().map(|holder| (holder.owner, holder.modes, false));
+                    let leaves = waiter.leaving.is_some();
                     let ahead = slot.queue.iter().take(index);
+                    let ahead = ahead.filter(|ahead| !leaves && ahead.leaving.is_none());
                     let ahead = ahead.map(|ahead| (ahead.owner, ahead.mode.bit(), true));
                     for (blocker, modes, ahead) in holders.chain(ahead) {
-                        if blocker.session != waiter.owner.session && waiter.mode.conflicts() & modes != 0 {
+                        if waiter.minds(blocker, modes) {
                             edges.push(WaitEdge {
                                 wait_id: waiter.wait_id,
                                 waiter: waiter.owner,
@@ -328,6 +389,7 @@ impl LockTable {
                                 mode: waiter.mode,
                                 since: waiter.since,
                                 ahead,
+                                leaving: leaves,
                             });
                         }
                     }
@@ -392,7 +454,8 @@ impl LockTable {
                         .into_iter()
                         .for_each(|mode| push(holder.owner, mode, true));
                 }
-                slot.queue.iter().for_each(|waiter| push(waiter.owner, waiter.mode.name(), false));
+                let wanting = slot.queue.iter().filter(|waiter| waiter.leaving.is_none());
+                wanting.for_each(|waiter| push(waiter.owner, waiter.mode.name(), false));
             }
         }
         all
@@ -518,6 +581,37 @@ mod tests {
             Request::Waiting(wait) => wait,
             _ => panic!("not waiting"),
         }
+    }
+
+    #[test]
+    fn who_waits_for_holders_is_in_nobodys_way() {
+        let table = table();
+        let name = LockName::Object(ObjectId { class: 1, kind: 0, id: 1 });
+        let writes = |session| {
+            let mode = LockMode::Object(ObjectLockMode::RowExclusive);
+            table.acquire(name.clone(), mode, owner(session), None)
+        };
+        let wait = |mode| {
+            table.wait_for_holders(name.clone(), LockMode::Object(mode), owner(9), WaitLimits::default())
+        };
+        assert!(wait(ObjectLockMode::Share).is_none());
+        let [first, second] = [1, 2].map(|session| granted(writes(session)));
+        assert!(wait(ObjectLockMode::AccessShare).is_none());
+        let mut waiting = wait(ObjectLockMode::Share).expect("two hold it");
+        let third = granted(writes(3));
+        let blockers = || table.wait_edges().iter().map(|edge| edge.blocker.session).collect::<Vec<_>>();
+        assert_eq!(blockers(), [1, 2]);
+        table.release(&first, owner(1));
+        assert!((&mut waiting).now_or_never().is_none());
+        assert_eq!(blockers(), [2]);
+        // Taken anew is not what was waited for, but the owner is the same: it waits for that, too.
+        let first = granted(writes(1));
+        table.release(&second, owner(2));
+        assert!((&mut waiting).now_or_never().is_none());
+        table.release(&first, owner(1));
+        assert!(waiting.now_or_never().expect("all have left").is_ok());
+        table.release(&third, owner(3));
+        assert_eq!(table.waiting(), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::table::WaitEdge;
-use crate::types::{LockBlocker, LockWaitInfo};
+use crate::types::{LockBlocker, LockTarget, LockWaitInfo};
 
 /// One entry a wait, oldest first, of its edges.
 pub(crate) fn waits(edges: Vec<WaitEdge>) -> Vec<LockWaitInfo> {
@@ -12,7 +12,10 @@ pub(crate) fn waits(edges: Vec<WaitEdge>) -> Vec<LockWaitInfo> {
         let wait = waits.entry(edge.wait_id).or_insert_with(|| LockWaitInfo {
             session: edge.waiter.session,
             transaction: edge.waiter.txn,
-            target: edge.name.target(),
+            target: match edge.blocker.txn.filter(|_| edge.leaving) {
+                Some(txn) => LockTarget::Transaction(txn),
+                None => edge.name.target(),
+            },
             mode: edge.mode.name(),
             since_micros: edge.since.wall_micros,
             blockers: Vec::new(),

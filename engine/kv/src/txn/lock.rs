@@ -327,18 +327,18 @@ impl Shared {
             Request::Granted(lock) => Ok(Some(lock)),
             Request::Refused(name) => Err(KvError::LockNotAvailable(name.target())),
             Request::Waiting(waiting) => {
-                self.counters.lock_waits.fetch_add(1, Ordering::Relaxed);
-                let timeout = limits.and_then(|limits| limits.timeout);
                 // Boxed: whoever takes locks should not have room for a wait, as most find their locks free.
-                Box::pin(self.granted(waiting, timeout)).await.map(Some)
+                Box::pin(self.wait(waiting, limits.and_then(|limits| limits.timeout))).await.map(Some)
             }
         }
     }
 
-    async fn granted(&self, waiting: LockWait, timeout: Option<Duration>) -> Result<HeldLock> {
-        let Some(timeout) = timeout else { return waiting.await };
+    /// Waits for a lock, not longer than a limit.
+    pub(crate) async fn wait(&self, waiting: LockWait, limit: Option<Duration>) -> Result<HeldLock> {
+        self.counters.lock_waits.fetch_add(1, Ordering::Relaxed);
+        let Some(limit) = limit else { return waiting.await };
         let target = waiting.target();
-        match self.runtime.timeout(timeout, waiting).await {
+        match self.runtime.timeout(limit, waiting).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(KvError::LockTimeout(target)),
         }

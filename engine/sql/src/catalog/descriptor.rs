@@ -217,6 +217,20 @@ pub struct IndexDesc {
     pub initially_deferred: bool,
     /// WHERE of a partial index, as SQL.
     pub predicate: Option<String>,
+    /// What is done with it, while it is made or dropped concurrently.
+    pub state: IndexState,
+}
+
+/// What is done with an index. At any time sessions work with at most two states that follow one another: whoever
+/// changes it waits for those that still work with the one before (`ddl/concurrently.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IndexState {
+    /// Writers remove entries of rows that go, and add none.
+    DeleteOnly,
+    /// Writers keep it up, and uniqueness holds for what they write; nobody reads it: it may lack entries.
+    WriteOnly,
+    /// It has an entry for every row.
+    Public,
 }
 
 /// A key column of an index.

@@ -1,6 +1,7 @@
 //! Indexes that are younger than some snapshot in use.
 //!
-//! An index is filled with the rows as they are when it is made, in entries that are committed then. A transaction whose
+//! An index is filled with the rows as they are when it is made, in entries that are committed then; one that is made
+//! concurrently can be read from the moment on at which it is said to be complete. A transaction whose
 //! snapshot is older finds no entry there, neither of a row that is as it was nor of one that has changed since. So for
 //! each new index of a table that was there before, the moment of its commit is kept, for as long as there may be such a
 //! snapshot. A restart ends all snapshots, so that memory is the place for it.
@@ -11,7 +12,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use shardforge_kv::Timestamp;
 
-use super::{CatalogSnapshot, Change, RelationDesc, StorageId};
+use super::{CatalogSnapshot, Change, IndexState, RelationDesc, StorageId, TableDesc};
 
 /// See the module's essay.
 #[derive(Default)]
@@ -36,19 +37,25 @@ impl YoungIndexes {
         for change in changes {
             let Change::PutRelation(RelationDesc::Table(table)) = change else { continue };
             let Some(known) = before.and_then(|before| before.table(table.oid)) else { continue };
-            let is_known = |storage| known.indexes.iter().any(|index| index.storage == storage);
-            for index in table.indexes.iter().filter(|index| !is_known(index.storage)) {
-                born.insert(index.storage, commit_ts);
+            let readable = |table: &TableDesc| {
+                let public = table.indexes.iter().filter(|index| index.state == IndexState::Public);
+                public.map(|index| index.storage).collect::<Vec<_>>()
+            };
+            let known = readable(known);
+            for index in readable(table).into_iter().filter(|index| !known.contains(index)) {
+                born.insert(index, commit_ts);
             }
         }
         self.count.store(born.len(), Ordering::Release);
     }
 
-    /// When an index was committed, if that is not long ago.
-    pub fn born(&self, index: StorageId) -> Option<Timestamp> {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        self.born.lock().get(&index).copied()
+    /// Whether there are none, as nearly always.
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether an index lacks rows that a snapshot shows.
+    pub fn is_younger(&self, index: StorageId, snapshot: Timestamp) -> bool {
+        !self.is_empty() && self.born.lock().get(&index).is_some_and(|born| *born > snapshot)
     }
 }

@@ -7,7 +7,7 @@ use shardforge_types::{Oid, PgError, PgResult, SqlState, oid};
 use crate::bind;
 use crate::catalog::builtin::{Volatility, builtin};
 use crate::catalog::{
-    CheckDesc, ColumnDesc, DefaultDesc, IndexColumn, IndexDesc, IndexKey, NotNull, TableDesc,
+    CheckDesc, ColumnDesc, DefaultDesc, IndexColumn, IndexDesc, IndexKey, IndexState, NotNull, TableDesc,
 };
 use crate::ddl::unsupported;
 use crate::ir::{ColId, Scalar, ScalarKind, Ty};
@@ -371,6 +371,7 @@ pub async fn add_key(
         deferrable: constraint.attrs.is_deferrable(),
         initially_deferred: constraint.attrs.initially_deferred == Some(true),
         predicate: None,
+        state: IndexState::Public,
     };
     if primary {
         table.indexes.insert(0, desc);

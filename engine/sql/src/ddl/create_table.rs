@@ -11,7 +11,8 @@ use super::columns::{
 use super::sequence::{self, SequenceOptions};
 use super::{check_free, foreign_key, names, unsupported};
 use crate::catalog::{
-    Change, ColumnDesc, DefaultDesc, Identity, Persistence, Relation, RelationDesc, TableDesc, TableKey,
+    Change, ColumnDesc, DefaultDesc, Identity, IndexState, Persistence, Relation, RelationDesc, TableDesc,
+    TableKey,
 };
 use crate::ir::Ty;
 use crate::parse::ast::{
@@ -350,6 +351,7 @@ impl Builder {
             session.lock_name(self.table.schema, &copy.name).await?;
             copy.oid = session.engine.next_oid().await?;
             copy.storage = session.engine.next_storage_id().await?;
+            copy.state = IndexState::Public;
             if copy.constraint.is_some() {
                 copy.constraint = Some(session.engine.next_oid().await?);
             }

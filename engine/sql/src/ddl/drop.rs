@@ -6,8 +6,10 @@ use hashbrown::HashSet;
 use shardforge_kv::ObjectLockMode;
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
-use super::{foreign_key, names};
-use crate::catalog::{CatalogSnapshot, Change, Relation, StorageId, TableDesc, TableKey, well_known};
+use super::{concurrently, foreign_key, names};
+use crate::catalog::{
+    CatalogSnapshot, Change, IndexState, Relation, StorageId, TableDesc, TableKey, well_known,
+};
 use crate::parse::ast::{DropStmt, ObjectName, ObjectType, RangeVar, TruncateStmt};
 use crate::session::PgSession;
 
@@ -18,6 +20,15 @@ use crate::session::PgSession;
 pub async fn drop_objects(session: &mut PgSession, stmt: &DropStmt) -> PgResult<()> {
     if stmt.concurrently {
         session.require_no_block("DROP INDEX CONCURRENTLY")?;
+        let problem = match (stmt.objects.len(), stmt.cascade) {
+            (2.., _) => Some("dropping multiple objects"),
+            (_, true) => Some("CASCADE"),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            let message = format!("DROP INDEX CONCURRENTLY does not support {problem}");
+            return Err(PgError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
     }
     // What goes together does not keep each other.
     let mut together = Vec::new();
@@ -141,12 +152,26 @@ async fn drop_relation(
         other => other.oid(),
     };
     let wait = session.lock_wait();
-    session.lock_table(locked, ObjectLockMode::AccessExclusive, wait).await?;
+    let mode = if stmt.concurrently {
+        ObjectLockMode::ShareUpdateExclusive
+    } else {
+        ObjectLockMode::AccessExclusive
+    };
+    session.lock_table(locked, mode, wait).await?;
     let catalog = session.catalog();
     let Some(relation) = catalog.relation(relation.oid()).cloned() else {
         // It went while its lock was waited for: the name means another relation now, or none.
         return Box::pin(drop_relation(session, object, stmt, together)).await;
     };
+    if stmt.concurrently
+        && let Relation::Index(table, position) = &relation
+    {
+        check_no_constraint(table, *position)?;
+        let subject = describe(&catalog, &relation);
+        let dependents = depending(&catalog, &relation, together);
+        check_dependents(session, &subject, &subject, &dependents, false)?;
+        return concurrently::drop(session, table.oid, relation.oid()).await;
+    }
     remove(session, &relation, stmt.cascade, together).await
 }
 
@@ -311,18 +336,26 @@ pub fn owned_sequences(catalog: &CatalogSnapshot, table: Oid, attnum: Option<i16
     found
 }
 
-fn drop_index(session: &mut PgSession, table: &TableDesc, position: usize) -> PgResult<()> {
+/// 2BP01 for an index that is a constraint's.
+fn check_no_constraint(table: &TableDesc, position: usize) -> PgResult<()> {
     let index = &table.indexes[position];
-    if index.constraint.is_some() {
-        return Err(PgError::new(
-            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-            format!(
-                "cannot drop index {} because constraint {} on table {} requires it",
-                index.name, index.name, table.name
-            ),
-        )
-        .hint(format!("You can drop constraint {} on table {} instead.", index.name, table.name)));
+    if index.constraint.is_none() {
+        return Ok(());
     }
+    let message = format!(
+        "cannot drop index {} because constraint {} on table {} requires it",
+        index.name, index.name, table.name
+    );
+    Err(PgError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+        .hint(format!("You can drop constraint {} on table {} instead.", index.name, table.name)))
+}
+
+/// Drops an index whose table is locked, and on which nothing depends any more.
+///
+/// # Errors
+/// 2BP01 if it is a constraint's.
+pub fn drop_index(session: &mut PgSession, table: &TableDesc, position: usize) -> PgResult<()> {
+    check_no_constraint(table, position)?;
     // Foreign keys of the table itself may have gone with the index.
     let catalog = session.catalog();
     let mut changed = TableDesc::clone(catalog.table(table.oid).map_or(table, |table| table));
@@ -349,6 +382,7 @@ pub async fn fresh_storage(session: &mut PgSession, table: &mut TableDesc) -> Pg
         let is_rows = clustered && table.indexes[position].primary;
         table.indexes[position].storage =
             if is_rows { table.storage } else { session.engine.next_storage_id().await? };
+        table.indexes[position].state = IndexState::Public;
     }
     Ok(())
 }

@@ -63,7 +63,8 @@ pub async fn fill_index(
     Ok(())
 }
 
-fn could_not_create(
+/// 23505 for a row whose key another one has.
+pub fn could_not_create(
     layout: &TableLayout,
     position: usize,
     row: &[Datum],
@@ -73,6 +74,7 @@ fn could_not_create(
     let detail = crate::storage::key_text(layout, index, row, env);
     PgError::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{}\"", index.name))
         .detail(format!("Key {detail} is duplicated."))
+        .schema(crate::storage::schema_name(layout, env))
         .table(&*layout.table.name)
         .constraint(&*index.name)
 }

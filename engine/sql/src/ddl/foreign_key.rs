@@ -10,7 +10,8 @@ use super::drop::describe;
 use super::{names, unsupported};
 use crate::catalog::builtin::{BTREE_AM, BtreeStrategy, builtin};
 use crate::catalog::{
-    CatalogSnapshot, ForeignKeyDesc, IndexDesc, IndexKey, Persistence, ReferentialAction, Relation, TableDesc,
+    CatalogSnapshot, ForeignKeyDesc, IndexDesc, IndexKey, IndexState, Persistence, ReferentialAction,
+    Relation, TableDesc,
 };
 use crate::limits;
 use crate::parse::ast::{
@@ -183,6 +184,7 @@ fn referenced_key(parent: &TableDesc, fk: &ForeignKeyConstraint) -> PgResult<(Ve
     }
     let fits = |index: &&IndexDesc| {
         index.unique
+            && index.state == IndexState::Public
             && index.predicate.is_none()
             && plain_columns(index)
                 .is_some_and(|key| key.len() == columns.len() && key.iter().all(|c| columns.contains(c)))

@@ -6,8 +6,8 @@ use shardforge_kv::ObjectLockMode;
 use shardforge_types::{PgError, PgResult, SqlState};
 
 use super::columns::{check_indexable, immutable_expression};
-use super::{check_free, fill, names, unsupported};
-use crate::catalog::{IndexColumn, IndexDesc, IndexKey, TableDesc};
+use super::{check_free, concurrently, fill, names, unsupported};
+use crate::catalog::{IndexColumn, IndexDesc, IndexKey, IndexState, TableDesc};
 use crate::limits;
 use crate::parse::ast::{self, IndexStmt, SortNulls};
 use crate::session::PgSession;
@@ -21,7 +21,11 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
         session.require_no_block("CREATE INDEX CONCURRENTLY")?;
     }
     check_method(stmt.access_method.as_deref())?;
-    let table = session.lock_table_by_name(&stmt.relation, ObjectLockMode::Share).await?;
+    let mode = match stmt.concurrently {
+        true => ObjectLockMode::ShareUpdateExclusive,
+        false => ObjectLockMode::Share,
+    };
+    let table = session.lock_table_by_name(&stmt.relation, mode).await?;
     let mut keys = Vec::new();
     let mut column_names = Vec::new();
     for element in &stmt.elements {
@@ -67,8 +71,7 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
             name
         }
     };
-    let mut changed = TableDesc::clone(&table);
-    changed.indexes.push(IndexDesc {
+    let index = IndexDesc {
         oid: session.engine.next_oid().await?,
         name,
         storage: session.engine.next_storage_id().await?,
@@ -81,7 +84,13 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
         deferrable: false,
         initially_deferred: false,
         predicate,
-    });
+        state: if stmt.concurrently { IndexState::DeleteOnly } else { IndexState::Public },
+    };
+    if stmt.concurrently {
+        return concurrently::create(session, &table, index).await;
+    }
+    let mut changed = TableDesc::clone(&table);
+    changed.indexes.push(index);
     let position = changed.indexes.len() - 1;
     session.record_table(changed.clone())?;
     fill::fill_index(session, &table, Arc::new(changed), position).await

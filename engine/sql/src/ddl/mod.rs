@@ -8,6 +8,7 @@
 mod alter_table;
 mod columns;
 mod comment;
+mod concurrently;
 mod create_table;
 mod database;
 mod drop;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use shardforge_kv::{LockStrength, ObjectLockMode};
 use shardforge_types::{Oid, PgError, PgResult, Severity, SqlState};
 
+pub use concurrently::{make_anew, make_valid};
 pub use foreign_key::deferrable_constraints;
 pub use names::find_relation;
 

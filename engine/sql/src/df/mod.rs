@@ -116,11 +116,11 @@ impl DfPlan {
             Ok(Instance { plan: lowered.plan, slots })
         };
         let template = make(planner, rel, output)?;
-        let (engine, catalog) = (planner.engine.clone(), planner.catalog.clone());
+        let (engine, catalog, reads_at) = (planner.engine.clone(), planner.catalog.clone(), planner.reads_at);
         let (rel, cols) = (rel.clone(), output.to_vec());
         let remake: Remake = {
             let cols = cols.clone();
-            Box::new(move || make(&Planner { engine: &engine, catalog: &catalog }, &rel, &cols))
+            Box::new(move || make(&Planner { engine: &engine, catalog: &catalog, reads_at }, &rel, &cols))
         };
         Ok(DfPlan { cols, pool: Mutex::new(vec![template.clone()]), template, remake })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use shardforge_kv::{IsolationLevel, Transaction, Visibility, WaitPolicy};
-use shardforge_types::{Datum, PgResult};
+use shardforge_types::{Datum, PgError, PgResult};
 
 use super::rows::RowBuffer;
 use crate::engine::Engine;
@@ -46,7 +46,8 @@ impl ExecContext {
     /// Begins to walk an access path.
     ///
     /// # Errors
-    /// What the path's values raise; 40001 if its index is newer than what the statement sees.
+    /// What the path's values raise; XX000 if its index is younger than what the statement sees, which the planner
+    /// was to keep in mind.
     pub fn scan(&self, layout: &Arc<TableLayout>, path: &AccessPath, reverse: bool) -> PgResult<TableScan> {
         if let Some(index) = path.index {
             let read_ts = match self.visibility {
@@ -55,7 +56,11 @@ impl ExecContext {
                 Visibility::Latest => None,
             };
             if let Some(read_ts) = read_ts {
-                self.engine.check_age(layout.index_desc(&layout.indexes[index]), read_ts)?;
+                let index = layout.index_desc(&layout.indexes[index]);
+                if !self.engine.is_readable_at(index, read_ts) {
+                    let message = format!("index \"{}\" is younger than the snapshot", index.name);
+                    return Err(PgError::internal(message));
+                }
             }
         }
         TableScan::start(layout, path, reverse, self.visibility, &self.params, &self.env)

@@ -474,7 +474,7 @@ impl Run<'_> {
         let remember = !locked_first && !matches!(plan.source, QueryPlan::Fast(_));
         let new = match assignments {
             None => {
-                self.writer.delete(&key, &old)?;
+                self.writer.delete(&key, &old).await?;
                 if remember {
                     self.seen.insert(key)?;
                 }

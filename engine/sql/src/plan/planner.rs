@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shardforge_kv::ObjectLockMode;
+use shardforge_kv::{ObjectLockMode, Timestamp};
 use shardforge_types::{Oid, PgResult};
 
 use super::fast::FastSelect;
@@ -10,7 +10,7 @@ use super::hoist::hoist_subqueries;
 use super::modify::ModifyPlan;
 use super::query::QueryPlan;
 use super::single::SingleTable;
-use crate::catalog::{CatalogSnapshot, Dependency, TableDesc};
+use crate::catalog::{CatalogSnapshot, Dependency, IndexState, TableDesc};
 use crate::engine::Engine;
 use crate::ir::{
     Col, Cte, CteBody, CteId, Modify, ModifyOp, OutputColumn, Rel, Statement, StatementKind, Ty,
@@ -51,6 +51,8 @@ pub struct Planner<'a> {
     pub engine: &'a Arc<Engine>,
     /// The catalog that the statement was bound with.
     pub catalog: &'a Arc<CatalogSnapshot>,
+    /// The snapshot that the plan is for, if that is one of before: the plan reads by no index that is younger.
+    pub reads_at: Option<Timestamp>,
 }
 
 impl Planner<'_> {
@@ -148,6 +150,13 @@ impl Planner<'_> {
     /// # Errors
     /// If an expression of its descriptor no longer compiles.
     pub fn layout(&self, table: &Arc<TableDesc>) -> PgResult<Arc<TableLayout>> {
-        self.engine.layout(table, self.catalog)
+        let Some(read_ts) = self.reads_at else { return self.engine.layout(table, self.catalog) };
+        let mut then = TableDesc::clone(table);
+        for index in &mut then.indexes {
+            if index.state == IndexState::Public && !self.engine.is_readable_at(index, read_ts) {
+                index.state = IndexState::WriteOnly;
+            }
+        }
+        self.engine.layout(&Arc::new(then), self.catalog)
     }
 }

@@ -259,7 +259,7 @@ impl Work<'_> {
         }
         let mut new = old.clone();
         match &self.change {
-            NewValues::Delete => return self.writer.delete(row_key, &old),
+            NewValues::Delete => return self.writer.delete(row_key, &old).await,
             NewValues::Set(values) => {
                 for (position, value) in values {
                     new[*position] = match value {

@@ -12,7 +12,7 @@ use shardforge_types::codec::key::{self, KeyOrder};
 use shardforge_types::{Datum, Oid, PgError, PgResult, oid};
 
 use crate::bind::{self, BindContext};
-use crate::catalog::{ColumnDesc, ForeignKeyDesc, IndexDesc, TableDesc};
+use crate::catalog::{ColumnDesc, ForeignKeyDesc, IndexDesc, IndexState, TableDesc};
 use crate::exec::env::EvalEnv;
 use crate::exec::eval::CompiledExpr;
 use crate::ir::Ty;
@@ -195,7 +195,8 @@ impl Relationship {
     pub fn spans_of_child(&self, wanted: &Key) -> Option<(Option<usize>, Vec<KeySpan>)> {
         let clustered = self.child_layout.key.as_deref().map(|parts| (None, self.child_layout.prefix, parts));
         let secondary = self.child_layout.indexes.iter().enumerate();
-        let secondary = secondary.filter(|(_, index)| index.predicate.is_none());
+        let whole = |index: &IndexLayout| index.predicate.is_none() && index.state == IndexState::Public;
+        let secondary = secondary.filter(|(_, index)| whole(index));
         let mut all = clustered.into_iter().chain(secondary.map(|(i, x)| (Some(i), x.prefix, &x.parts[..])));
         let (index, prefix, parts) = all.find(|(_, _, parts)| self.leads(parts))?;
         let mut bytes = prefix.to_vec();

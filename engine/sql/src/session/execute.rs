@@ -140,6 +140,9 @@ impl PgSession {
             }
             planned = again;
         }
+        if let Some(for_snapshot) = self.plan_for_old_snapshot(prepared, &planned)? {
+            planned = for_snapshot;
+        }
         self.doing = match prepared.stmt.as_deref() {
             Some(Statement::Insert(_)) => "inserting",
             Some(Statement::Update(_) | Statement::Merge(_)) => "updating",

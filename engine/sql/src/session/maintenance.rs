@@ -15,7 +15,7 @@ use super::PgSession;
 use super::error::from_kv;
 use super::execute::Execution;
 use crate::catalog::builtin::{BTREE_AM, builtin};
-use crate::catalog::{Change, ColumnStats, Relation, TableDesc, TableStats};
+use crate::catalog::{Change, ColumnStats, IndexDesc, IndexState, Relation, TableDesc, TableStats};
 use crate::exec::env::Host;
 use crate::func;
 use crate::parse::ast::{Name, ReindexKind, ReindexStmt, VacuumStmt};
@@ -118,22 +118,59 @@ impl PgSession {
         Ok(())
     }
 
-    /// REINDEX: indexes do not bloat here, so that there is nothing to do for those that exist.
+    /// Makes indexes good that CREATE INDEX CONCURRENTLY has left behind.
+    async fn make_indexes_valid(
+        &mut self,
+        table: &TableDesc,
+        indexes: &[IndexDesc],
+        concurrently: bool,
+    ) -> PgResult<()> {
+        for index in indexes.iter().filter(|index| index.state != IndexState::Public) {
+            if concurrently {
+                crate::ddl::make_valid(self, table.oid, index.oid).await?;
+            } else {
+                crate::ddl::make_anew(self, table.oid, index.oid).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_invalid_indexes(&self, table: &TableDesc) {
+        let catalog = self.engine.catalog.snapshot(self.database);
+        let schema = catalog.as_ref().and_then(|catalog| catalog.schemas.get(&table.schema));
+        let schema = schema.map_or("", |schema| schema.name.as_str());
+        for index in table.indexes.iter().filter(|index| index.state != IndexState::Public) {
+            let message = format!("skipping reindex of invalid index \"{schema}.{}\"", index.name);
+            let warning = PgError::with_severity(
+                Severity::Warning,
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                message,
+            );
+            self.services.notice(warning.hint("Use DROP INDEX or REINDEX INDEX."));
+        }
+    }
+
+    /// REINDEX: indexes do not bloat here, so that there is nothing to do for those that are valid.
     ///
     /// # Errors
-    /// 42P01, 3F000, 42809 and 0A000 as PostgreSQL raises them.
-    pub(super) fn reindex(&mut self, stmt: &ReindexStmt) -> PgResult<Execution> {
-        if stmt.options.iter().any(|option| &*option.name == "concurrently") {
+    /// 42P01, 3F000, 42809 and 0A000 as PostgreSQL raises them; 23505 if rows are not unique.
+    pub(super) async fn reindex(&mut self, stmt: &ReindexStmt) -> PgResult<Execution> {
+        let concurrently = stmt.options.iter().any(|option| &*option.name == "concurrently");
+        if concurrently {
             self.require_no_block("REINDEX CONCURRENTLY")?;
         }
         let wrong = |message: String| Err(PgError::new(SqlState::WRONG_OBJECT_TYPE, message));
         match (stmt.kind, &stmt.relation) {
             (ReindexKind::Index, Some(name)) => match crate::ddl::find_relation(self, name)? {
-                Relation::Index(..) => {}
+                Relation::Index(table, position) => {
+                    let index = &table.indexes[position..=position];
+                    self.make_indexes_valid(&table, index, concurrently).await?;
+                }
                 other => return wrong(format!("\"{}\" is not an index", other.name())),
             },
             (ReindexKind::Table, Some(name)) => match crate::ddl::find_relation(self, name)? {
-                Relation::Table(_) => {}
+                Relation::Table(table) if concurrently => self.skip_invalid_indexes(&table),
+                Relation::Table(table) => self.make_indexes_valid(&table, &table.indexes, false).await?,
                 other => return wrong(format!("\"{}\" is not a table or materialized view", other.name())),
             },
             (ReindexKind::Schema, Some(name)) => {

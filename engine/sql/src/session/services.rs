@@ -165,12 +165,14 @@ impl SessionServices {
 
     /// How long this session waits for locks.
     pub fn lock_wait(&self) -> WaitPolicy {
-        WaitPolicy::Wait(
-            self.activity.settings.parsed(|parsed| WaitLimits {
-                timeout: parsed.lock_timeout,
-                deadlock: parsed.deadlock_timeout,
-            }),
-        )
+        WaitPolicy::Wait(self.lock_limits())
+    }
+
+    /// The limits of such a wait.
+    pub fn lock_limits(&self) -> WaitLimits {
+        self.activity
+            .settings
+            .parsed(|parsed| WaitLimits { timeout: parsed.lock_timeout, deadlock: parsed.deadlock_timeout })
     }
 
     /// Notices raised since the last call.

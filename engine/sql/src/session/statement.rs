@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use shardforge_kv::ObjectLockMode;
+use shardforge_kv::{IsolationLevel, ObjectLockMode, Timestamp};
 use shardforge_pgwire::{CancelReason, FieldDesc};
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
@@ -157,6 +157,33 @@ impl PgSession {
         Ok(planned)
     }
 
+    /// The plan of a prepared statement for the transaction's only snapshot, if that is older than an index of the
+    /// tables that the kept plan reads; `None` if the kept plan will do.
+    ///
+    /// # Errors
+    /// What binding and planning raise.
+    pub(crate) fn plan_for_old_snapshot(
+        &mut self,
+        prepared: &Prepared,
+        kept: &Planned,
+    ) -> PgResult<Option<Arc<Planned>>> {
+        if self.engine.all_indexes_are_old() {
+            return Ok(None);
+        }
+        let txn = self.txn.as_ref().filter(|txn| txn.isolation != IsolationLevel::ReadCommitted);
+        let Some(read_ts) = txn.and_then(|txn| txn.txn.read_timestamp()) else { return Ok(None) };
+        let catalog = self.catalog();
+        let tables = kept.dependencies.iter().filter_map(|found| catalog.table(found.relation));
+        let mut indexes = tables.flat_map(|table| &table.indexes);
+        let Some(stmt) = &prepared.stmt else { return Ok(None) };
+        if indexes.all(|index| self.engine.is_readable_at(index, read_ts)) {
+            return Ok(None);
+        }
+        let param_types = prepared.params.iter().map(|ty| ty.oid).collect();
+        let planned = self.plan_at(stmt, param_types, Some(read_ts));
+        Ok(Some(Arc::new(planned.map_err(|unbound| unbound.error)?.0)))
+    }
+
     /// Binds and plans a statement that is new.
     ///
     /// PostgreSQL locks a table when it meets its name, so a statement that goes wrong behind that has waited for whoever
@@ -209,13 +236,23 @@ impl PgSession {
         stmt: &Statement,
         param_types: Vec<Oid>,
     ) -> Result<(Planned, Arc<[Oid]>, u64), Unbound> {
+        self.plan_at(stmt, param_types, None)
+    }
+
+    /// As `plan_now`; with a snapshot, for that one and no later one.
+    fn plan_at(
+        &mut self,
+        stmt: &Statement,
+        param_types: Vec<Oid>,
+        reads_at: Option<Timestamp>,
+    ) -> Result<(Planned, Arc<[Oid]>, u64), Unbound> {
         let catalog = self.catalog();
         let search_path = self.search_path(&catalog);
         let io = self.settings.parsed(|parsed| parsed.io.clone());
         let database = self.database_name.clone();
         let cx = self.bind_context(&catalog, &search_path, &io, &database, param_types);
         let bound = bind::bind_statement(stmt, &cx)?;
-        let planned = Planner { engine: &self.engine, catalog: &catalog }.plan(bound);
+        let planned = Planner { engine: &self.engine, catalog: &catalog, reads_at }.plan(bound);
         let planned = planned.map_err(|error| Unbound { error, table_locks: Vec::new() })?;
         Ok((planned, search_path, catalog.version))
     }

@@ -90,7 +90,7 @@ impl PgSession {
             }
             Statement::Lock(lock) => self.lock_statement(lock).await,
             Statement::Vacuum(vacuum) => self.vacuum(vacuum).await,
-            Statement::Reindex(reindex) => self.reindex(reindex),
+            Statement::Reindex(reindex) => self.reindex(reindex).await,
             Statement::ConstraintsSet(set) => {
                 Box::pin(self.constraints_statement(set)).await?;
                 Ok(Execution::done("SET CONSTRAINTS"))

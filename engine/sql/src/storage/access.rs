@@ -15,6 +15,7 @@ use shardforge_types::codec::key;
 use shardforge_types::{Datum, Oid, PgResult, oid};
 
 use super::layout::{KeyPart, KeySource, TableLayout};
+use crate::catalog::IndexState;
 use crate::catalog::builtin::{BtreeStrategy, builtin};
 use crate::exec::env::EvalEnv;
 use crate::exec::eval::{CompiledExpr, NoRow};
@@ -86,7 +87,7 @@ pub fn choose(
         .indexes
         .iter()
         .enumerate()
-        .filter(|(_, index)| index.predicate.is_none())
+        .filter(|(_, index)| index.predicate.is_none() && index.state == IndexState::Public)
         .map(|(i, index)| (Some(i), &index.parts[..], index.unique));
     for (index, parts, unique) in primary.into_iter().chain(secondary) {
         let candidate = Candidate::new(layout, parts, unique, conjuncts, column_of);

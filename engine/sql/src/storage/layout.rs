@@ -8,7 +8,7 @@ use shardforge_types::codec::row::{self, RowView};
 use shardforge_types::{Datum, Oid, PgError, PgResult};
 
 use super::{PREFIX_LEN, prefix};
-use crate::catalog::{ColumnDesc, IndexColumn, IndexDesc, IndexKey, TableDesc, TableKey};
+use crate::catalog::{ColumnDesc, IndexColumn, IndexDesc, IndexKey, IndexState, TableDesc, TableKey};
 use crate::exec::env::EvalEnv;
 use crate::exec::eval::{CompiledExpr, RowSource};
 
@@ -48,6 +48,8 @@ pub struct IndexLayout {
     pub parts: Vec<KeyPart>,
     /// UNIQUE, at every moment.
     pub unique: bool,
+    /// Who may use it, and how.
+    pub state: IndexState,
     /// UNIQUE, but rows with equal keys are let in and looked at later: entries are those of an index that is not
     /// unique.
     pub unique_later: bool,
@@ -113,6 +115,7 @@ impl TableLayout {
                     prefix: prefix(index.storage),
                     parts: parts(&index.columns)?,
                     unique: index.unique && !index.deferrable,
+                    state: index.state,
                     unique_later: index.unique && index.deferrable,
                     nulls_not_distinct: index.nulls_not_distinct,
                     predicate: index.predicate.as_deref().map(|sql| compile(sql, table)).transpose()?,

@@ -16,7 +16,7 @@ use super::check::{key_text, schema_name};
 use super::events::{AfterQueue, RowChange, RowEvent, Watch};
 use super::layout::{IndexEntry, IndexLayout, TableLayout};
 use super::scan::entry_value;
-use crate::catalog::{CatalogSnapshot, IndexDesc};
+use crate::catalog::{CatalogSnapshot, IndexDesc, IndexState};
 use crate::engine::Engine;
 use crate::exec::env::EvalEnv;
 use crate::plan::ExecContext;
@@ -125,6 +125,9 @@ impl TableWriter<'_> {
         let row_key = self.layout.row_key(row, || self.engine.next_row_id());
         let mut entries = Vec::with_capacity(self.layout.indexes.len());
         for (index, layout) in self.layout.indexes.iter().enumerate() {
+            if layout.state == IndexState::DeleteOnly {
+                continue;
+            }
             if let Some(entry) = layout.entry(row, &row_key, self.env)? {
                 let IndexEntry { key, must_be_unique, unique_len } = entry;
                 entries.push(EntryKey { index, key: Bytes::from(key), must_be_unique, unique_len });
@@ -245,14 +248,42 @@ impl TableWriter<'_> {
     ///
     /// # Errors
     /// What index expressions raise.
-    pub fn delete(&self, row_key: &Bytes, old: &[Datum]) -> PgResult<()> {
+    pub async fn delete(&self, row_key: &Bytes, old: &[Datum]) -> PgResult<()> {
         for index in &self.layout.indexes {
-            if let Some(entry) = index.entry(old, row_key, self.env)? {
-                self.txn.delete(Bytes::from(entry.key));
+            if let Some(entry) = self.entry_of_old(index, old, row_key)? {
+                self.remove_entry(index, entry, row_key).await?;
             }
         }
         self.txn.delete(row_key.clone());
         self.watch.deleted(self.after, old)
+    }
+
+    /// The entry of a row that is there, if it has one. One that cannot be computed has never been made: for want of
+    /// it an index is not valid.
+    fn entry_of_old(
+        &self,
+        index: &IndexLayout,
+        old: &[Datum],
+        row_key: &Bytes,
+    ) -> PgResult<Option<IndexEntry>> {
+        match index.entry(old, row_key, self.env) {
+            Err(_) if index.state != IndexState::Public => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Removes a row's entry. While a unique index is being made rows may still have equal keys: then the entry may be
+    /// another row's, and stays.
+    async fn remove_entry(&self, index: &IndexLayout, entry: IndexEntry, row_key: &Bytes) -> PgResult<()> {
+        let key = Bytes::from(entry.key);
+        if entry.must_be_unique && index.state != IndexState::Public {
+            let found = self.lock_newest(&key, LockStrength::Update).await?.current;
+            if found.is_none_or(|value| self.layout.key_of_entry(&value) != *row_key) {
+                return Ok(());
+            }
+        }
+        self.txn.delete(key);
+        Ok(())
     }
 
     /// Locks a row for change and returns its newest version, which may not be durable yet: what is told of it
@@ -278,16 +309,21 @@ impl TableWriter<'_> {
         (old_key, old): (&Bytes, &[Datum]),
         (new_key, new): (&Bytes, &[Datum]),
     ) -> PgResult<()> {
-        let before = index.entry(old, old_key, self.env)?;
-        let after = index.entry(new, new_key, self.env)?;
-        let same_entry = matches!((&before, &after), (Some(a), Some(b)) if a.key == b.key);
+        let before = self.entry_of_old(index, old, old_key)?;
+        let after = match index.state {
+            IndexState::DeleteOnly => None,
+            IndexState::WriteOnly | IndexState::Public => index.entry(new, new_key, self.env)?,
+        };
+        let mut same_entry = matches!((&before, &after), (Some(a), Some(b)) if a.key == b.key);
         if same_entry && old_key == new_key {
             return Ok(());
         }
+        // The entry may be another row's (see `remove_entry`).
+        same_entry &= index.state == IndexState::Public;
         if let Some(before) = before
             && !same_entry
         {
-            self.txn.delete(Bytes::from(before.key));
+            self.remove_entry(index, before, old_key).await?;
         }
         let Some(after) = after else { return Ok(()) };
         let key = Bytes::from(after.key);

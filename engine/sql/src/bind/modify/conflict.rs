@@ -8,7 +8,7 @@ use super::Target;
 use crate::bind::binder::{Binder, Clause};
 use crate::bind::scope::NsItem;
 use crate::bind::walk::same_expr;
-use crate::catalog::{IndexDesc, IndexKey};
+use crate::catalog::{IndexDesc, IndexKey, IndexState};
 use crate::ir::{ConflictUpdate, OnConflict, Scalar};
 use crate::parse::ast;
 
@@ -103,7 +103,7 @@ impl Binder<'_> {
             None => None,
         };
         let mut found = Vec::new();
-        for index in target.table.indexes.iter().filter(|i| i.unique) {
+        for index in target.table.indexes.iter().filter(|i| i.unique && i.state == IndexState::Public) {
             if self.index_matches(index, &wanted)? && self.predicate_implied(index, predicate.as_ref())? {
                 found.push(index.oid);
             }

@@ -6,7 +6,7 @@ use super::relations::user_tables;
 use super::rows::{RowBuilder, array, int2_vector, oid_vector};
 use super::{Producer, Rows, SystemScan};
 use crate::catalog::builtin::{BTREE_AM, BtreeStrategy, OpClassDesc, builtin};
-use crate::catalog::{ForeignKeyDesc, IndexDesc, IndexKey, Relation, TableDesc, info};
+use crate::catalog::{ForeignKeyDesc, IndexDesc, IndexKey, IndexState, Relation, TableDesc, info};
 
 pub(super) const PRODUCERS: &[(&str, Producer)] = &[("pg_index", pg_index), ("pg_constraint", pg_constraint)];
 
@@ -47,8 +47,9 @@ fn index_row(table: &TableDesc, index: &IndexDesc, rows: &mut Rows) {
         r.set("indnatts", i16::try_from(total).unwrap_or(i16::MAX));
         r.set("indnkeyatts", i16::try_from(index.columns.len()).unwrap_or(i16::MAX));
         r.set("indisunique", index.unique).set("indnullsnotdistinct", index.nulls_not_distinct);
-        r.set("indisprimary", index.primary).set("indimmediate", !index.deferrable).set("indisvalid", true);
-        r.set("indisready", true).set("indislive", true);
+        r.set("indisprimary", index.primary).set("indimmediate", !index.deferrable);
+        r.set("indisvalid", index.state == IndexState::Public);
+        r.set("indisready", index.state != IndexState::DeleteOnly).set("indislive", true);
         r.set_with("indkey", || {
             let columns = keys().map(|c| attnum(&c.key)).chain(index.include.iter().copied());
             int2_vector(&columns.collect::<Vec<_>>())

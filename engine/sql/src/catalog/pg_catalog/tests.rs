@@ -7,8 +7,8 @@ use crate::catalog::builtin::{TypeKind, builtin, system_relations};
 use crate::catalog::well_known::{BOOTSTRAP_ROLE, POSTGRES_DATABASE, PUBLIC};
 use crate::catalog::{
     CheckDesc, Cluster, ColumnDesc, ColumnStats, DatabaseDesc, DefaultDesc, IndexColumn, IndexDesc, IndexKey,
-    NotNull, Persistence, Relation, RoleDesc, SchemaDesc, SequenceDesc, StorageId, TableDesc, TableKey,
-    TableStats, ViewDesc,
+    IndexState, NotNull, Persistence, Relation, RoleDesc, SchemaDesc, SequenceDesc, StorageId, TableDesc,
+    TableKey, TableStats, ViewDesc,
 };
 
 fn column(name: &str, ty: Oid) -> ColumnDesc {
@@ -47,6 +47,7 @@ fn index(oid: u32, name: &str, keys: &[(IndexKey, Oid)]) -> IndexDesc {
         deferrable: false,
         initially_deferred: false,
         predicate: None,
+        state: IndexState::Public,
     }
 }
 
