@@ -63,7 +63,14 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterTableStmt) -> PgResult<(
     {
         return split::split_at(session, stmt, rows).await;
     }
-    let Relation::Table(_) = relation else { return alter_other(session, stmt, &relation) };
+    let Relation::Table(_) = relation else {
+        let mode = |relation: &Relation| match relation {
+            Relation::Index(..) => ObjectLockMode::ShareUpdateExclusive,
+            _ => ObjectLockMode::AccessExclusive,
+        };
+        let relation = session.lock_relation_by_name(&stmt.relation, &mode).await?;
+        return alter_other(session, stmt, &relation);
+    };
     if stmt.object != AlterTableObject::Table {
         return Err(PgError::new(
             SqlState::WRONG_OBJECT_TYPE,
@@ -93,12 +100,20 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterTableStmt) -> PgResult<(
     work.finish(session, &old).await
 }
 
-/// What the commands need: foreign keys keep writers away, their validation nobody but other commands of the kind.
+/// What the commands need, as `AlterTableGetLockLevel` of PostgreSQL has it: foreign keys keep writers away; validation,
+/// and what is a hint, nobody but other commands of the kind.
 fn lock_mode(stmt: &AlterTableStmt) -> ObjectLockMode {
     let mode = |kind: &AlterTableKind| match kind {
-        AlterTableKind::AddConstraint(Constraint { kind: ConstraintKind::ForeignKey(_), .. })
-        | AlterTableKind::AlterConstraint(..) => ObjectLockMode::ShareRowExclusive,
-        AlterTableKind::ValidateConstraint(_) => ObjectLockMode::ShareUpdateExclusive,
+        AlterTableKind::AddConstraint(Constraint { kind: ConstraintKind::ForeignKey(_), .. }) => {
+            ObjectLockMode::ShareRowExclusive
+        }
+        AlterTableKind::ValidateConstraint(_)
+        | AlterTableKind::SetStatistics(..)
+        | AlterTableKind::SetColumnOptions(..)
+        | AlterTableKind::ResetColumnOptions(..)
+        | AlterTableKind::SetOptions(_)
+        | AlterTableKind::ResetOptions(_)
+        | AlterTableKind::DropCluster => ObjectLockMode::ShareUpdateExclusive,
         _ => ObjectLockMode::AccessExclusive,
     };
     stmt.commands.iter().map(|command| mode(&command.kind)).max().unwrap_or(ObjectLockMode::AccessExclusive)
@@ -414,15 +429,11 @@ impl Work {
         if of_sequence.is_empty() {
             return Ok(());
         }
-        let sequence = identity.sequence;
-        let catalog = session.catalog();
-        let Some(Relation::Sequence(sequence)) = catalog.relation(sequence) else {
-            return Err(PgError::internal("an identity column has a sequence"));
-        };
+        let sequence = super::sequence::lock(session, identity.sequence).await?;
         let mut parsed = SequenceOptions::of_type(sequence.ty);
         let of_sequence: Vec<DefElem> = of_sequence.into_iter().cloned().collect();
         parsed.apply(&of_sequence)?;
-        super::sequence::change(session, SequenceDesc::clone(sequence), &parsed).await
+        super::sequence::change(session, sequence, &parsed).await
     }
 
     /// SET EXPRESSION: the rows are computed anew.

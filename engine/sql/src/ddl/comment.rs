@@ -1,5 +1,6 @@
 //! COMMENT ON.
 
+use shardforge_kv::ObjectLockMode;
 use shardforge_types::{Oid, PgError, PgResult, SqlState};
 
 use super::{names, unsupported};
@@ -11,6 +12,14 @@ const PG_CLASS: Oid = Oid(1259);
 const PG_NAMESPACE: Oid = Oid(2615);
 const PG_DATABASE: Oid = Oid(1262);
 const PG_CONSTRAINT: Oid = Oid(2606);
+
+/// Comments on one relation come one after the other. An index stands for itself, not for its table.
+fn lock_mode(relation: &Relation) -> ObjectLockMode {
+    match relation {
+        Relation::Index(..) => ObjectLockMode::AccessShare,
+        _ => ObjectLockMode::ShareUpdateExclusive,
+    }
+}
 
 /// COMMENT ON.
 ///
@@ -24,14 +33,14 @@ pub async fn comment(session: &mut PgSession, stmt: &CommentStmt) -> PgResult<()
     let (class, oid, sub_id) = match object.kind {
         ObjectType::Table | ObjectType::View | ObjectType::Index | ObjectType::Sequence => {
             let range = RangeVar::from_names(&object.names, object.pos)?;
-            (PG_CLASS, names::find_relation(session, &range)?.oid(), 0)
+            (PG_CLASS, session.lock_relation_by_name(&range, &lock_mode).await?.oid(), 0)
         }
         ObjectType::Column => {
             let Some((column, table)) = object.names.split_last() else {
                 return Err(PgError::new(SqlState::SYNTAX_ERROR, "column name must be qualified"));
             };
             let range = RangeVar::from_names(table, object.pos)?;
-            let relation = names::find_relation(session, &range)?;
+            let relation = session.lock_relation_by_name(&range, &lock_mode).await?;
             let attnum = match &relation {
                 Relation::Table(table) => table.column_by_name(column).map(|(attnum, _)| attnum),
                 Relation::View(view) => {
@@ -62,8 +71,7 @@ pub async fn comment(session: &mut PgSession, stmt: &CommentStmt) -> PgResult<()
         ObjectType::TableConstraint => {
             let table_names = object.of.as_ref().ok_or_else(|| unsupported("this COMMENT"))?;
             let range = RangeVar::from_names(table_names, object.pos)?;
-            let relation = names::find_relation(session, &range)?;
-            let Relation::Table(table) = &relation else { return Err(super::not_a_table(&relation)) };
+            let table = session.lock_table_by_name(&range, ObjectLockMode::AccessShare).await?;
             let name = object.names.join(".");
             let oid = table
                 .checks

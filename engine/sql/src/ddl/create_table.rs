@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shardforge_kv::ObjectLockMode;
 use shardforge_types::{PgError, PgResult, SqlState, oid};
 
 use super::columns::{
@@ -252,7 +253,8 @@ impl Builder {
     }
 
     async fn like(&mut self, session: &mut PgSession, like: &TableLikeClause) -> PgResult<()> {
-        let relation = names::find_relation(session, &like.relation)?;
+        let lock = |_: &Relation| ObjectLockMode::AccessShare;
+        let relation = session.lock_relation_by_name(&like.relation, &lock).await?;
         let source = match &relation {
             Relation::Table(source) => source.clone(),
             Relation::View(view) => {

@@ -478,12 +478,10 @@ pub async fn truncate(session: &mut PgSession, stmt: &TruncateStmt) -> PgResult<
         if stmt.restart_identity {
             let catalog = session.catalog();
             for oid in owned_sequences(&catalog, table.oid, None) {
-                if let Some(Relation::Sequence(sequence)) = catalog.relation(oid) {
-                    let mut options = super::sequence::SequenceOptions::of_type(sequence.ty);
-                    options.restart();
-                    let desc = crate::catalog::SequenceDesc::clone(sequence);
-                    super::sequence::change(session, desc, &options).await?;
-                }
+                let sequence = super::sequence::lock(session, oid).await?;
+                let mut options = super::sequence::SequenceOptions::of_type(sequence.ty);
+                options.restart();
+                super::sequence::change(session, sequence, &options).await?;
             }
         }
     }

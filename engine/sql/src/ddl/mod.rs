@@ -150,15 +150,29 @@ impl PgSession {
         name: &RangeVar,
         mode: ObjectLockMode,
     ) -> PgResult<Arc<TableDesc>> {
+        match self.lock_relation_by_name(name, &|_| mode).await? {
+            Relation::Table(table) => Ok(table),
+            other => Err(not_a_table(&other)),
+        }
+    }
+
+    /// Finds a relation, locks it (an index by its table), and returns its newest descriptor.
+    pub(crate) async fn lock_relation_by_name(
+        &mut self,
+        name: &RangeVar,
+        mode: &(dyn Fn(&Relation) -> ObjectLockMode + Send + Sync),
+    ) -> PgResult<Relation> {
         loop {
             let relation = find_relation(self, name)?;
-            let Relation::Table(table) = &relation else { return Err(not_a_table(&relation)) };
+            let locked = match &relation {
+                Relation::Index(table, _) => table.oid,
+                other => other.oid(),
+            };
             let wait = self.lock_wait();
-            self.lock_table(table.oid, mode, wait).await?;
+            self.lock_table(locked, mode(&relation), wait).await?;
             // It may have been changed or dropped, and another made in its place, while we waited.
-            if let Relation::Table(now) = find_relation(self, name)?
-                && now.oid == table.oid
-            {
+            let now = find_relation(self, name)?;
+            if now.oid() == relation.oid() {
                 return Ok(now);
             }
         }

@@ -40,15 +40,13 @@ pub async fn rename(session: &mut PgSession, stmt: &RenameStmt) -> PgResult<()> 
     let new_name = stmt.new_name.to_string();
     match &stmt.target {
         RenameTarget::Relation(_, name) => {
-            let Some(relation) = existing(session, name, stmt.if_exists)? else { return Ok(()) };
-            lock(session, &relation).await?;
+            let Some(relation) = existing(session, name, stmt.if_exists).await? else { return Ok(()) };
             session.lock_name(relation.schema(), &new_name).await?;
             check_free(&session.catalog(), relation.schema(), &new_name)?;
             rename_relation(session, &relation, new_name)
         }
         RenameTarget::Column(_, name, column) => {
-            let Some(relation) = existing(session, name, stmt.if_exists)? else { return Ok(()) };
-            lock(session, &relation).await?;
+            let Some(relation) = existing(session, name, stmt.if_exists).await? else { return Ok(()) };
             rename_column(session, &relation, column, &new_name)
         }
         RenameTarget::TableConstraint(name, constraint) => {
@@ -60,23 +58,17 @@ pub async fn rename(session: &mut PgSession, stmt: &RenameStmt) -> PgResult<()> 
     }
 }
 
-fn existing(session: &mut PgSession, name: &RangeVar, if_exists: bool) -> PgResult<Option<Relation>> {
-    match names::find_relation_if_exists(session, name)? {
-        None if if_exists => {
-            session.notice(format!("relation \"{}\" does not exist, skipping", name.name));
-            Ok(None)
-        }
-        _ => names::find_relation(session, name).map(Some),
+/// The relation, locked. Of an index nobody who reads or writes cares for the name.
+async fn existing(session: &mut PgSession, name: &RangeVar, if_exists: bool) -> PgResult<Option<Relation>> {
+    if if_exists && names::find_relation_if_exists(session, name)?.is_none() {
+        session.notice(format!("relation \"{}\" does not exist, skipping", name.name));
+        return Ok(None);
     }
-}
-
-async fn lock(session: &mut PgSession, relation: &Relation) -> PgResult<()> {
-    let oid = match relation {
-        Relation::Index(table, _) => table.oid,
-        other => other.oid(),
+    let mode = |relation: &Relation| match relation {
+        Relation::Index(..) => ObjectLockMode::ShareUpdateExclusive,
+        _ => ObjectLockMode::AccessExclusive,
     };
-    let wait = session.lock_wait();
-    session.lock_table(oid, ObjectLockMode::AccessExclusive, wait).await
+    session.lock_relation_by_name(name, &mode).await.map(Some)
 }
 
 fn rename_relation(session: &mut PgSession, relation: &Relation, name: String) -> PgResult<()> {
@@ -244,8 +236,7 @@ async fn rename_object(session: &mut PgSession, object: &ObjectName, new: String
 /// Whatever it raises.
 pub async fn set_schema(session: &mut PgSession, stmt: &AlterObjectSchemaStmt) -> PgResult<()> {
     let range = RangeVar::from_names(&stmt.object.names, stmt.object.pos)?;
-    let Some(relation) = existing(session, &range, stmt.if_exists)? else { return Ok(()) };
-    lock(session, &relation).await?;
+    let Some(relation) = existing(session, &range, stmt.if_exists).await? else { return Ok(()) };
     let catalog = session.catalog();
     let schema = names::schema_by_name(&catalog, &stmt.new_schema)?;
     session.lock_name(schema, relation.name()).await?;

@@ -246,11 +246,11 @@ pub async fn create(session: &mut PgSession, stmt: &CreateSeqStmt) -> PgResult<(
     let mut options = SequenceOptions::of_type(oid::INT8);
     options.apply(&stmt.options)?;
     let mut desc = describe(session, schema, name, &options).await?;
-    desc.owned_by = owner(session, &options, None)?;
+    desc.owned_by = owner(session, &options, None).await?;
     session.record(Change::PutRelation(RelationDesc::Sequence(desc)))
 }
 
-fn owner(
+async fn owner(
     session: &mut PgSession,
     options: &SequenceOptions,
     current: Option<(Oid, i16, bool)>,
@@ -266,8 +266,7 @@ fn owner(
     };
     let table: Vec<crate::parse::ast::Name> = table.iter().map(|name| name.as_str().into()).collect();
     let range = crate::parse::ast::RangeVar::from_names(&table, 0)?;
-    let relation = names::find_relation(session, &range)?;
-    let Relation::Table(table) = &relation else { return Err(super::not_a_table(&relation)) };
+    let table = session.lock_table_by_name(&range, ObjectLockMode::AccessShare).await?;
     match table.column_by_name(column) {
         Some((attnum, _)) => Ok(Some((table.oid, attnum, false))),
         None => Err(PgError::new(
@@ -295,15 +294,30 @@ pub async fn alter(session: &mut PgSession, stmt: &AlterSeqStmt) -> PgResult<()>
             format!("\"{}\" is not a sequence", relation.name()),
         ));
     };
-    let mut options = SequenceOptions::of_type(sequence.ty);
+    let mut desc = lock(session, sequence.oid).await?;
+    let mut options = SequenceOptions::of_type(desc.ty);
     options.apply(&stmt.options)?;
-    let owned_by = owner(session, &options, sequence.owned_by)?;
-    let mut desc = SequenceDesc::clone(&sequence);
-    desc.owned_by = owned_by;
+    desc.owned_by = owner(session, &options, desc.owned_by).await?;
     change(session, desc, &options).await
 }
 
-/// Applies options to an existing sequence. The counter is copied under a new name, so that the change takes
+/// Locks a sequence against nextval and other changes; answers its newest descriptor.
+///
+/// # Errors
+/// 42P01 if it has been dropped meanwhile; what the lock raises.
+pub async fn lock(session: &mut PgSession, sequence: Oid) -> PgResult<SequenceDesc> {
+    let wait = session.lock_wait();
+    session.lock_table(sequence, ObjectLockMode::ShareRowExclusive, wait).await?;
+    match session.catalog().relation(sequence) {
+        Some(Relation::Sequence(desc)) => Ok(SequenceDesc::clone(desc)),
+        _ => Err(PgError::new(
+            SqlState::UNDEFINED_TABLE,
+            format!("could not open relation with OID {}", sequence.0),
+        )),
+    }
+}
+
+/// Applies options to an existing sequence, which is locked. The counter is copied under a new name, so that the change takes
 /// effect for others, and can be undone, with the transaction.
 ///
 /// # Errors
@@ -313,8 +327,6 @@ pub async fn change(
     mut desc: SequenceDesc,
     options: &SequenceOptions,
 ) -> PgResult<()> {
-    let wait = session.lock_wait();
-    session.lock_table(desc.oid, ObjectLockMode::ShareRowExclusive, wait).await?;
     fill_in(&mut desc, options, false)?;
     let store = session.engine.store.clone();
     let state = store.sequence_state(desc.counter()).await.map_err(from_kv)?;

@@ -32,7 +32,7 @@ pub async fn create(session: &mut PgSession, stmt: &ViewStmt) -> PgResult<()> {
     if prepared.as_of.is_some() {
         return Err(unsupported("AS OF SYSTEM TIME in a view"));
     }
-    let planned = session.plan_of(&prepared)?;
+    let planned = session.plan_with_locks(&prepared).await?;
     if stmt.columns.len() > planned.output.len() {
         return Err(PgError::new(
             SqlState::SYNTAX_ERROR,

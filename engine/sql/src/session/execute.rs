@@ -113,15 +113,11 @@ impl PgSession {
         Ok(())
     }
 
-    /// Starts a prepared statement: takes its table locks, then a snapshot, then opens its cursor. A write runs to
-    /// its end here.
+    /// The plan of a prepared statement whose table locks are taken.
     ///
     /// # Errors
-    /// Whatever the statement raises, with byte positions.
-    pub(crate) async fn start(&mut self, prepared: &Prepared, params: Arc<[Datum]>) -> PgResult<Execution> {
-        if let Some(as_of) = &prepared.as_of {
-            self.query_the_past(as_of)?;
-        }
+    /// What planning and the locks raise.
+    pub(crate) async fn plan_with_locks(&mut self, prepared: &Prepared) -> PgResult<Arc<Planned>> {
         self.ensure_txn();
         let wait = self.lock_wait();
         let mut planned = self.plan_of(prepared)?;
@@ -132,14 +128,26 @@ impl PgSession {
             }
             // Whoever held a lock may have changed the table: plan again, until nothing changes meanwhile.
             if self.engine.catalog.version() == version {
-                break;
+                return Ok(planned);
             }
             let again = self.plan_of(prepared)?;
             if Arc::ptr_eq(&again, &planned) {
-                break;
+                return Ok(planned);
             }
             planned = again;
         }
+    }
+
+    /// Starts a prepared statement: takes its table locks, then a snapshot, then opens its cursor. A write runs to
+    /// its end here.
+    ///
+    /// # Errors
+    /// Whatever the statement raises, with byte positions.
+    pub(crate) async fn start(&mut self, prepared: &Prepared, params: Arc<[Datum]>) -> PgResult<Execution> {
+        if let Some(as_of) = &prepared.as_of {
+            self.query_the_past(as_of)?;
+        }
+        let mut planned = self.plan_with_locks(prepared).await?;
         if let Some(for_snapshot) = self.plan_for_old_snapshot(prepared, &planned)? {
             planned = for_snapshot;
         }

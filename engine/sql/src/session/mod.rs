@@ -87,6 +87,8 @@ pub struct PgSession {
     portals: HashMap<String, Portal>,
     /// How many portals there have been.
     portals_made: u64,
+    /// Whether the services look things up in the catalog with the changes of the transaction.
+    own_catalog_shown: bool,
 }
 
 impl PgSession {
@@ -181,6 +183,7 @@ impl PgSession {
             statements: HashMap::new(),
             portals: HashMap::new(),
             portals_made: 0,
+            own_catalog_shown: false,
         })
     }
 
@@ -198,9 +201,15 @@ impl PgSession {
             Some(txn) if !txn.changes.is_empty() => {
                 let catalog = txn.catalog(self.published.clone());
                 self.services.set_catalog(catalog.clone());
+                self.own_catalog_shown = true;
                 catalog
             }
-            _ => self.published.clone(),
+            _ => {
+                if std::mem::take(&mut self.own_catalog_shown) {
+                    self.services.set_catalog(self.published.clone());
+                }
+                self.published.clone()
+            }
         }
     }
 

@@ -235,6 +235,44 @@ impl SessionServices {
         }
     }
 
+    /// Keeps a sequence's definition as it is until the transaction ends; answers its newest one.
+    fn lock_sequence(&self, oid: Oid) -> PgResult<Arc<SequenceDesc>> {
+        let known = self.sequence(oid)?;
+        let (txn, version) = {
+            let state = self.state.lock();
+            (state.txn.clone(), state.catalog.version)
+        };
+        let Some(txn) = txn else { return Ok(known) };
+        let object =
+            ObjectId { class: self.activity.database.0, kind: lock_kind::RELATION, id: u64::from(oid.0) };
+        let mode = ObjectLockMode::RowExclusive;
+        if !txn.try_lock_object(object, mode).map_err(from_kv)? {
+            let lock = txn.lock_object(object, mode, self.lock_wait());
+            self.wait_for_lock(lock)?.map_err(from_kv)?;
+        }
+        if self.engine.catalog.version() == version {
+            return Ok(known);
+        }
+        // Whoever held the lock may have changed it; the transaction's own changes are newer still.
+        let published = self.engine.catalog.snapshot(self.activity.database);
+        match published.as_ref().and_then(|catalog| catalog.relation(oid)) {
+            Some(Relation::Sequence(now)) if now.version > known.version => Ok(now.clone()),
+            _ => Ok(known),
+        }
+    }
+
+    /// Waits for a lock from synchronous code, until it is there or the statement is cancelled.
+    fn wait_for_lock<T>(&self, lock: impl Future<Output = T>) -> PgResult<T> {
+        let cancel = self.cancel.clone();
+        wait_for(async move {
+            tokio::select! {
+                biased;
+                reason = cancel.canceled() => Err(reason.error()),
+                result = lock => Ok(result),
+            }
+        })
+    }
+
     fn sequence(&self, oid: Oid) -> PgResult<Arc<SequenceDesc>> {
         match self.state.lock().catalog.relation(oid) {
             Some(Relation::Sequence(sequence)) => Ok(sequence.clone()),
@@ -258,7 +296,7 @@ fn wait_for<T>(future: impl Future<Output = T>) -> T {
 
 impl Sequences for SessionServices {
     fn nextval(&self, oid: Oid) -> PgResult<i64> {
-        let desc = self.sequence(oid)?;
+        let desc = self.lock_sequence(oid)?;
         self.check_may_write("nextval()")?;
         let key = (oid, desc.generation);
         {
@@ -318,7 +356,7 @@ impl Sequences for SessionServices {
     }
 
     fn setval(&self, oid: Oid, value: i64, is_called: bool) -> PgResult<i64> {
-        let desc = self.sequence(oid)?;
+        let desc = self.lock_sequence(oid)?;
         self.check_may_write("setval()")?;
         if value < desc.min || value > desc.max {
             return Err(PgError::new(
@@ -504,7 +542,6 @@ impl Host for SessionServices {
             }
         };
         let policy = if wait { self.lock_wait() } else { WaitPolicy::NoWait };
-        let cancel = self.cancel.clone();
         let lock = async move {
             match (txn, locks) {
                 (Some(txn), _) => txn.lock_object(object, lock_mode, policy).await,
@@ -512,17 +549,11 @@ impl Host for SessionServices {
                 (None, None) => Ok(()),
             }
         };
-        wait_for(async move {
-            tokio::select! {
-                biased;
-                reason = cancel.canceled() => Err(reason.error()),
-                result = lock => match result {
-                    Ok(()) => Ok(true),
-                    Err(KvError::LockNotAvailable(_)) => Ok(false),
-                    Err(error) => Err(from_kv(error)),
-                },
-            }
-        })
+        match self.wait_for_lock(lock)? {
+            Ok(()) => Ok(true),
+            Err(KvError::LockNotAvailable(_)) => Ok(false),
+            Err(error) => Err(from_kv(error)),
+        }
     }
 
     fn advisory_unlock(&self, key: AdvisoryKey, shared: bool) -> PgResult<bool> {
