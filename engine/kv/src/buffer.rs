@@ -12,6 +12,8 @@
 //! from what went before.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::{Entry, Range};
+use std::iter::Peekable;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -33,12 +35,16 @@ type Writes = SmallVec<[BufferedWrite; 1]>;
 pub(crate) struct WriteBuffer {
     keys: BTreeMap<Bytes, Writes>,
     size_bytes: usize,
+    /// No write is of an earlier command.
+    first_command: Option<u32>,
+    /// No key has more writes.
+    depth: usize,
     /// Keys in the order they were written, as long as a savepoint may want to undo them.
     journal: Option<Vec<(u32, Bytes)>>,
 }
 
-fn size_of(key: &[u8], value: Option<&Bytes>) -> usize {
-    BUFFERED_WRITE_OVERHEAD_BYTES + key.len() + value.map_or(0, Bytes::len)
+fn size_of(key_bytes: usize, value: Option<&Bytes>) -> usize {
+    BUFFERED_WRITE_OVERHEAD_BYTES + key_bytes + value.map_or(0, Bytes::len)
 }
 
 /// The newest of the writes that commands below `command` made.
@@ -59,7 +65,9 @@ impl WriteBuffer {
     /// Records a write of `command`. `boundaries` are the commands, in rising order, before which somebody may
     /// still want to look: writes between two of them are of no use.
     pub(crate) fn write(&mut self, key: Bytes, value: Option<Bytes>, command: u32, boundaries: &[u32]) {
-        self.size_bytes += size_of(&key, value.as_ref());
+        let key_bytes = key.len();
+        self.size_bytes += size_of(key_bytes, value.as_ref());
+        self.first_command.get_or_insert(command);
         if let Some(journal) = &mut self.journal
             && journal.last().is_none_or(|(last, written)| (*last, written) != (command, &key))
         {
@@ -67,17 +75,22 @@ impl WriteBuffer {
             journal.push((command, key.clone()));
         }
         let write = BufferedWrite { command, value };
-        let Some(writes) = self.keys.get_mut(&key) else {
-            self.keys.insert(key, smallvec![write]);
-            return;
+        let writes = match self.keys.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                entry.insert(smallvec![write]);
+                self.depth = self.depth.max(1);
+                return;
+            }
         };
         let last = writes.last_mut().expect("a buffered key has writes");
         if last.command == command {
-            self.size_bytes -= size_of(&key, last.value.as_ref());
+            self.size_bytes -= size_of(key_bytes, last.value.as_ref());
             *last = write;
             return;
         }
         writes.push(write);
+        self.depth = self.depth.max(writes.len());
         if writes.len() > BUFFERED_VERSIONS_BEFORE_PRUNE {
             let mut index = 0;
             while index + 1 < writes.len() {
@@ -87,7 +100,7 @@ impl WriteBuffer {
                 if wanted {
                     index += 1;
                 } else {
-                    self.size_bytes -= size_of(&key, writes[index].value.as_ref());
+                    self.size_bytes -= size_of(key_bytes, writes[index].value.as_ref());
                     writes.remove(index);
                 }
             }
@@ -140,7 +153,7 @@ impl WriteBuffer {
             self.size_bytes -= key.len();
             let Some(writes) = self.keys.get_mut(&key) else { continue };
             while let Some(write) = writes.last().filter(|write| write.command >= command) {
-                self.size_bytes -= size_of(&key, write.value.as_ref());
+                self.size_bytes -= size_of(key.len(), write.value.as_ref());
                 writes.pop();
             }
             if writes.is_empty() {
@@ -155,9 +168,19 @@ impl WriteBuffer {
         self.keys.range::<[u8], _>(bounds).map(|(key, writes)| (key, writes.as_slice()))
     }
 
-    /// How many writes the key with the most of them has.
+    /// How many writes a key has at most.
     pub(crate) fn depth(&self) -> usize {
-        self.keys.values().map(SmallVec::len).max().unwrap_or(0)
+        self.depth
+    }
+
+    /// Whether a command below `command` may have written something.
+    pub(crate) fn has_before(&self, command: u32) -> bool {
+        self.first_command.is_some_and(|first| first < command)
+    }
+
+    /// For looking up many keys.
+    pub(crate) fn finder(&self) -> Finder<'_> {
+        Finder { keys: &self.keys, ahead: self.keys.range::<Bytes, _>(..).peekable() }
     }
 
     /// The outcome: each key with what was last written to it, in the order of the keys.
@@ -166,10 +189,27 @@ impl WriteBuffer {
         self.keys.into_iter().map(|(key, writes)| (key, last(writes))).collect()
     }
 
-    /// Forgets all writes, which are stored elsewhere now.
-    pub(crate) fn clear(&mut self) {
+    /// Hands out all writes, which are looked after elsewhere from now on.
+    pub(crate) fn take(&mut self) -> Self {
         let journal = self.journal.take().map(|_| Vec::new());
-        *self = Self { journal, ..Self::default() };
+        std::mem::replace(self, Self { journal, ..Self::default() })
+    }
+}
+
+/// Looks keys up in a buffer; keys that come in the buffer's order cost a step each.
+pub(crate) struct Finder<'a> {
+    keys: &'a BTreeMap<Bytes, Writes>,
+    ahead: Peekable<Range<'a, Bytes, Writes>>,
+}
+
+impl<'a> Finder<'a> {
+    /// The writes of a key, in the order of their commands.
+    pub(crate) fn find(&mut self, key: &[u8]) -> Option<&'a [BufferedWrite]> {
+        if self.ahead.peek().is_none_or(|(next, _)| next[..] != *key) {
+            let bounds = (Bound::Included(key), Bound::Unbounded);
+            self.ahead = self.keys.range::<[u8], _>(bounds).peekable();
+        }
+        self.ahead.next_if(|(next, _)| next[..] == *key).map(|(_, writes)| writes.as_slice())
     }
 }
 
@@ -216,6 +256,33 @@ mod tests {
         buffer.end_journal();
         assert_eq!(buffer.size_bytes(), before);
         assert_eq!(buffer.into_final(), [(key("a"), text("1"))]);
+    }
+
+    #[test]
+    fn a_finder_finds_keys_in_any_order() {
+        let mut buffer = WriteBuffer::default();
+        for (name, command) in [("a", 1), ("c", 1), ("d", 2), ("f", 2)] {
+            buffer.write(key(name), text(name), command, &[]);
+        }
+        let mut finder = buffer.finder();
+        for name in ["a", "c", "d", "b", "f", "g", "c", "d", "a", "0", "f"] {
+            let found = finder.find(name.as_bytes()).map(|writes| writes[0].value.clone());
+            assert_eq!(found, buffer.get(name.as_bytes(), 9).cloned(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_handed_out_is_gone_and_what_follows_can_be_undone() {
+        let mut buffer = WriteBuffer::default();
+        buffer.start_journal();
+        buffer.write(key("a"), text("1"), 3, &[]);
+        let piece = buffer.take();
+        assert!(piece.has_before(4) && !piece.has_before(3) && !buffer.has_before(u32::MAX));
+        assert_eq!((piece.depth(), buffer.depth(), buffer.size_bytes()), (1, 0, 0));
+        buffer.write(key("b"), text("2"), 5, &[]);
+        buffer.undo_from(4);
+        assert!(buffer.is_empty());
+        assert_eq!(piece.get(b"a", 9), Some(&text("1")));
     }
 
     #[test]

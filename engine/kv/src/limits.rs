@@ -7,6 +7,10 @@ use std::time::Duration;
 /// bulk loads do not exhaust the machine: the locks of as many rows take about as much again.
 pub const TRANSACTION_MEMORY_BYTES_MAX: usize = 32 << 20;
 
+/// A transaction that has begun to spill goes on in pieces of this part of what it may keep in memory: one is on its way
+/// while the next one grows, and smaller ones, with the locks of their rows, stay in the processor's caches.
+pub const SPILL_PIECES: usize = 4;
+
 /// Bytes of writes in one raft entry of a spill: large, so that a bulk load is few entries; small, so that
 /// neighbours' commits are not held up behind it.
 pub const SPILL_ENTRY_BYTES_MAX: usize = 2 << 20;

@@ -44,11 +44,22 @@ use crate::mutations::{Mutation, is_on};
 use crate::types::{LockInfo, LockTarget, ObjectId, TxnId, WaitLimits};
 
 /// What a lock is on. Short keys are kept in place.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(PartialEq, Eq, Hash, Debug)]
 pub(crate) enum LockName {
     Row(SmallVec<[u8; 40]>),
     Object(ObjectId),
     Transaction(TxnId),
+}
+
+impl Clone for LockName {
+    fn clone(&self) -> Self {
+        match self {
+            // At once: a clone of the list would go byte by byte.
+            Self::Row(key) => Self::row(key),
+            Self::Object(id) => Self::Object(*id),
+            Self::Transaction(txn) => Self::Transaction(*txn),
+        }
+    }
 }
 
 impl LockName {

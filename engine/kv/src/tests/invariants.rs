@@ -78,8 +78,10 @@ async fn transfers(
         txn.begin_statement();
         let moved = async {
             change(&txn, from, -amount).await?;
-            if runtime.next_u64().is_multiple_of(4) {
-                txn.spill_all().await?;
+            match runtime.next_u64() % 6 {
+                0 => txn.spill_all().await?,
+                1 => txn.spill_piece().await?,
+                _ => {}
             }
             if runtime.next_u64().is_multiple_of(2) {
                 runtime.sleep(Duration::from_micros(runtime.next_u64() % 500)).await;

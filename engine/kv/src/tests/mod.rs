@@ -29,17 +29,21 @@ use shardforge_runtime::Runtime;
 use crate::{KvOptions, Store};
 
 /// Opens a store on some memory.
-async fn open(storage: &MemoryStorage, runtime: &Runtime, options: KvOptions) -> (Arc<Node>, Store) {
+pub(crate) async fn open(
+    storage: &MemoryStorage,
+    runtime: &Runtime,
+    options: KvOptions,
+) -> (Arc<Node>, Store) {
     let node =
         Node::open(Store::node_options(Storage::Memory(storage.clone())), runtime.clone()).await.unwrap();
     let store = Store::open(Arc::clone(&node), runtime.clone(), options).unwrap();
     (node, store)
 }
 
-fn bytes(text: &str) -> Bytes {
+pub(crate) fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-fn text(value: &[u8]) -> String {
+pub(crate) fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
 }

@@ -30,6 +30,7 @@ enum Step {
     Savepoint,
     RollbackTo,
     Spill,
+    SpillPiece,
     Commit,
     Rollback,
     Gc,
@@ -49,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Savepoint),
         2 => Just(Step::RollbackTo),
         2 => Just(Step::Spill),
+        3 => Just(Step::SpillPiece),
         4 => Just(Step::Commit),
         1 => Just(Step::Rollback),
         2 => Just(Step::Gc),
@@ -220,6 +222,7 @@ async fn carry_out(own: &mut Running, committed: &mut State, step: Step) -> bool
             }
         }
         Step::Spill => own.txn.spill_all().await.unwrap(),
+        Step::SpillPiece => own.txn.spill_piece().await.unwrap(),
         Step::Commit => {
             own.txn.commit().await.unwrap();
             own.before = own.written.clone();

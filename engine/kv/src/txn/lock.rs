@@ -92,7 +92,7 @@ impl Transaction {
         let (own, read_ts) = {
             let mut core = self.active()?;
             let read_ts = self.locked_at(&mut core, [key])?;
-            (core.buffer.get(key, u32::MAX).cloned(), read_ts)
+            (core.own_write(key, u32::MAX), read_ts)
         };
         if let Some(current) = own {
             let outcome = LockOutcome { current, changed: false, own: true };
@@ -213,12 +213,10 @@ impl Transaction {
     }
 
     /// Adds a lock to those that end with the transaction.
-    fn hold(&self, mut lock: HeldLock) -> Result<()> {
+    fn hold(&self, lock: HeldLock) -> Result<()> {
         match self.active() {
             Ok(mut core) => {
-                lock.position = core.next_lock_position;
-                core.next_lock_position += 1;
-                core.locks.push(lock);
+                core.push_lock(lock);
                 Ok(())
             }
             Err(ended) => {
@@ -230,11 +228,9 @@ impl Transaction {
 
     /// A row that the transaction itself has spilled stands for its lock.
     fn own_spilled(&self, key: &[u8]) -> Result<Option<LockOutcome>> {
-        let core = self.active()?;
-        if let Some(own) = core.buffer.get(key, u32::MAX) {
-            return Ok(Some(LockOutcome { current: own.clone(), changed: false, own: true }));
+        if let Some(current) = self.active()?.own_write(key, u32::MAX) {
+            return Ok(Some(LockOutcome { current, changed: false, own: true }));
         }
-        drop(core);
         let map = self.shared.node.shards();
         let found = self.newest_reader().get(row_holder(&map, key)?.read(), key)?;
         Ok(match found {

@@ -45,6 +45,7 @@ use crate::time::Timestamp;
 use crate::types::{IsolationLevel, Snapshot, TxnId, TxnOptions, Visibility};
 pub(crate) use commit::RECEIPT_FORMAT;
 use serializable::ReadSpans;
+use spill::Spilling;
 use touched::TouchedShards;
 
 const ENDED: KvError = KvError::InvalidState("the transaction has ended");
@@ -102,6 +103,8 @@ struct Core {
     next_savepoint: u64,
     /// Whether some of its writes are provisional versions in the store; the shard that has its record then.
     spilled: Option<ShardId>,
+    /// Writes on their way there.
+    spilling: Option<Spilling>,
     touched: TouchedShards,
     /// Commands before which a held snapshot looks.
     held_commands: Vec<u32>,
@@ -150,6 +153,7 @@ impl Transaction {
             savepoints: Vec::new(),
             next_savepoint: 0,
             spilled: None,
+            spilling: None,
             touched: TouchedShards::default(),
             held_commands: Vec::new(),
             reads: ReadSpans::default(),
@@ -411,6 +415,9 @@ impl Transaction {
         core.buffer.undo_from(command);
         if core.spilled.is_some() && !is_on(Mutation::SpillSurvivesRollback) {
             self.shared.spilled.ignore(self.id, command, core.command);
+            if let Some(spilling) = &mut core.spilling {
+                spilling.undo_from(command);
+            }
         }
         core.command = core.command.saturating_add(1);
         // Writes from here on must be undone by the next rollback to the same savepoint.
@@ -418,7 +425,10 @@ impl Transaction {
             kept if is_on(Mutation::SavepointLosesLocks) && core.spilled.is_none() => kept.saturating_sub(1),
             kept => kept,
         };
-        let released = core.locks.split_off(kept);
+        let mut released = core.locks.split_off(kept);
+        if let Some(spilling) = &core.spilling {
+            released.append(&mut spilling.locks_from(lock_position));
+        }
         drop(core);
         self.release_locks(&released);
         Ok(())
@@ -497,9 +507,13 @@ impl Transaction {
             return;
         }
         core.phase = Phase::Ended;
-        let (slot, locks, spilled) = (core.slot.take(), std::mem::take(&mut core.locks), core.spilled);
+        let (slot, mut locks, spilled) = (core.slot.take(), std::mem::take(&mut core.locks), core.spilled);
+        let spilling = core.spilling.take();
         core.buffer = WriteBuffer::default();
         drop(core);
+        if let Some(spilling) = spilling {
+            locks.append(&mut spilling.locks_from(0));
+        }
         self.shared.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
         if let Some(anchor) = spilled {
             self.shared.spilled.remove(self.id);
@@ -519,6 +533,20 @@ impl Drop for Transaction {
 }
 
 impl Core {
+    /// What commands below `command` last wrote to a row, of all that is still in memory; the inner `None` is a
+    /// deletion.
+    fn own_write(&self, key: &[u8], command: u32) -> Option<Option<Bytes>> {
+        let buffered = self.buffer.get(key, command).cloned();
+        buffered.or_else(|| self.spilling.as_ref()?.get(key, command))
+    }
+
+    /// The next lock in the order they are taken.
+    fn push_lock(&mut self, mut lock: HeldLock) {
+        lock.position = self.next_lock_position;
+        self.next_lock_position += 1;
+        self.locks.push(lock);
+    }
+
     fn savepoint_index(&self, savepoint: &Savepoint) -> Result<usize> {
         let found = self.savepoints.iter().position(|mark| mark.id == savepoint.id);
         found.ok_or(KvError::InvalidState("the savepoint does not exist"))

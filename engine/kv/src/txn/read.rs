@@ -1,5 +1,6 @@
 //! Reads: the transaction's own writes over its snapshot.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ impl Transaction {
         let (view, own) = {
             let mut core = self.active()?;
             let view = self.view(&mut core, visibility);
-            let own = core.buffer.get(key, view.command).cloned();
+            let own = core.own_write(key, view.command);
             if own.is_none() && self.isolation() == IsolationLevel::Serializable {
                 core.reads.add_key(key);
             }
@@ -51,7 +52,7 @@ impl Transaction {
         let (view, own) = {
             let mut core = self.active()?;
             let view = self.view(&mut core, Visibility::Latest);
-            (view, core.buffer.get(key, view.command).cloned())
+            (view, core.own_write(key, view.command))
         };
         match own {
             Some(own) => Ok(own),
@@ -165,14 +166,18 @@ impl Transaction {
         limits: PageLimits,
     ) -> Result<std::result::Result<ScanPage, Obstacle>> {
         let (start, end) = (&range.start[..], &range.end[..]);
-        let stored = RowCursor::open(shard.read(), self.reader(view), start, end, reverse)?;
-        // The mutex is held for the page: its other users are calls of the same session.
+        // The mutex is held for the page: its other users are calls of the same session. It is taken before the cursor
+        // is made, so that what leaves memory in between is found in the store.
         let core = self.active()?;
-        let own = core.buffer.range(start, end, view.command);
+        let spilling = core.spilling.as_ref().and_then(|spilling| spilling.seen_by(view.command));
+        let buffered = core.buffer.range(start, end, view.command);
+        let under_way = spilling.iter().flat_map(|(writes, command)| writes.range(start, end, *command));
+        let view = View { spilled: core.spilled.is_some(), ..view };
+        let stored = RowCursor::open(shard.read(), self.reader(view), start, end, reverse)?;
         if reverse {
-            read_page(stored, own.rev(), true, limits)
+            read_page(stored, overlay(buffered.rev(), under_way.rev(), true), true, limits)
         } else {
-            read_page(stored, own, false, limits)
+            read_page(stored, overlay(buffered, under_way, false), false, limits)
         }
     }
 
@@ -222,6 +227,28 @@ impl Transaction {
             }
         }
     }
+}
+
+/// Writes with older ones below them, both in the order of a scan.
+fn overlay<'a>(
+    newer: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+    older: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+    reverse: bool,
+) -> impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)> {
+    let (mut newer, mut older) = (newer.peekable(), older.peekable());
+    std::iter::from_fn(move || {
+        let order = match (newer.peek(), older.peek()) {
+            (_, None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((newer, _)), Some((older, _))) if reverse => older.cmp(newer),
+            (Some((newer, _)), Some((older, _))) => newer.cmp(older),
+        };
+        if order.is_ge() {
+            let below = older.next();
+            return if order.is_eq() { newer.next() } else { below };
+        }
+        newer.next()
+    })
 }
 
 /// The first part of a range, in the order of a scan, that lies in one shard.

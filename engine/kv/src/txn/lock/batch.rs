@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::encoding;
 use crate::error::Result;
+use crate::locks::{LockMode, LockName, Request};
 use crate::mvcc::{RowCursor, SeenVersion};
 use crate::time::Timestamp;
 use crate::txn::Transaction;
@@ -37,15 +38,20 @@ impl Transaction {
         }
         self.spill_if_large().await?;
         let mut outcomes: Vec<Option<LockOutcome>> = Vec::with_capacity(keys.len());
-        for key in keys {
-            outcomes.push(self.acquire_row(key, strength, policy).await?);
+        while outcomes.len() < keys.len() {
+            let free = self.acquire_free(&keys[outcomes.len()..], strength)?;
+            outcomes.resize(outcomes.len() + free, None);
+            if let Some(taken) = keys.get(outcomes.len()) {
+                outcomes.push(self.acquire_row(taken, strength, policy).await?);
+            }
         }
         let read_ts = {
             let mut core = self.active()?;
-            let unwritten = core.buffer.is_disjoint(keys.iter());
-            for (key, outcome) in keys.iter().zip(&mut outcomes).filter(|_| !unwritten) {
-                if let Some(current) = core.buffer.get(key, u32::MAX) {
-                    *outcome = Some(LockOutcome { current: current.clone(), changed: false, own: true });
+            let is_written = !core.buffer.is_disjoint(keys.iter())
+                || core.spilling.as_ref().is_some_and(|spilling| !spilling.is_disjoint(keys.iter()));
+            for (key, outcome) in keys.iter().zip(&mut outcomes).filter(|_| is_written) {
+                if let Some(current) = core.own_write(key, u32::MAX) {
+                    *outcome = Some(LockOutcome { current, changed: false, own: true });
                 }
             }
             self.locked_at(&mut core, keys.iter().map(|key| &key[..]))?
@@ -67,6 +73,21 @@ impl Transaction {
             }
         }
         Ok(outcomes.into_iter().flatten().collect())
+    }
+
+    /// Takes the locks of rows up to the first that somebody else has; returns of how many.
+    fn acquire_free(&self, keys: &[Bytes], strength: LockStrength) -> Result<usize> {
+        let mode = LockMode::Row(strength);
+        let mut core = self.active()?;
+        core.assigned |= strength >= LockStrength::NoKeyUpdate;
+        for (free, key) in keys.iter().enumerate() {
+            match self.shared.locks.acquire(LockName::row(key), mode, self.owner, None) {
+                Request::Held => {}
+                Request::Granted(lock) => core.push_lock(lock),
+                Request::Refused(_) | Request::Waiting(_) => return Ok(free),
+            }
+        }
+        Ok(keys.len())
     }
 
     /// The newest versions of as many of the rows, from the first on, as lie in its shard and in rising order.
