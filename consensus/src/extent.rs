@@ -135,7 +135,7 @@ mod tests {
         for extent in &extents {
             extent.store(&mut batch).unwrap();
         }
-        engine.write(batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
         assert_eq!(Extent::load_all(&engine).unwrap(), extents);
         assert_eq!(extents.len(), 4);
         assert!(

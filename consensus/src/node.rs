@@ -146,7 +146,7 @@ fn open_engines(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
         for extent in &engines.extents {
             extent.store(&mut batch)?;
         }
-        engines.kv.write(batch, Durability::Buffered)?;
+        engines.kv.write(&batch, Durability::Buffered)?;
         // No log repeats it.
         engines.kv.flush()?;
     }

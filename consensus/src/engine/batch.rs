@@ -60,12 +60,6 @@ impl WriteBatch {
         &self.operations
     }
 
-    /// The writes, in order.
-    #[must_use]
-    pub fn into_operations(self) -> Vec<Operation> {
-        self.operations
-    }
-
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {

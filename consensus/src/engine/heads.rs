@@ -244,8 +244,8 @@ impl Engine for HeadCache {
         self.engine.cursor(options)
     }
 
-    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
-        self.engine.write(batch.clone(), durability)?;
+    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<()> {
+        self.engine.write(batch, durability)?;
         self.has_written(batch.operations());
         Ok(())
     }

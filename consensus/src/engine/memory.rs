@@ -222,13 +222,13 @@ impl Engine for MemoryEngine {
         Ok(Box::new(MemoryCursor { engine: self, sequence, options: options.clone(), at: None }))
     }
 
-    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
+    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<()> {
         let mut state = self.state.write();
         state.sequence += 1;
-        for operation in batch.into_operations() {
+        for operation in batch.operations() {
             match operation {
-                Operation::Put(key, value) => state.set(&key, Some(value)),
-                Operation::Delete(key) => state.set(&key, None),
+                Operation::Put(key, value) => state.set(key, Some(value.clone())),
+                Operation::Delete(key) => state.set(key, None),
                 Operation::DeleteRange(start, end) => {
                     let range = (Bound::Included(&start[..]), Bound::Excluded(&end[..]));
                     if !is_empty(range.0, range.1) {
@@ -387,7 +387,7 @@ mod tests {
     fn put(engine: &MemoryEngine, key: &'static str, value: &'static str, durability: Durability) {
         let mut batch = WriteBatch::new();
         batch.put(key, value);
-        engine.write(batch, durability).unwrap();
+        engine.write(&batch, durability).unwrap();
     }
 
     #[test]
@@ -399,7 +399,7 @@ mod tests {
         put(&engine, "a", "2", Durability::Synced);
         let mut batch = WriteBatch::new();
         batch.delete("b");
-        engine.write(batch, Durability::Synced).unwrap();
+        engine.write(&batch, Durability::Synced).unwrap();
 
         assert!(cursor.seek(b"a").unwrap());
         assert_eq!(cursor.value(), b"1");
@@ -422,7 +422,7 @@ mod tests {
             storage.fail_next_sync(kept);
             let mut batch = WriteBatch::new();
             batch.put("a", "2");
-            assert!(storage.raft.write(batch, Durability::Synced).is_err());
+            assert!(storage.raft.write(&batch, Durability::Synced).is_err());
             storage.crash();
             assert_eq!(&*storage.raft.get(b"a").unwrap().unwrap(), if kept { b"2" } else { b"1" });
             put(&storage.raft, "a", "3", Durability::Synced);

@@ -211,7 +211,7 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// When the engine cannot write. Whether a failed [`Durability::Synced`] write survives a crash is unknown.
-    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()>;
+    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<()>;
 
     /// Makes everything durable that was written before the call.
     ///

@@ -107,14 +107,16 @@ fn database_options(options: &RocksOptions) -> Result<Options> {
     database.set_max_log_file_size(4 << 20);
     database.set_stats_dump_period_sec(0);
     database.set_skip_stats_update_on_db_open(true);
-    database.set_compression_type(DBCompressionType::Lz4);
     if options.without_wal {
+        database.set_compression_type(DBCompressionType::Lz4);
         database.set_memtable_whole_key_filtering(true);
         database.set_memtable_prefix_bloom_ratio(0.05);
         // A point read looks into each file of level 0, so few of them are let gather: with two, it takes a fifth
         // less time after a bulk load than with RocksDB's four.
         database.set_level_zero_file_num_compaction_trigger(2);
     } else {
+        // What gets into a file here goes again with the next purge.
+        database.set_compression_type(DBCompressionType::None);
         // A log file that is used again has its blocks already: a sync then writes data only.
         database.set_recycle_log_file_num(2);
         database.set_max_total_wal_size(256 << 20);
@@ -228,7 +230,7 @@ impl Engine for RocksEngine {
         Ok(Box::new(RocksCursor { iterator: self.db.raw_iterator_opt(read) }))
     }
 
-    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
+    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<()> {
         let mut write =
             rocksdb::WriteBatch::with_capacity_bytes(batch.size_bytes() + 16 * batch.operations().len());
         for operation in batch.operations() {

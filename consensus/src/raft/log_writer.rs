@@ -212,7 +212,7 @@ impl Shared {
         }
         let round = round.unwrap_or_default();
         let bytes = round.size_bytes() as u64;
-        let result = self.engine.write(round, Durability::Synced);
+        let result = self.engine.write(&round, Durability::Synced);
         if let Err(error) = &result {
             let rest = {
                 let mut queue = self.queue.lock();

@@ -145,7 +145,7 @@ impl StateMachine {
             batch.put(node_key(MEMBERSHIP, self.extent.shard), codec::encode(&membership)?);
             self.membership = membership;
         }
-        self.engine.write(batch, Durability::Buffered)?;
+        self.engine.write(&batch, Durability::Buffered)?;
         self.applied = Some(last);
         self.progress.applied_index.store(last.index, Ordering::Release);
         // Before it counts as opened: who opens the node then finds all splits that were replayed.
@@ -270,7 +270,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
         let membership = codec::encode(&meta.last_membership).map_err(io_error)?;
         batch.put(node_key(MEMBERSHIP, self.extent.shard), membership);
-        self.engine.write(batch, Durability::Buffered).map_err(io_error)?;
+        self.engine.write(&batch, Durability::Buffered).map_err(io_error)?;
         // The log that would lead here is gone, so this must not be lost.
         self.engine.flush().map_err(io_error)?;
         self.applied = meta.last_log_id;

@@ -48,8 +48,8 @@ fn answers_are_those_of_the_engine() {
                         _ => batch.delete_range(key, version(&format!("g{:02}", next(40)), next(6))),
                     }
                 }
-                plain.write(batch.clone(), Durability::Buffered).unwrap();
-                cached.write(batch, Durability::Buffered).unwrap();
+                plain.write(&batch, Durability::Buffered).unwrap();
+                cached.write(&batch, Durability::Buffered).unwrap();
             }
             let suffix = next(7);
             assert_eq!(
@@ -96,7 +96,7 @@ impl Engine for Interrupted {
         self.engine.cursor(options)
     }
 
-    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
+    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<()> {
         self.engine.write(batch, durability)
     }
 
@@ -124,13 +124,13 @@ fn after_a_write_during_a_fetch(write: fn(&mut WriteBatch)) -> Option<Vec<u8>> {
     let mut batch = WriteBatch::new();
     batch.put(version("row", 5), "old");
     batch.put(version("row", 6), "older");
-    cached.write(batch, Durability::Buffered).unwrap();
+    cached.write(&batch, Durability::Buffered).unwrap();
 
     let writer = cached.clone();
     *engine.hook.lock() = Some(Box::new(move || {
         let mut batch = WriteBatch::new();
         write(&mut batch);
-        writer.write(batch, Durability::Buffered).unwrap();
+        writer.write(&batch, Durability::Buffered).unwrap();
     }));
     // The reader began before the write did, and may see either state.
     assert_eq!(first(&*cached, "row", 0).unwrap().1, b"old");
@@ -155,7 +155,7 @@ fn a_range_delete_waits_for_fetches_and_takes_out_what_they_kept() {
     let mut batch = WriteBatch::new();
     batch.put(version("row", 5), "old");
     batch.put(version("sow", 5), "stays");
-    cached.write(batch, Durability::Buffered).unwrap();
+    cached.write(&batch, Durability::Buffered).unwrap();
     assert!(first(&*cached, "sow", 0).is_some());
 
     let (writer, behind) = (cached.clone(), engine.clone());
@@ -165,7 +165,7 @@ fn a_range_delete_waits_for_fetches_and_takes_out_what_they_kept() {
         let thread = std::thread::spawn(move || {
             let mut batch = WriteBatch::new();
             batch.delete_range(version("row", 0), version("row", u64::MAX));
-            writer.write(batch, Durability::Buffered).unwrap();
+            writer.write(&batch, Durability::Buffered).unwrap();
         });
         // The engine has deleted; the cache's part follows once this fetch has ended.
         while first(&behind.engine, "row", 0).is_some() {

@@ -54,7 +54,7 @@ fn sizes_are_those_of_ranges() {
                 (0..20).map(|part| format!("{:x}", (number * 977 + part * 31_337) % 65_537)).collect();
             batch.put(format!("{number:04}"), noise);
         }
-        engine.write(batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
         engine.flush().unwrap();
         let (all, part) = (engine.size_bytes(b"", b"9"), engine.size_bytes(b"1000", b"1500"));
         assert!(all > 2_000 * 20, "{all}");
@@ -83,8 +83,8 @@ fn both_engines_agree() {
                 _ => batch.delete_range(name, format!("{:03}", next(300))),
             }
         }
-        rocks.write(batch.clone(), Durability::Buffered).unwrap();
-        memory.write(batch, Durability::Buffered).unwrap();
+        rocks.write(&batch, Durability::Buffered).unwrap();
+        memory.write(&batch, Durability::Buffered).unwrap();
         if round % 50 == 7 {
             rocks.flush().unwrap();
         }
@@ -135,7 +135,7 @@ fn the_newest_version_is_found_through_the_filter_on_what_precedes_the_suffix() 
         for number in 0..500 {
             batch.put(versioned(&format!("k{number:04}"), 10 + round), format!("{round}"));
         }
-        engine.write(batch, Durability::Buffered).unwrap();
+        engine.write(&batch, Durability::Buffered).unwrap();
         if round < 2 {
             engine.flush().unwrap();
         }

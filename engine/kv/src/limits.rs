@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Writes that a transaction keeps in memory before it spills them to its shards, in bytes of keys, values
 /// and bookkeeping. Large enough that ordinary transactions commit in one round, small enough that a hundred
 /// bulk loads do not exhaust the machine: the locks of as many rows take about as much again.
-pub const TRANSACTION_MEMORY_BYTES_MAX: usize = 32 << 20;
+pub const TRANSACTION_MEMORY_BYTES_MAX: usize = 16 << 20;
 
 /// A transaction that has begun to spill goes on in pieces of this part of what it may keep in memory: one is on its way
 /// while the next one grows, and smaller ones, with the locks of their rows, stay in the processor's caches.
@@ -52,6 +52,9 @@ pub const DEADLOCK_CHECK_SHARE: u32 = 10;
 
 /// Partitions of the lock table and of the snapshot registry: enough that two threads seldom meet.
 pub const LOCK_TABLE_PARTITIONS: usize = 64;
+
+/// Room for this many locks a partition of the lock table keeps for good.
+pub const LOCK_PARTITION_ROOM_MIN: usize = 256;
 
 /// Partitions of the registry of active snapshots.
 pub const SNAPSHOT_PARTITIONS: usize = 16;

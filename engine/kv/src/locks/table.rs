@@ -39,7 +39,7 @@ use tokio::sync::Notify;
 
 use super::mode::LockMode;
 use crate::error::{DeadlockReport, KvError, Result};
-use crate::limits::LOCK_TABLE_PARTITIONS;
+use crate::limits::{LOCK_PARTITION_ROOM_MIN, LOCK_TABLE_PARTITIONS};
 use crate::mutations::{Mutation, is_on};
 use crate::types::{LockInfo, LockTarget, ObjectId, TxnId, WaitLimits};
 
@@ -360,6 +360,7 @@ impl LockTable {
         slot.grant(&mut granted);
         if slot.is_unused() {
             entry.remove();
+            give_back_room(&mut partition);
         }
         drop(partition);
         wake(granted);
@@ -503,6 +504,14 @@ fn wake(granted: SmallVec<[oneshot::Sender<Result<()>>; 2]>) {
     for outcome in granted {
         // When the waiter has gone, its `LockWait` gives the lock back.
         let _gone = outcome.send(Ok(()));
+    }
+}
+
+/// A partition that was large once would keep its memory, and the few locks in it would lie far apart.
+fn give_back_room(partition: &mut HashTable<Slot>) {
+    let (locks, room) = (partition.len(), partition.capacity());
+    if room > LOCK_PARTITION_ROOM_MIN && locks < room / 8 {
+        partition.shrink_to(locks * 2, |slot| slot.hash);
     }
 }
 

@@ -120,7 +120,7 @@ impl Transaction {
                 return Ok(());
             }
         }
-        self.spill_piece().await
+        Box::pin(self.spill_piece()).await
     }
 
     /// Begins to spill what is buffered, as soon as nothing else is on its way.
