@@ -1,6 +1,6 @@
 //! Locking a row that a query has read.
 
-use shardforge_kv::{IsolationLevel, KvError, LockOutcome, LockStrength, WaitPolicy};
+use shardforge_kv::{KvError, LockOutcome, LockStrength, WaitPolicy};
 use shardforge_types::PgResult;
 
 use super::context::ExecContext;
@@ -25,7 +25,7 @@ pub async fn lock_row(
         RowWait::NoWait => WaitPolicy::NoWait,
         RowWait::SkipLocked => WaitPolicy::SkipLocked,
     };
-    let locked = if strength == LockStrength::KeyShare && cx.isolation != IsolationLevel::ReadCommitted {
+    let locked = if strength == LockStrength::KeyShare {
         lock_key(cx, layout, key, policy).await?
     } else {
         cx.txn.lock(key, strength, policy).await
@@ -37,7 +37,8 @@ pub async fn lock_row(
     }
 }
 
-/// FOR KEY SHARE under one snapshot: a row that has the same keys as in the snapshot is as it was.
+/// FOR KEY SHARE: a row that has the same keys as in the snapshot is as it was, for those who changed the rest of it are
+/// in nobody's way.
 async fn lock_key(
     cx: &ExecContext,
     layout: &TableLayout,
@@ -48,8 +49,10 @@ async fn lock_key(
         Ok(newest) => newest,
         Err(error) => return Ok(Err(error)),
     };
-    if newest.changed
-        && let Some(now) = &newest.current
+    if !newest.changed {
+        return Ok(cx.txn.settle().await.map(|()| newest));
+    }
+    if let Some(now) = &newest.current
         && let Some(before) = cx.txn.get(key, cx.visibility).await.map_err(from_kv)?
     {
         let (now, was) = (layout.view(now)?, layout.view(&before)?);
