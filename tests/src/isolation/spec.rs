@@ -339,7 +339,7 @@ mod tests {
              permutation a d(*) \"b c\"\npermutation a \"b c\" (d, d notices 2) d",
         )
         .expect("a spec");
-        assert_eq!(spec.setups, ["CREATE TABLE t (a int);", "SELECT 1;"]);
+        assert_eq!(spec.setups, ["CREATE TABLE t (a int);", "\n  SELECT 1;\n"]);
         assert_eq!(spec.teardown.as_deref(), Some("DROP TABLE t;"));
         assert_eq!(spec.sessions[0].setup.as_deref(), Some("BEGIN;"));
         assert_eq!(spec.sessions[0].teardown.as_deref(), Some("SELECT 2;"));
