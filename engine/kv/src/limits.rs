@@ -75,6 +75,10 @@ pub const RESOLVE_BYTES_MAX: usize = 1 << 20;
 /// Transactions that are cleaned up behind together.
 pub const RESOLVE_TRANSACTIONS_MAX: usize = 256;
 
+/// Rows that a SERIALIZABLE transaction has read at most for its statements to look whether they have changed; of one that
+/// has read more, the commit does.
+pub const EARLY_CHECK_ROWS_MAX: usize = 1_000;
+
 /// Read spans a SERIALIZABLE transaction remembers before it merges neighbouring ones.
 pub const READ_SPANS_MAX: usize = 4_096;
 

@@ -117,7 +117,7 @@ impl Transaction {
                 Some(resume) if request.reverse => resume.clone()..end.clone(),
                 Some(resume) => start.clone()..resume.clone(),
             };
-            self.active()?.reads.add_range(read);
+            self.active()?.reads.add_range(read, page.rows.len());
         }
         Ok(page)
     }

@@ -17,7 +17,7 @@ use shardforge_consensus::KeyRange;
 use super::Transaction;
 use crate::encoding;
 use crate::error::{KvError, Result};
-use crate::limits::READ_SPANS_MAX;
+use crate::limits::{EARLY_CHECK_ROWS_MAX, READ_SPANS_MAX};
 use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, Reader, RowCursor, RowStep};
 use crate::pending::PendingCommit;
@@ -27,7 +27,11 @@ use crate::types::TxnId;
 
 /// Key ranges that were read, rows that were looked for and not found included.
 #[derive(Debug, Default)]
-pub(super) struct ReadSpans(Vec<Range<Bytes>>);
+pub(super) struct ReadSpans {
+    spans: Vec<Range<Bytes>>,
+    /// How many rows they showed.
+    rows: usize,
+}
 
 impl ReadSpans {
     pub(super) fn add_key(&mut self, key: &[u8]) {
@@ -35,11 +39,13 @@ impl ReadSpans {
         end.put_slice(key);
         end.put_u8(0);
         let end = end.freeze();
-        self.add_range(end.slice(..key.len())..end);
+        self.add_range(end.slice(..key.len())..end, 1);
     }
 
-    pub(super) fn add_range(&mut self, range: Range<Bytes>) {
-        if let Some(last) = self.0.last_mut()
+    /// A range, and how many rows were in it.
+    pub(super) fn add_range(&mut self, range: Range<Bytes>, rows: usize) {
+        self.rows = self.rows.saturating_add(rows);
+        if let Some(last) = self.spans.last_mut()
             && last.start <= range.start
             && range.start <= last.end
         {
@@ -48,8 +54,8 @@ impl ReadSpans {
             }
             return;
         }
-        self.0.push(range);
-        if self.0.len() > READ_SPANS_MAX {
+        self.spans.push(range);
+        if self.spans.len() > READ_SPANS_MAX {
             self.merge();
         }
     }
@@ -57,9 +63,9 @@ impl ReadSpans {
     /// Joins what overlaps; when that does not help, neighbours, which claims to have read what lies between:
     /// a failure more than necessary is allowed, one less is not.
     fn merge(&mut self) {
-        self.0.sort_unstable_by(|left, right| left.start.cmp(&right.start));
-        let mut merged: Vec<Range<Bytes>> = Vec::with_capacity(self.0.len());
-        for span in self.0.drain(..) {
+        self.spans.sort_unstable_by(|left, right| left.start.cmp(&right.start));
+        let mut merged: Vec<Range<Bytes>> = Vec::with_capacity(self.spans.len());
+        for span in self.spans.drain(..) {
             match merged.last_mut() {
                 Some(last) if span.start <= last.end => last.end = span.end.max(last.end.clone()),
                 _ => merged.push(span),
@@ -71,17 +77,21 @@ impl ReadSpans {
                 .map(|pair| pair[0].start.clone()..pair[pair.len() - 1].end.clone())
                 .collect();
         }
-        self.0 = merged;
+        self.spans = merged;
     }
 }
 
 impl Transaction {
     /// Looks whether something that a SERIALIZABLE transaction has read was changed since: what it writes cannot be
-    /// committed then. The commit checks that in any case; this tells early.
+    /// committed then. The commit checks that in any case; this tells early, of a transaction that has not read much.
     ///
     /// # Errors
     /// `ReadWriteConflict`; those of the storage.
     pub fn check_reads(&self) -> Result<()> {
+        // Every statement asks.
+        if self.active()?.reads.rows > EARLY_CHECK_ROWS_MAX {
+            return Ok(());
+        }
         self.check_reads_where(|_| true)
     }
 
@@ -102,7 +112,7 @@ impl Transaction {
     fn check_reads_where(&self, wanted: impl Fn(&Range<Bytes>) -> bool) -> Result<()> {
         let core = self.active()?;
         let now = self.shared.clock.now();
-        for span in core.reads.0.iter().filter(|span| wanted(span)) {
+        for span in core.reads.spans.iter().filter(|span| wanted(span)) {
             let _under_way = self.shared.changed_in(self.id, span, core.read_ts, now)?;
         }
         Ok(())
@@ -118,8 +128,8 @@ impl Shared {
         read_ts: Timestamp,
         commit_ts: Timestamp,
     ) -> Result<()> {
-        let checked = if is_on(Mutation::MissedRefresh) { 1 } else { reads.0.len() };
-        for span in reads.0.iter().take(checked) {
+        let checked = if is_on(Mutation::MissedRefresh) { 1 } else { reads.spans.len() };
+        for span in reads.spans.iter().take(checked) {
             // A commit under way below ours may fail yet; it waits for none above it, so this ends.
             let below = commit_ts.before();
             while let Some(commit) = self.pending.blocking_range(&span.start, &span.end, below) {
@@ -176,10 +186,10 @@ mod tests {
         for index in 0..20_000_u32 {
             reads.add_key(&index.wrapping_mul(2_654_435_761).to_be_bytes());
         }
-        assert!(reads.0.len() <= READ_SPANS_MAX);
+        assert!(reads.spans.len() <= READ_SPANS_MAX);
         for index in 0..20_000_u32 {
             let key = Bytes::copy_from_slice(&index.wrapping_mul(2_654_435_761).to_be_bytes());
-            assert!(reads.0.iter().any(|span| span.contains(&key)));
+            assert!(reads.spans.iter().any(|span| span.contains(&key)));
         }
     }
 
@@ -187,8 +197,8 @@ mod tests {
     fn successive_pages_are_one_span() {
         let mut reads = ReadSpans::default();
         let key = |text: &'static str| Bytes::from_static(text.as_bytes());
-        reads.add_range(key("a")..key("c"));
-        reads.add_range(key("c")..key("f"));
-        assert_eq!(reads.0, [key("a")..key("f")]);
+        reads.add_range(key("a")..key("c"), 3);
+        reads.add_range(key("c")..key("f"), 2);
+        assert_eq!((&reads.spans[..], reads.rows), (&[key("a")..key("f")][..], 5));
     }
 }
