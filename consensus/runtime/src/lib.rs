@@ -28,7 +28,7 @@ mod task;
 
 pub use clock::{Elapsed, Instant, Sleep};
 pub use disk::{Disk, DiskLock, MemoryDisk, RealDisk};
-pub use network::{LocalNetwork, Network, NodeId, RequestHandler};
+pub use network::{LocalNetwork, Network, NodeId, RequestHandler, Traffic};
 pub use runtime::Runtime;
 pub use simulation::Simulation;
 pub use task::{TaskFailed, TaskHandle};

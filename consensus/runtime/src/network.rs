@@ -26,15 +26,64 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// What a request is about. Requests of different kinds do not wait for each other on their way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Traffic {
+    /// Small and urgent: heartbeats, votes, who is alive.
+    Control,
+    /// Raft's log entries.
+    Raft,
+    /// Reads, writes and what else one node asks of another. Such a request may wait, for a lock say.
+    Request,
+    /// Much data that nobody waits for in a hurry: snapshots.
+    Bulk,
+}
+
+impl Traffic {
+    /// All kinds, in the order of their [`Traffic::index`].
+    pub const ALL: [Self; 4] = [Self::Control, Self::Raft, Self::Request, Self::Bulk];
+
+    /// The kind as a number from 0, for tables.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Control => 0,
+            Self::Raft => 1,
+            Self::Request => 2,
+            Self::Bulk => 3,
+        }
+    }
+
+    /// Its name in metrics and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Raft => "raft",
+            Self::Request => "request",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// What a node does with a request: the sender and the payload, to an answer.
+///
+/// It is called in the order in which a sender's requests of one kind arrive, and must not block; the futures that
+/// it returns run at the same time. One is dropped, at whichever `.await` it is, when its caller gave up.
 pub type RequestHandler = Arc<dyn Fn(NodeId, Bytes) -> BoxFuture<'static, io::Result<Bytes>> + Send + Sync>;
 
 /// The network as one node sees it.
 pub trait Network: Send + Sync {
     /// Sends `request` to a node and waits for its answer.
     ///
-    /// An error says nothing about whether the request was carried out.
-    fn call(&self, to: NodeId, request: Bytes) -> BoxFuture<'static, io::Result<Bytes>>;
+    /// An error says nothing about whether the request was carried out. Dropping the future gives the request up.
+    fn call(&self, to: NodeId, traffic: Traffic, request: Bytes) -> BoxFuture<'static, io::Result<Bytes>>;
 
     /// Says what is done with requests that arrive here. A later handler replaces an earlier one.
     fn serve(&self, handler: RequestHandler);
@@ -129,7 +178,7 @@ struct Endpoint {
 }
 
 impl Network for Endpoint {
-    fn call(&self, to: NodeId, request: Bytes) -> BoxFuture<'static, io::Result<Bytes>> {
+    fn call(&self, to: NodeId, _traffic: Traffic, request: Bytes) -> BoxFuture<'static, io::Result<Bytes>> {
         Box::pin(self.network.clone().deliver(self.node, to, request))
     }
 
@@ -145,7 +194,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{LocalNetwork, NodeId};
+    use super::{LocalNetwork, NodeId, Traffic};
     use crate::Simulation;
 
     #[test]
@@ -155,15 +204,18 @@ mod tests {
         simulation.block_on(async move {
             network.set_delay_max(Duration::from_millis(20));
             let (one, two) = (network.endpoint(NodeId(1)), network.endpoint(NodeId(2)));
-            assert!(one.call(NodeId(2), Bytes::new()).await.is_err());
+            assert!(one.call(NodeId(2), Traffic::Control, Bytes::new()).await.is_err());
             two.serve(Arc::new(|from, request| {
                 Box::pin(async move { Ok(Bytes::from(format!("{from} {request:?}"))) })
             }));
-            assert_eq!(one.call(NodeId(2), Bytes::from_static(b"x")).await.unwrap(), "n1 b\"x\"");
+            assert_eq!(
+                one.call(NodeId(2), Traffic::Control, Bytes::from_static(b"x")).await.unwrap(),
+                "n1 b\"x\""
+            );
             network.cut(NodeId(1), NodeId(2));
-            assert!(one.call(NodeId(2), Bytes::new()).await.is_err());
+            assert!(one.call(NodeId(2), Traffic::Control, Bytes::new()).await.is_err());
             network.heal();
-            assert!(one.call(NodeId(2), Bytes::new()).await.is_ok());
+            assert!(one.call(NodeId(2), Traffic::Control, Bytes::new()).await.is_ok());
         });
     }
 }

@@ -27,7 +27,7 @@ use openraft::raft::{
 use openraft::{OptionalSend, RaftNetworkV2};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use shardforge_runtime::{Network, NodeId, Runtime};
+use shardforge_runtime::{Network, NodeId, Runtime, Traffic};
 
 use super::snapshot::{ShardContent, SnapshotData};
 use super::{LogId, Placement, Raft, SnapshotMeta, TypeConfig, Vote, codec};
@@ -48,6 +48,19 @@ enum Request {
     PreVote(VoteRequest<TypeConfig>),
     Snapshot { vote: Vote, meta: SnapshotMeta, content: ShardContent },
     TransferLeader { from: Vote, to: ReplicaId, last_log_id: Option<LogId> },
+}
+
+impl Request {
+    /// Heartbeats are appends of nothing: they must arrive however much is being replicated or copied.
+    fn traffic(&self) -> Traffic {
+        match self {
+            Self::Append(append) if !append.entries.is_empty() => Traffic::Raft,
+            Self::Append(_) | Self::Vote(_) | Self::PreVote(_) | Self::TransferLeader { .. } => {
+                Traffic::Control
+            }
+            Self::Snapshot { .. } => Traffic::Bulk,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,11 +109,12 @@ type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
 
 impl Peer {
     async fn call(&self, kind: RPCTypes, request: Request, option: &RPCOption) -> RpcResult<Answer> {
+        let traffic = request.traffic();
         let envelope = Envelope { shard: self.shard, to: self.to, request };
         let bytes = codec::encode(&envelope).map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
         let limit = option.soft_ttl();
-        let answer = match self.runtime.timeout(limit, self.network.call(self.node, Bytes::from(bytes))).await
-        {
+        let calling = self.network.call(self.node, traffic, Bytes::from(bytes));
+        let answer = match self.runtime.timeout(limit, calling).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(RPCError::Unreachable(Unreachable::new(&error))),
             Err(_elapsed) => {
@@ -276,7 +290,12 @@ async fn dispatch(raft: &Raft, request: Request) -> Answer {
 pub(crate) struct NoNetwork;
 
 impl Network for NoNetwork {
-    fn call(&self, to: NodeId, _request: Bytes) -> futures::future::BoxFuture<'static, io::Result<Bytes>> {
+    fn call(
+        &self,
+        to: NodeId,
+        _traffic: Traffic,
+        _request: Bytes,
+    ) -> futures::future::BoxFuture<'static, io::Result<Bytes>> {
         async move { Err(io::Error::new(io::ErrorKind::NotConnected, format!("no network leads to {to}"))) }
             .boxed()
     }
