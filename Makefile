@@ -20,6 +20,7 @@ start:
 
 test: setup
 	@cargo test $(CARGO_FLAGS)
+	@cargo test --release --locked -p shardforge-transport --features grpc
 
 # Transactions in a simulated world: engine/kv/simulation/README.md. One seed with SEED=n.
 simulate: setup

@@ -1,0 +1,74 @@
+//! What the parts of a transport have in common.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use shardforge_runtime::{NodeId, RequestHandler, Traffic};
+
+use crate::credentials::Credentials;
+use crate::identity::ClusterId;
+use crate::join::JoinHandler;
+use crate::limits::{Timing, TrafficLimits};
+use crate::peer::Peer;
+
+/// Whether connections are encrypted, and both ends proven.
+#[derive(Clone, Debug)]
+pub enum Security {
+    /// Neither: for tests, for one machine, and where an operator said so aloud.
+    Plaintext,
+    /// TLS 1.3 with certificates on both ends.
+    Tls(Arc<Credentials>),
+}
+
+/// How a node takes part in the network.
+#[derive(Clone, Debug)]
+pub struct TransportOptions {
+    /// This node.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// With or without TLS.
+    pub security: Security,
+    /// Where other nodes reach this one. Port 0: a free one.
+    pub listen: SocketAddr,
+    /// How long things take.
+    pub timing: Timing,
+    /// What each kind of traffic may take, in the order of [`Traffic::ALL`].
+    pub limits: [TrafficLimits; 4],
+}
+
+impl TransportOptions {
+    /// Options with the usual times and limits.
+    #[must_use]
+    pub fn new(node: NodeId, cluster: ClusterId, security: Security, listen: SocketAddr) -> Self {
+        let limits = Traffic::ALL.map(TrafficLimits::of);
+        Self { node, cluster, security, listen, timing: Timing::default(), limits }
+    }
+}
+
+pub(crate) struct Shared {
+    pub options: TransportOptions,
+    pub handler: RwLock<Option<RequestHandler>>,
+    pub joins: RwLock<Option<Arc<dyn JoinHandler>>>,
+    pub peers: RwLock<BTreeMap<NodeId, Peer>>,
+}
+
+impl Shared {
+    pub(crate) fn limits(&self, traffic: Traffic) -> &TrafficLimits {
+        &self.options.limits[traffic.index()]
+    }
+
+    /// The largest message of a kind of traffic: a batch that was nearly full, and one payload more.
+    pub(crate) fn message_bytes_max(&self, traffic: Traffic) -> usize {
+        self.limits(traffic).payload_bytes_max + 2 * crate::limits::BATCH_SIZE_BYTES
+    }
+
+    /// A node has shown that it is there: whoever waits to dial it again need not wait any longer.
+    pub(crate) fn nudge(&self, node: NodeId) {
+        if let Some(peer) = self.peers.read().get(&node) {
+            peer.nudge();
+        }
+    }
+}
