@@ -50,9 +50,9 @@ pub enum ConsensusError {
         /// The shard asked.
         shard: ShardId,
     },
-    /// What was asked is not supported.
+    /// What was asked of a shard's replicas cannot be done as things are. Nothing was changed.
     #[error("{0}")]
-    Unsupported(&'static str),
+    Refused(String),
     /// The command is larger than a raft entry may be. Nothing was changed.
     #[error("a command of {size_bytes} bytes is larger than the limit of {limit_bytes}")]
     TooLarge {
@@ -96,7 +96,7 @@ impl ConsensusError {
             | Self::Ambiguous { .. }
             | Self::OutOfRange { .. }
             | Self::Moved { .. }
-            | Self::Unsupported(_)
+            | Self::Refused(_)
             | Self::TooLarge { .. }
             | Self::DiskFull
             | Self::Stopped { .. }
@@ -115,7 +115,7 @@ impl ConsensusError {
             | Self::NotLeader { .. }
             | Self::OutOfRange { .. }
             | Self::Moved { .. }
-            | Self::Unsupported(_)
+            | Self::Refused(_)
             | Self::TooLarge { .. }
             | Self::DiskFull
             | Self::Stopped { .. }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{CursorOptions, Engine, WriteBatch};
+use crate::engine::{CursorOptions, Engine, Pinned, WriteBatch};
 use crate::error::Result;
 use crate::raft::codec;
 use crate::types::{DATA_START, KeyRange, SYSTEM_PREFIX, ShardId};
@@ -56,14 +56,45 @@ impl Extent {
 
     /// Adds the record of this extent to a batch.
     pub(crate) fn store(&self, batch: &mut WriteBatch) -> Result<()> {
-        let stored = Stored {
+        batch.put(node_key(EXTENT, self.shard), self.encode()?);
+        Ok(())
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        codec::encode(&Stored {
             shard: self.shard.0,
             start: self.range.start.to_vec(),
             end: self.range.end.as_ref().map(|end| end.to_vec()),
             generation: self.generation,
-        };
-        batch.put(node_key(EXTENT, self.shard), codec::encode(&stored)?);
-        Ok(())
+        })
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let Stored { shard, start, end, generation } = codec::decode(bytes)?;
+        let range = KeyRange { start: Bytes::from(start), end: end.map(Bytes::from) };
+        Ok(Self { shard: ShardId(shard), range, generation })
+    }
+
+    /// The extent of a shard with a replica here.
+    pub(crate) fn load(engine: &dyn Engine, shard: ShardId) -> Result<Option<Self>> {
+        engine.get(&node_key(EXTENT, shard))?.map(|bytes| Self::decode(&bytes)).transpose()
+    }
+
+    /// The same, as of a moment.
+    pub(crate) fn pinned(pin: &dyn Pinned, shard: ShardId) -> Result<Option<Self>> {
+        pin.get(&node_key(EXTENT, shard))?.map(|bytes| Self::decode(&bytes)).transpose()
+    }
+
+    /// Adds the removal of this extent's record to a batch.
+    pub(crate) fn forget(shard: ShardId, batch: &mut WriteBatch) {
+        batch.delete(node_key(EXTENT, shard));
+    }
+
+    /// All that the shard holds, in order: its local space and its range; the system shard's range comes first.
+    pub(crate) fn content(&self) -> [KeyRange; 2] {
+        let mut ranges = [self.shard.local_space(), self.range.clone()];
+        ranges.sort_by(|left, right| left.start.cmp(&right.start));
+        ranges
     }
 
     /// The extents of all shards that have had a replica here, by shard.
@@ -73,9 +104,7 @@ impl Extent {
         let mut extents = Vec::new();
         let mut more = cursor.seek_to_first()?;
         while more {
-            let Stored { shard, start, end, generation } = codec::decode(cursor.value())?;
-            let range = KeyRange { start: Bytes::from(start), end: end.map(Bytes::from) };
-            extents.push(Self { shard: ShardId(shard), range, generation });
+            extents.push(Self::decode(cursor.value())?);
             more = cursor.next()?;
         }
         Ok(extents)

@@ -9,18 +9,22 @@
 //! - What [`Shard::propose`] has acknowledged survives a crash of any minority of the nodes, or of the one.
 //! - Time, randomness, tasks, files and network come from [`shardforge_runtime::Runtime`].
 
+mod checksum;
 mod command;
 mod directory;
 mod engine;
 mod error;
 mod extent;
 mod failure;
+mod host;
 pub mod limits;
 mod maintenance;
+mod members;
 mod node;
 mod proposer;
 mod raft;
 mod read;
+mod records;
 mod replica;
 mod routing;
 mod shard;
@@ -28,12 +32,14 @@ mod shard;
 mod tests;
 mod types;
 
+pub use checksum::Checksum;
 pub use command::{Applied, Command};
 pub use engine::{
     CompactionFilter, Cursor, CursorOptions, Durability, Engine, EngineStats, Keep, MemoryEngine,
-    MemoryStorage, Operation, SharedFilter, Value, WriteBatch,
+    MemoryStorage, Operation, Pinned, SharedFilter, Staging, Value, WriteBatch,
 };
 pub use error::{ConsensusError, Result};
+pub use members::{Member, Members};
 pub use node::{FatalHook, Node, NodeOptions, Storage};
 pub use proposer::Submitted;
 pub use raft::log_writer::LogWriterStats;

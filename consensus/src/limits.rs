@@ -63,3 +63,27 @@ pub const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The tasks of a shard that is being stopped have this long to end.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A replica's new content is gathered in memory up to this size, and then written to a file.
+pub const STAGED_FILE_SIZE_BYTES: usize = 16 << 20;
+
+/// A snapshot travels in messages of about this size.
+pub const SNAPSHOT_CHUNK_SIZE_BYTES: usize = 256 << 10;
+
+/// A node sends no more than this many snapshots at the same time; the others wait.
+pub const SNAPSHOTS_SENT_AT_ONCE_MAX: usize = 2;
+
+/// One snapshot is sent no faster than this, so that what clients wait for gets through.
+pub const SNAPSHOT_BYTES_PER_SECOND_MAX: u32 = 64 << 20;
+
+/// A snapshot of which nothing more has come for this long is dropped.
+pub const SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// A request for a replica that a split is to make waits this long for the split to get here.
+pub const SPLIT_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Names of nodes are below this: names of replicas from there on are those of replicas that were added later.
+pub const NODE_ID_END: u64 = 1 << 24;
+
+/// A replica has caught up when no more than this many entries are on their way to it.
+pub const CATCH_UP_ENTRIES_MAX: u64 = 64;

@@ -105,6 +105,16 @@ pub(crate) async fn flush_and_purge(
     Ok(())
 }
 
+/// The same for one replica.
+pub(crate) async fn flush_and_purge_one(replica: &Replica) -> Result<()> {
+    let raft = replica.raft();
+    let mark = raft.with_state_machine(|machine| Box::pin(std::future::ready(machine.mark()))).await;
+    let engine = Arc::clone(&replica.kv);
+    let flush = replica.runtime.spawn_blocking("flush kvdb", move || engine.flush());
+    flush.await.map_err(|error| stopped(&error))??;
+    purge(replica, mark.map_err(|error| stopped(&error))?).await
+}
+
 fn stopped(error: &dyn std::fmt::Display) -> ConsensusError {
     ConsensusError::Stopped { reason: error.to_string() }
 }

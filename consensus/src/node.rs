@@ -1,19 +1,19 @@
 //! A node: its storage, and its replicas of shards.
 //!
 //! ```text
-//!   open:   lock the directory -> raftdb, kvdb -> extents -> log writer -> replicas (elect, replay) -> maintenance
-//!   close:  maintenance -> replicas -> flush kvdb -> log writer
+//!   open:   lock the directory -> raftdb, kvdb -> log writer -> replicas (elect, replay) -> host, maintenance
+//!   close:  maintenance -> host -> replicas -> flush kvdb -> log writer
 //! ```
 //!
-//! Which shards there are, `kvdb` says (`extent.rs`). A split that it does not know of yet is replayed from the left
-//! shard's log, and only then the right one's replica is started: all that the left one wrote to those keys is there.
+//! Which replicas there are, `kvdb` says (`extent.rs`), and `raftdb` of those that have no data yet (`records.rs`). A split
+//! that they do not know of yet is replayed from the left shard's log, and only then the right one's replica is started:
+//! all that the left one wrote to those keys is there.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use futures::{StreamExt, stream};
+use futures::channel::mpsc::{UnboundedSender, unbounded};
 use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
 
@@ -26,14 +26,17 @@ use crate::engine::{
 use crate::error::{ConsensusError, Result};
 use crate::extent::{Extent, first_extents};
 use crate::failure::Failure;
-use crate::limits::{DISK_RESERVE_BYTES, REPLICAS_STARTING_MAX};
+use crate::host::{Host, Order, Replicas};
+use crate::limits::{DISK_RESERVE_BYTES, NODE_ID_END};
 use crate::maintenance::{Maintenance, flush_and_purge};
 use crate::raft::log_writer::{LogWriter, LogWriterStats};
 use crate::raft::network::{NoNetwork, Router};
-use crate::raft::state_machine::SplitReport;
-use crate::replica::{Replica, ReplicaContext};
+use crate::raft::state_machine::{Report, first_members, found};
+use crate::raft::transfer::Incoming;
+use crate::records::{Claims, Records};
+use crate::replica::ReplicaContext;
 use crate::routing::{Routing, ShardMap};
-use crate::shard::{Lineage, Shard};
+use crate::shard::Shard;
 use crate::types::{KeyRange, SYSTEM_PREFIX, ShardId};
 
 /// Called once when the node's storage has failed and the node has stopped; says what happened. A server ends
@@ -54,9 +57,10 @@ pub enum Storage {
 pub struct NodeOptions {
     /// Where it keeps its data.
     pub storage: Storage,
-    /// The node's name in its cluster.
+    /// The node's name in its cluster, below [`crate::limits::NODE_ID_END`].
     pub node_id: NodeId,
-    /// The nodes that hold the first replicas of the shards; this one alone by default.
+    /// The nodes that hold the first replicas of a new cluster's shards, the same on all of them; this one alone by
+    /// default. A node that is not one of them joins a cluster: it has no replicas before it is given some.
     pub voters: Vec<NodeId>,
     /// Where the data shards of a new node begin, after the first; none by default. A node that has been opened before
     /// has the shards that it had.
@@ -129,7 +133,6 @@ struct Engines {
     raft: Arc<dyn Engine>,
     kv: Arc<dyn Engine>,
     directory: Option<Arc<DataDirectory>>,
-    extents: Vec<Extent>,
 }
 
 fn open_engines(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
@@ -139,18 +142,31 @@ fn open_engines(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
     {
         engines.kv = Arc::new(HeadCache::new(engines.kv, suffix_bytes, options.row_cache_bytes)?);
     }
-    engines.extents = Extent::load_all(&*engines.kv)?;
-    if engines.extents.is_empty() {
-        engines.extents = first_extents(&options.data_splits);
-        let mut batch = WriteBatch::new();
-        for extent in &engines.extents {
-            extent.store(&mut batch)?;
-        }
-        engines.kv.write(&batch, Durability::Buffered)?;
-        // No log repeats it.
-        engines.kv.flush()?;
-    }
+    found_shards(&*engines.kv, options)?;
     Ok(engines)
+}
+
+/// A node's own record that it has been opened before.
+const FOUNDED: &[u8] = &[0x00, b'f'];
+
+/// Writes down the first shards of a new node, if it has a part in them.
+fn found_shards(kv: &dyn Engine, options: &NodeOptions) -> Result<()> {
+    if kv.get(FOUNDED)?.is_some() || !Extent::load_all(kv)?.is_empty() {
+        return Ok(());
+    }
+    let alone = [options.node_id];
+    let voters = if options.voters.is_empty() { &alone[..] } else { &options.voters[..] };
+    let mut batch = WriteBatch::new();
+    batch.put(FOUNDED, Bytes::new());
+    if voters.contains(&options.node_id) {
+        for extent in first_extents(&options.data_splits) {
+            extent.store(&mut batch)?;
+            found(extent.shard, first_members(voters, &[])?, &mut batch)?;
+        }
+    }
+    kv.write(&batch, Durability::Buffered)?;
+    // No log repeats it.
+    kv.flush()
 }
 
 fn open_stores(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
@@ -159,12 +175,7 @@ fn open_stores(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
     match &options.storage {
         Storage::Memory(storage) => {
             storage.kv.set_filter(filter);
-            Ok(Engines {
-                raft: storage.raft.clone(),
-                kv: storage.kv.clone(),
-                directory: None,
-                extents: Vec::new(),
-            })
+            Ok(Engines { raft: storage.raft.clone(), kv: storage.kv.clone(), directory: None })
         }
         Storage::RocksDb(path) => {
             let directory = DataDirectory::open(&*runtime.disk(), path, options.node_id)?;
@@ -187,7 +198,6 @@ fn open_stores(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
                 raft: open_shared(&directory.raft_path(), &raft)?,
                 kv: open_shared(&directory.kv_path(), &kv)?,
                 directory: Some(Arc::new(directory)),
-                extents: Vec::new(),
             })
         }
     }
@@ -197,9 +207,11 @@ fn open_stores(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
 pub struct Node {
     runtime: Runtime,
     routing: Arc<Routing>,
-    /// Closed when no split is followed any more.
-    splits: UnboundedSender<SplitReport>,
-    splitter: Mutex<Option<TaskHandle<()>>>,
+    /// Closed when nothing is hosted any more.
+    reports: UnboundedSender<Report>,
+    orders: UnboundedSender<Order>,
+    host: Mutex<Option<TaskHandle<()>>>,
+    replicas: Replicas,
     kv: Arc<dyn Engine>,
     writer: Arc<LogWriter>,
     router: Arc<Router>,
@@ -223,6 +235,10 @@ impl Node {
     /// When the storage cannot be used: another process has it, it is not a data directory, its format is
     /// newer than this program, it is corrupt, or the disk is full.
     pub async fn open(options: NodeOptions, runtime: Runtime) -> Result<Arc<Self>> {
+        if options.node_id.0 >= NODE_ID_END {
+            let reason = format!("{} is no node's name: it is not below {NODE_ID_END}", options.node_id);
+            return Err(ConsensusError::Refused(reason));
+        }
         let opening = {
             let (options, runtime) = (options.clone(), runtime.clone());
             runtime.clone().spawn_blocking("open engines", move || open_engines(&options, &runtime))
@@ -231,29 +247,35 @@ impl Node {
         let failure = Arc::new(Failure::new(Arc::clone(&options.on_fatal)));
         let writer = LogWriter::start(Arc::clone(&engines.raft), &runtime, Arc::clone(&failure))?;
         let network = options.network.clone().unwrap_or_else(|| Arc::new(NoNetwork));
-        let router = Arc::<Router>::default();
-        router.serve(&*network);
-        let voters = if options.voters.is_empty() { vec![options.node_id] } else { options.voters };
-        let (splits, mut reports) = unbounded();
-        let context = ReplicaContext {
-            runtime: runtime.clone(),
-            raft_engine: engines.raft,
-            kv_engine: Arc::clone(&engines.kv),
-            writer: Arc::clone(&writer),
-            network,
-            router: Arc::clone(&router),
-            failure: Arc::clone(&failure),
-            disk_full: Arc::default(),
-            node: options.node_id,
-            voters,
-            splits: splits.clone(),
-        };
+        let claims = Arc::<Claims>::default();
+        let incoming = Incoming::new(runtime.clone(), Arc::clone(&engines.kv), Arc::clone(&claims));
+        let router = Arc::new(Router::new(runtime.clone(), options.node_id, incoming));
+        let records = Records::open(options.node_id, &*engines.raft, Arc::clone(&writer))?;
+        let (reports, mut reported) = unbounded();
+        let (orders, ordered) = unbounded();
         let routing = Arc::new(Routing::new(Arc::clone(&failure)));
-        if let Err(error) = start_replicas(engines.extents, &context, &routing, &mut reports).await {
+        let host = Host {
+            context: ReplicaContext {
+                runtime: runtime.clone(),
+                raft_engine: engines.raft,
+                kv_engine: Arc::clone(&engines.kv),
+                writer: Arc::clone(&writer),
+                network: Arc::clone(&network),
+                router: Arc::clone(&router),
+                failure: Arc::clone(&failure),
+                disk_full: Arc::default(),
+                records: Arc::new(records),
+                claims,
+                filter: options.compaction_filter.clone(),
+                reports: reports.clone(),
+            },
+            routing: Arc::clone(&routing),
+            replicas: Replicas::default(),
+        };
+        router.serve(&*network);
+        if let Err(error) = host.start_all(&mut reported).await {
             // The process may end at once: no thread of ours may be inside an engine then.
-            for shard in routing.map().iter() {
-                shard.replica().stop().await;
-            }
+            host.stop_all().await;
             router.clear();
             writer.stop(&runtime).await;
             return Err(error);
@@ -265,17 +287,21 @@ impl Node {
             routing: Arc::clone(&routing),
             directory: engines.directory.clone(),
             disk_reserve_bytes: options.disk_reserve_bytes,
-            disk_full: Arc::clone(&context.disk_full),
+            disk_full: Arc::clone(&host.context.disk_full),
             failure: Arc::clone(&failure),
         };
         maintenance.check_disk();
         let maintenance = runtime.spawn("maintenance", maintenance.run());
-        let splitter = runtime.spawn("splitter", follow_splits(reports, context, Arc::clone(&routing)));
+        let replicas = Arc::clone(&host.replicas);
+        let host = runtime.spawn("host", host.run(reported, ordered));
+        router.host_with(orders.clone());
         Ok(Arc::new(Self {
             runtime,
             routing,
-            splits,
-            splitter: Mutex::new(Some(splitter)),
+            reports,
+            orders,
+            host: Mutex::new(Some(host)),
+            replicas,
             kv: engines.kv,
             writer,
             router,
@@ -309,8 +335,7 @@ impl Node {
     /// Nothing is done when a shard begins there already.
     ///
     /// # Errors
-    /// [`ConsensusError::OutOfRange`] when no data shard may hold the key, [`ConsensusError::Unsupported`] when other
-    /// nodes have replicas of the shard; those of [`Shard::propose`].
+    /// [`ConsensusError::OutOfRange`] when no data shard here may hold the key; those of [`Shard::propose`].
     pub async fn split(&self, at: &[u8]) -> Result<Arc<Shard>> {
         let at = Bytes::copy_from_slice(at);
         loop {
@@ -389,15 +414,17 @@ impl Node {
     pub async fn halt(&self) {
         self.stop_maintenance().await;
         self.routing.close();
-        self.splits.close_channel();
-        let splitter = self.splitter.lock().take();
-        if let Some(splitter) = splitter
-            && splitter.await.is_err()
+        self.reports.close_channel();
+        self.orders.close_channel();
+        let host = self.host.lock().take();
+        if let Some(host) = host
+            && host.await.is_err()
         {
-            tracing::error!("the task that follows splits ended by a panic");
+            tracing::error!("the task that hosts replicas ended by a panic");
         }
-        for shard in self.routing.map().iter() {
-            shard.replica().stop().await;
+        let replicas: Vec<_> = self.replicas.lock().values().cloned().collect();
+        for replica in replicas {
+            replica.stop().await;
         }
         self.router.clear();
         self.writer.stop(&self.runtime).await;
@@ -416,71 +443,10 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.routing.close();
-        self.splits.close_channel();
+        self.reports.close_channel();
+        self.orders.close_channel();
         if let Some(maintenance) = self.maintenance.lock().take() {
             maintenance.abort();
-        }
-    }
-}
-
-/// Starts the replicas of the shards that `kvdb` knows, and of those that come to light as their logs are replayed.
-/// Starts the replicas of all shards that `kvdb` knows, and then those that their logs have split off since.
-async fn start_replicas(
-    extents: Vec<Extent>,
-    context: &ReplicaContext,
-    routing: &Routing,
-    reports: &mut UnboundedReceiver<SplitReport>,
-) -> Result<()> {
-    // Their elections share syncs of the log.
-    let starts = extents.into_iter().map(|extent| start_known(extent, context));
-    let mut starting = stream::iter(starts).buffer_unordered(REPLICAS_STARTING_MAX);
-    let mut outcome: Result<()> = Ok(());
-    while let Some(started) = starting.next().await {
-        match started {
-            // What is running is known, whatever became of the others: it has to be stopped then.
-            Ok(shard) => routing.add(shard, None),
-            Err(error) => outcome = Err(error),
-        }
-    }
-    outcome?;
-    // A replica has replayed all of its log when it has started, and has reported every split in it.
-    while let Ok(report) = reports.try_recv() {
-        start_right(report, context, routing).await?;
-    }
-    Ok(())
-}
-
-/// Starts the replica of a shard that `kvdb` knows.
-async fn start_known(extent: Extent, context: &ReplicaContext) -> Result<Arc<Shard>> {
-    let replica = Replica::start(extent.clone(), context).await?;
-    Ok(Arc::new(Shard::new(replica, extent, None)))
-}
-
-/// Starts the right one of two shards that were one, and makes both known.
-async fn start_right(report: SplitReport, context: &ReplicaContext, routing: &Routing) -> Result<()> {
-    let SplitReport { left, right, term } = report;
-    let replica = Replica::start(right.clone(), context).await?;
-    let lineage = Lineage { parent: left.shard, parent_term: term, term: replica.term() };
-    routing.add(Arc::new(Shard::new(replica, right, Some(lineage))), Some(left));
-    Ok(())
-}
-
-/// Follows the splits that replicas apply, until the node stops.
-async fn follow_splits(
-    mut reports: UnboundedReceiver<SplitReport>,
-    context: ReplicaContext,
-    routing: Arc<Routing>,
-) {
-    while let Some(report) = reports.next().await {
-        if routing.is_closed() {
-            return;
-        }
-        let right = report.right.shard;
-        if let Err(error) = start_right(report, &context, &routing).await {
-            // Its keys would be nobody's; a restart finds the split in `kvdb` or in the log.
-            context.failure.report(&format!("could not start shard {right} after a split: {error}"));
-            routing.close();
-            return;
         }
     }
 }

@@ -1,20 +1,20 @@
 //! This node's replica of a shard: a member of the raft group that replicates it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
+use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{InitializeError, RaftError};
+use openraft::errors::RaftError;
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, SharedFilter};
 use crate::error::{ConsensusError, Result};
-use crate::extent::Extent;
 use crate::failure::Failure;
 use crate::limits::{
     ELECTION_TIMEOUT_MAX, ELECTION_TIMEOUT_MIN, HEARTBEAT_INTERVAL, OPEN_TIMEOUT, STOP_TIMEOUT,
@@ -23,8 +23,9 @@ use crate::proposer::Proposer;
 use crate::raft::log_store::{GroupLog, LogStore};
 use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Peers, Router, snapshot_timeout_millis};
-use crate::raft::state_machine::{Progress, SplitReport, StateMachine};
-use crate::raft::{Placement, Raft};
+use crate::raft::state_machine::{Progress, Report, StateMachine};
+use crate::raft::{Metrics, Raft, StoredMembership, TypeConfig};
+use crate::records::{Claims, Records};
 use crate::types::{ReplicaId, ShardId};
 
 /// What the replicas of a node share.
@@ -37,26 +38,32 @@ pub(crate) struct ReplicaContext {
     pub router: Arc<Router>,
     pub failure: Arc<Failure>,
     pub disk_full: Arc<AtomicBool>,
-    /// The node, and those that hold the first replicas of its shards.
-    pub node: NodeId,
-    pub voters: Vec<NodeId>,
-    /// Where replicas say that they have applied a split.
-    pub splits: UnboundedSender<SplitReport>,
+    pub records: Arc<Records>,
+    pub claims: Arc<Claims>,
+    /// What compactions may drop.
+    pub filter: Option<SharedFilter>,
+    /// Where replicas tell what has become of their shards.
+    pub reports: UnboundedSender<Report>,
 }
 
 /// See the module's essay.
 pub(crate) struct Replica {
     pub id: ShardId,
+    pub name: ReplicaId,
     pub kv: Arc<dyn Engine>,
     raft: Raft,
     pub proposer: Proposer,
     progress: Arc<Progress>,
     leadership: Arc<Leadership>,
     watcher: Mutex<Option<TaskHandle<()>>>,
-    sole_voter: bool,
+    sitting_out: Mutex<Option<TaskHandle<()>>>,
+    /// Counts the replicas that this one has added to the shard.
+    pub added: AtomicU64,
     /// What raft's tasks hold of the storage; gone when they have ended.
     in_use: (Weak<GroupLog>, Weak<()>),
-    runtime: Runtime,
+    pub runtime: Runtime,
+    pub network: Arc<dyn Network>,
+    pub filter: Option<SharedFilter>,
     pub failure: Arc<Failure>,
     disk_full: Arc<AtomicBool>,
 }
@@ -68,6 +75,8 @@ struct Leadership {
     leading_term: AtomicU64,
     /// The newest term seen.
     term: AtomicU64,
+    /// Whether there is no other voter.
+    sole_voter: AtomicBool,
     changed: tokio::sync::Notify,
 }
 
@@ -93,77 +102,77 @@ fn raft_config() -> Config {
 }
 
 impl Replica {
-    /// Starts the replica of a shard, whose extent was stored. Its voters are used when it has never been started
-    /// before.
-    pub(crate) async fn start(extent: Extent, context: &ReplicaContext) -> Result<Arc<Self>> {
-        let (id, node, voters) = (extent.shard, context.node, &context.voters[..]);
+    /// Starts a replica of a shard, with what is stored of it.
+    pub(crate) async fn start(id: ShardId, name: ReplicaId, context: &ReplicaContext) -> Result<Arc<Self>> {
         let failed = |error: &dyn std::fmt::Display| {
             ConsensusError::Storage(format!("could not start the replica of shard {id}: {error}"))
         };
-        // A shard's first replicas are named after their nodes; later ones get ids from the system shard.
-        let replica = ReplicaId(node.0);
         let log = GroupLog::open(id, Arc::clone(&context.raft_engine), Arc::clone(&context.writer))?;
         let progress = Arc::<Progress>::default();
         let state_machine = StateMachine::open(
-            extent,
-            context.splits.clone(),
+            id,
+            context.reports.clone(),
+            Arc::clone(&context.records),
             Arc::clone(&context.kv_engine),
             Arc::clone(&progress),
             Arc::clone(&context.failure),
         )?;
-        if voters == [node] {
+        if is_sole_voter(state_machine.membership(), name) {
             check_complete(id, log.bounds(), progress.applied_index.load(Ordering::Acquire))?;
         }
+        // It may have promised something before.
+        let is_new = !log.has_voted();
         let in_use = (Arc::downgrade(&log), state_machine.in_use());
         let config = raft_config().validate().map_err(|error| failed(&error))?;
         let peers = Peers {
             shard: id,
             network: Arc::clone(&context.network),
             runtime: context.runtime.clone(),
-            replica,
+            replica: name,
+            router: Arc::clone(&context.router),
         };
-        let raft = Raft::new(replica, Arc::new(config), peers, LogStore::new(log), state_machine)
+        let raft = Raft::new(name, Arc::new(config), peers, LogStore::new(log), state_machine)
             .await
             .map_err(|error| failed(&error))?;
-        context.router.add(id, replica, raft.clone());
-
         let leadership = Arc::<Leadership>::default();
-        let watcher =
-            context.runtime.spawn("leadership", watch_leadership(raft.clone(), Arc::clone(&leadership)));
+        // Raft has told its metrics nothing yet.
+        let sole_voter = raft
+            .with_raft_state(move |state| is_sole_voter(state.membership_state.effective(), name))
+            .await
+            .map_err(|error| failed(&error))?;
+        leadership.sole_voter.store(sole_voter, Ordering::Release);
+        let sitting_out = (!sole_voter && !is_new).then(|| sit_out(&raft, &context.runtime));
+        let votes_from =
+            context.runtime.now() + if sitting_out.is_some() { ELECTION_TIMEOUT_MAX } else { Duration::ZERO };
+        context.router.add(id, name, raft.clone(), votes_from);
+
         let proposer = Proposer::start(id, raft.clone(), &context.runtime, Arc::clone(&context.failure));
         let replica = Arc::new(Self {
             id,
+            name,
             kv: Arc::clone(&context.kv_engine),
             raft,
             proposer,
             progress,
             leadership,
-            watcher: Mutex::new(Some(watcher)),
-            sole_voter: voters == [node],
+            watcher: Mutex::default(),
+            sitting_out: Mutex::new(sitting_out),
+            added: AtomicU64::new(0),
             in_use,
             runtime: context.runtime.clone(),
+            network: Arc::clone(&context.network),
+            filter: context.filter.clone(),
             failure: Arc::clone(&context.failure),
             disk_full: Arc::clone(&context.disk_full),
         });
-        replica.found(node, voters).await.map_err(|error| failed(&error))?;
-        if replica.sole_voter {
-            replica.elect(&context.runtime).await?;
+        let watching = watch_leadership(Arc::downgrade(&replica), replica.raft.server_metrics());
+        *replica.watcher.lock() = Some(context.runtime.spawn("leadership", watching));
+        if sole_voter && let Err(error) = replica.elect(&context.runtime).await {
+            context.router.remove(id, name);
+            replica.stop().await;
+            return Err(error);
         }
         Ok(replica)
-    }
-
-    /// Gives a new group its first members. The least of the nodes does it; the others hear of it from raft.
-    async fn found(&self, node: NodeId, voters: &[NodeId]) -> std::result::Result<(), String> {
-        let initialized = self.raft.is_initialized().await.map_err(|error| error.to_string())?;
-        if initialized || voters.iter().min() != Some(&node) {
-            return Ok(());
-        }
-        let members: BTreeMap<_, _> =
-            voters.iter().map(|voter| (ReplicaId(voter.0), Placement { node: voter.0 })).collect();
-        match self.raft.initialize(members).await {
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
     }
 
     /// A sole voter need not wait for anybody: it makes itself leader, and everything in its log is committed
@@ -177,8 +186,14 @@ impl Replica {
         led.await.map_err(|_elapsed| {
             stopped(&format!("shard {} could not replay its log within {OPEN_TIMEOUT:?}", self.id))
         })??;
-        self.raft.runtime_config().tick(false);
         Ok(())
+    }
+
+    /// Stands for election at once, if nobody leads yet; does not wait for the outcome.
+    pub(crate) async fn stand(&self) {
+        if self.raft.trigger().elect(false).await.is_err() {
+            tracing::warn!("the replica of shard {} has stopped before it could stand for election", self.id);
+        }
     }
 
     /// Waits until this replica leads, and has applied all that was committed before.
@@ -228,7 +243,7 @@ impl Replica {
         if !self.is_leader() {
             return Err(self.not_leader());
         }
-        if self.sole_voter {
+        if self.is_sole_voter() {
             return Ok(());
         }
         match self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await {
@@ -238,7 +253,7 @@ impl Replica {
         }
     }
 
-    fn not_leader(&self) -> ConsensusError {
+    pub(crate) fn not_leader(&self) -> ConsensusError {
         if self.failure.has_failed() {
             return ConsensusError::Stopped { reason: self.failure.reason() };
         }
@@ -262,9 +277,26 @@ impl Replica {
         Ok(())
     }
 
-    /// Whether no other node has a replica of the shard.
+    /// Whether the shard has no other voter.
     pub(crate) fn is_sole_voter(&self) -> bool {
-        self.sole_voter
+        self.leadership.sole_voter.load(Ordering::Acquire)
+    }
+
+    /// Whether no other node has a replica of the shard.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.raft.server_metrics().borrow_watched().membership_config.nodes().count() <= 1
+    }
+
+    /// Lets the other replicas know now what is committed.
+    pub(crate) async fn hurry(&self) {
+        if !self.is_alone() && self.raft.trigger().heartbeat().await.is_err() {
+            tracing::warn!("the replica of shard {} has stopped", self.id);
+        }
+    }
+
+    /// The first term in which the shard had a leader, if it began since this node was opened.
+    pub(crate) fn first_term(&self) -> Option<u64> {
+        Some(self.progress.first_term.load(Ordering::Acquire)).filter(|term| *term != 0)
     }
 
     /// The index of the last raft entry that was purged here; zero when none was.
@@ -283,8 +315,9 @@ impl Replica {
             tracing::error!("the raft task of shard {} ended by a panic", self.id);
         }
         let watcher = self.watcher.lock().take();
-        if let Some(watcher) = watcher {
-            watcher.abort();
+        let sitting_out = self.sitting_out.lock().take();
+        for task in [watcher, sitting_out].into_iter().flatten() {
+            task.abort();
         }
         // Raft does not wait for its worker; whoever opens the storage again has to.
         let deadline = self.runtime.now() + STOP_TIMEOUT;
@@ -317,23 +350,48 @@ fn check_complete(shard: ShardId, (purged, last): (u64, u64), applied: u64) -> R
     )))
 }
 
-/// Copies who leads from raft's metrics to where it can be read without a lock.
-async fn watch_leadership(raft: Raft, leadership: Arc<Leadership>) {
-    let mut metrics = raft.server_metrics();
-    // Holding a handle would keep raft alive when nobody else does.
-    drop(raft);
+/// Whether a replica is the only voter among these members.
+fn is_sole_voter(members: &StoredMembership, replica: ReplicaId) -> bool {
+    members.voter_ids().collect::<BTreeSet<_>>() == BTreeSet::from([replica])
+}
+
+/// Keeps a replica that was started again from voting for itself until every lease is over that it may have helped to grant:
+/// it does not know of them any more. Others' requests for its vote wait as long, see the router.
+fn sit_out(raft: &Raft, runtime: &Runtime) -> TaskHandle<()> {
+    let raft = raft.clone();
+    raft.runtime_config().elect(false);
+    let over = runtime.sleep(ELECTION_TIMEOUT_MAX);
+    runtime.spawn("sit out", async move {
+        over.await;
+        raft.runtime_config().elect(true);
+    })
+}
+
+/// Copies who leads from raft's metrics to where it can be read without a lock, until raft ends.
+///
+/// It may be late. That a sole voter has become one of several counts before another can lead: whoever votes for that one
+/// has to have heard nothing of this one for [`ELECTION_TIMEOUT_MAX`].
+async fn watch_leadership(replica: Weak<Replica>, mut metrics: WatchReceiverOf<TypeConfig, Metrics>) {
     loop {
         {
+            // Holding the replica would keep raft alive when nobody else does.
+            let Some(replica) = replica.upgrade() else { return };
             let server = metrics.borrow_watched();
             let term = server.vote.leader_id.term;
             let leads = server.state == ServerState::Leader;
+            let members = &server.membership_config;
+            let leadership = &replica.leadership;
+            leadership.sole_voter.store(is_sole_voter(members, replica.name), Ordering::Release);
             leadership.term.store(term, Ordering::Release);
             leadership.leading_term.store(if leads { term } else { 0 }, Ordering::Release);
-        }
-        leadership.changed.notify_waiters();
-        if metrics.changed().await.is_err() {
-            leadership.leading_term.store(0, Ordering::Release);
+            // A leader that has nobody to talk to needs no timers.
+            replica.raft.runtime_config().tick(!leads || members.nodes().count() > 1);
             leadership.changed.notify_waiters();
+        }
+        if metrics.changed().await.is_err() {
+            let Some(replica) = replica.upgrade() else { return };
+            replica.leadership.leading_term.store(0, Ordering::Release);
+            replica.leadership.changed.notify_waiters();
             return;
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   lookup      take the map (one counted reference) -> binary search
-//!   a split     state machine --SplitReport--> node: start the right replica -> a new map in the old one's place
+//!   a split     state machine --Report--> host: start the right replica -> a new map in the old one's place
 //! ```
 //!
 //! A map never changes; a split makes a new one. Who has looked a key up in the old one either reads (what is stored is
@@ -55,8 +55,9 @@ impl ShardMap {
     /// The data shards, in the order of their keys.
     #[must_use]
     pub fn data(&self) -> &[Arc<Shard>] {
-        // The system shard is the first.
-        self.0.get(1..).unwrap_or_default()
+        // The system shard is the first, if it is here.
+        let first = self.0.partition_point(|shard| shard.id() == ShardId::SYSTEM);
+        self.0.get(first..).unwrap_or_default()
     }
 }
 
@@ -94,18 +95,39 @@ impl Routing {
         ShardId(self.next_id.fetch_add(1, Ordering::SeqCst))
     }
 
-    /// Adds a shard; its left neighbour, if it was split off that, gets its new extent in the same step.
-    pub(crate) fn add(&self, shard: Arc<Shard>, left: Option<Extent>) {
-        self.next_id.fetch_max(shard.id().0 + 1, Ordering::SeqCst);
+    /// Adds a shard, or puts it into the place of what it was before.
+    pub(crate) fn put(&self, shard: Arc<Shard>) {
+        self.change(|shards| {
+            shards.retain(|other| other.id() != shard.id());
+            shards.push(Arc::clone(&shard));
+        });
+    }
+
+    /// A shard has become two. What is left of it may have gone by now, and the right one may be elsewhere only.
+    pub(crate) fn split(&self, left: Option<Extent>, right: Option<Arc<Shard>>) {
+        self.change(|shards| {
+            if let Some(left) = left
+                && let Some(old) = shards.iter_mut().find(|old| old.id() == left.shard)
+                && old.generation() < left.generation
+            {
+                *old = Arc::new(old.with_extent(left));
+            }
+            shards.extend(right);
+        });
+    }
+
+    /// Takes a shard off the map that has no replica here any more.
+    pub(crate) fn remove(&self, shard: ShardId) {
+        self.change(|shards| shards.retain(|other| other.id() != shard));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Shard>>)) {
         let mut map = self.map.write();
         let mut shards = map.0.clone();
-        if let Some(left) = left
-            && let Some(old) = shards.iter_mut().find(|old| old.id() == left.shard)
-        {
-            *old = Arc::new(old.with_extent(left));
-        }
-        let at = shards.partition_point(|other| other.range().start < shard.range().start);
-        shards.insert(at, shard);
+        change(&mut shards);
+        shards.sort_by(|left, right| left.range().start.cmp(&right.range().start));
+        let ids = shards.iter().map(|shard| shard.id().0 + 1);
+        self.next_id.fetch_max(ids.max().unwrap_or_default(), Ordering::SeqCst);
         *map = Arc::new(ShardMap(shards));
         drop(map);
         self.changed.notify_waiters();
@@ -118,7 +140,8 @@ impl Routing {
             let mut changed = std::pin::pin!(changed);
             // Registered before the check, so that no change is missed in between.
             changed.as_mut().enable();
-            if self.map().by_id(shard.id()).is_some_and(|now| now.generation() > shard.generation()) {
+            // One that has gone from here is looked up elsewhere.
+            if self.map().by_id(shard.id()).is_none_or(|now| now.generation() > shard.generation()) {
                 return Ok(());
             }
             if self.closed.load(Ordering::Acquire) || self.failure.has_failed() {

@@ -22,7 +22,14 @@ pub struct Shard {
     replica: Arc<Replica>,
     range: KeyRange,
     generation: u64,
-    lineage: Option<Lineage>,
+    origin: Option<Origin>,
+}
+
+/// What a shard was split off, and the term of the split's entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub parent: ShardId,
+    pub parent_term: u64,
 }
 
 /// What a shard came from.
@@ -35,7 +42,7 @@ pub struct Lineage {
     pub parent: ShardId,
     /// The parent's term at the split.
     pub parent_term: u64,
-    /// The term in which the shard began.
+    /// The first term in which the shard had a leader.
     pub term: u64,
 }
 
@@ -50,13 +57,13 @@ impl std::fmt::Debug for Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(replica: Arc<Replica>, extent: Extent, lineage: Option<Lineage>) -> Self {
-        Self { replica, range: extent.range, generation: extent.generation, lineage }
+    pub(crate) fn new(replica: Arc<Replica>, extent: Extent, origin: Option<Origin>) -> Self {
+        Self { replica, range: extent.range, generation: extent.generation, origin }
     }
 
     /// The same shard after a split.
     pub(crate) fn with_extent(&self, extent: Extent) -> Self {
-        Self::new(Arc::clone(&self.replica), extent, self.lineage)
+        Self::new(Arc::clone(&self.replica), extent, self.origin)
     }
 
     pub(crate) fn replica(&self) -> &Arc<Replica> {
@@ -81,10 +88,11 @@ impl Shard {
         self.generation
     }
 
-    /// What it was split off, if that was since the node was opened.
+    /// What it was split off, if that was since the node was opened and the shard has had a leader since.
     #[must_use]
     pub fn lineage(&self) -> Option<Lineage> {
-        self.lineage
+        let Origin { parent, parent_term } = self.origin?;
+        Some(Lineage { parent, parent_term, term: self.replica.first_term()? })
     }
 
     /// Whether this node leads the shard and has applied all that was committed before its term, and so may
@@ -189,15 +197,13 @@ impl Shard {
 
     /// Proposes to cut the shard at a key, and returns when it is cut; the node starts the right one then.
     pub(crate) async fn propose_split(&self, at: &Bytes, right: ShardId) -> Result<Applied> {
-        if !self.replica.is_sole_voter() {
-            return Err(ConsensusError::Unsupported(
-                "a shard with replicas on several nodes cannot be split",
-            ));
-        }
         if !self.range.contains(at) || self.range.start == *at || at.len() > KEY_SIZE_MAX_BYTES {
             return Err(ConsensusError::OutOfRange { shard: self.id() });
         }
         self.replica.check_writable(true)?;
-        self.replica.proposer.propose_split(at, right, self.generation).await
+        let applied = self.replica.proposer.propose_split(at, right, self.generation).await?;
+        // The others hear at once that it is committed, and are there when the right shard elects its leader.
+        self.replica.hurry().await;
+        Ok(applied)
     }
 }

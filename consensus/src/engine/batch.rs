@@ -13,6 +13,16 @@ pub enum Operation {
     DeleteRange(Bytes, Bytes),
 }
 
+impl Operation {
+    /// The key that it sets or removes, or the first of them.
+    #[must_use]
+    pub fn first_key(&self) -> &Bytes {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) | Self::DeleteRange(key, _) => key,
+        }
+    }
+}
+
 /// Writes in order; a later one wins over an earlier one on the same key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct WriteBatch {

@@ -26,8 +26,12 @@ use parking_lot::RwLock;
 use quick_cache::sync::{Cache, GuardResult};
 use quick_cache::{OptionsBuilder, Weighter};
 
-use super::{Cursor, CursorOptions, Durability, Engine, EngineStats, Operation, Value, WriteBatch};
+use super::replacing::end_of;
+use super::{
+    Cursor, CursorOptions, Durability, Engine, EngineStats, Operation, Pinned, Staging, Value, WriteBatch,
+};
 use crate::error::{ConsensusError, Result};
+use crate::types::KeyRange;
 
 /// What a kept head takes besides the bytes of its keys and value: the entry, its links, and two allocations.
 const HEAD_OVERHEAD_BYTES: u64 = 128;
@@ -265,5 +269,37 @@ impl Engine for HeadCache {
 
     fn size_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
         self.engine.size_bytes(start, end)
+    }
+
+    fn pin(self: Arc<Self>) -> Box<dyn Pinned> {
+        Arc::clone(&self.engine).pin()
+    }
+
+    fn stage(self: Arc<Self>, ranges: Vec<KeyRange>) -> Result<Box<dyn Staging>> {
+        let inner = Arc::clone(&self.engine).stage(ranges.clone())?;
+        Ok(Box::new(StagedBehind { cache: self, ranges, inner }))
+    }
+}
+
+/// A staging area of the engine behind the cache.
+struct StagedBehind {
+    cache: Arc<HeadCache>,
+    ranges: Vec<KeyRange>,
+    inner: Box<dyn Staging>,
+}
+
+impl Staging for StagedBehind {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.inner.put(key, value)
+    }
+
+    fn replace(self: Box<Self>, clear: &[KeyRange], records: &WriteBatch) -> Result<()> {
+        self.inner.replace(clear, records)?;
+        let replaced = self.ranges.iter().chain(clear);
+        let gone: Vec<_> =
+            replaced.map(|range| Operation::DeleteRange(range.start.clone(), end_of(range))).collect();
+        self.cache.has_written(&gone);
+        self.cache.has_written(records.operations());
+        Ok(())
     }
 }

@@ -18,10 +18,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use super::replacing::end_of;
 use super::{
-    Cursor, CursorOptions, Durability, Engine, EngineStats, Keep, Operation, SharedFilter, Value, WriteBatch,
+    Cursor, CursorOptions, Durability, Engine, EngineStats, Keep, Operation, Pinned, SharedFilter, Staging,
+    Value, WriteBatch,
 };
 use crate::error::{ConsensusError, Result};
+use crate::types::KeyRange;
 
 /// The two engines of a node in memory. Keep a clone of it to open the node again after it is gone.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +79,8 @@ struct State {
     durable: u64,
     /// Sequences that may still be looked at, and by how many.
     pinned: BTreeMap<u64, usize>,
+    /// Counts the crashes: what was pinned before one is pinned no more.
+    crashes: u64,
     /// Keys that hold more than their newest version, or a delete mark; looked at again when a pin goes.
     untidy: Vec<Bytes>,
 }
@@ -122,6 +127,13 @@ impl State {
 
     fn pin(&mut self, sequence: u64) {
         *self.pinned.entry(sequence).or_default() += 1;
+    }
+
+    /// Gives back what was pinned before the crash of that number.
+    fn unpin_since(&mut self, crashes: u64, sequence: u64) {
+        if self.crashes == crashes {
+            self.unpin(sequence);
+        }
     }
 
     fn unpin(&mut self, sequence: u64) {
@@ -181,6 +193,7 @@ impl MemoryEngine {
     pub fn crash(&self) {
         let mut state = self.state.write();
         let durable = state.durable;
+        state.crashes += 1;
         state.pinned.clear();
         state.pin(durable);
         state.untidy.clear();
@@ -217,9 +230,9 @@ impl Engine for MemoryEngine {
 
     fn cursor(&self, options: &CursorOptions) -> Result<Box<dyn Cursor + '_>> {
         let mut state = self.state.write();
-        let sequence = state.sequence;
+        let (sequence, crashes) = (state.sequence, state.crashes);
         state.pin(sequence);
-        Ok(Box::new(MemoryCursor { engine: self, sequence, options: options.clone(), at: None }))
+        Ok(Box::new(MemoryCursor { engine: self, sequence, crashes, options: options.clone(), at: None }))
     }
 
     fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<()> {
@@ -295,11 +308,73 @@ impl Engine for MemoryEngine {
         let sizes = pairs.filter_map(|(key, versions)| Some(key.len() + visible(versions, u64::MAX)?.len()));
         sizes.sum::<usize>() as u64
     }
+
+    fn pin(self: Arc<Self>) -> Box<dyn Pinned> {
+        let mut state = self.state.write();
+        let (sequence, crashes) = (state.sequence, state.crashes);
+        state.pin(sequence);
+        drop(state);
+        Box::new(MemoryPin { engine: self, sequence, crashes })
+    }
+
+    fn stage(self: Arc<Self>, ranges: Vec<KeyRange>) -> Result<Box<dyn Staging>> {
+        Ok(Box::new(MemoryStaging { engine: self, ranges, content: WriteBatch::new() }))
+    }
+}
+
+struct MemoryPin {
+    engine: Arc<MemoryEngine>,
+    sequence: u64,
+    crashes: u64,
+}
+
+impl Pinned for MemoryPin {
+    fn cursor(&self, options: &CursorOptions) -> Result<Box<dyn Cursor + '_>> {
+        let mut state = self.engine.state.write();
+        if state.crashes != self.crashes {
+            return Err(ConsensusError::Storage("a pin does not outlive a crash".to_owned()));
+        }
+        state.pin(self.sequence);
+        let (sequence, crashes) = (self.sequence, self.crashes);
+        let options = options.clone();
+        Ok(Box::new(MemoryCursor { engine: &self.engine, sequence, crashes, options, at: None }))
+    }
+}
+
+impl Drop for MemoryPin {
+    fn drop(&mut self) {
+        self.engine.state.write().unpin_since(self.crashes, self.sequence);
+    }
+}
+
+struct MemoryStaging {
+    engine: Arc<MemoryEngine>,
+    ranges: Vec<KeyRange>,
+    content: WriteBatch,
+}
+
+impl Staging for MemoryStaging {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.content.put(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        Ok(())
+    }
+
+    fn replace(self: Box<Self>, clear: &[KeyRange], records: &WriteBatch) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        for range in self.ranges.iter().chain(clear) {
+            batch.delete_range(range.start.clone(), end_of(range));
+        }
+        batch.append(self.content);
+        batch.append(records.clone());
+        self.engine.write(&batch, Durability::Buffered)?;
+        self.engine.flush()
+    }
 }
 
 struct MemoryCursor<'a> {
     engine: &'a MemoryEngine,
     sequence: u64,
+    crashes: u64,
     options: CursorOptions,
     at: Option<(Bytes, Bytes)>,
 }
@@ -376,7 +451,7 @@ impl Cursor for MemoryCursor<'_> {
 
 impl Drop for MemoryCursor<'_> {
     fn drop(&mut self) {
-        self.engine.state.write().unpin(self.sequence);
+        self.engine.state.write().unpin_since(self.crashes, self.sequence);
     }
 }
 

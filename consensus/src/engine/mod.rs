@@ -20,7 +20,9 @@
 mod batch;
 pub(crate) mod heads;
 mod memory;
+mod replacing;
 pub(crate) mod rocks;
+mod rocks_staging;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -29,8 +31,11 @@ use bytes::Bytes;
 
 pub use batch::{Operation, WriteBatch};
 pub use memory::{MemoryEngine, MemoryStorage};
+pub(crate) use replacing::end_of;
+pub use replacing::{Pinned, Staging};
 
 use crate::error::Result;
+use crate::types::KeyRange;
 
 /// When a write survives a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -231,6 +236,15 @@ pub trait Engine: Send + Sync {
     /// About how many bytes the keys from `start` to before `end` take with their values, on the disk if there is one:
     /// what is in memory alone does not count then.
     fn size_bytes(&self, start: &[u8], end: &[u8]) -> u64;
+
+    /// The engine as it is now, to be read for as long as the pin is kept.
+    fn pin(self: Arc<Self>) -> Box<dyn Pinned>;
+
+    /// Begins to gather new content for some ranges, which are disjoint and in order.
+    ///
+    /// # Errors
+    /// When the engine cannot write.
+    fn stage(self: Arc<Self>, ranges: Vec<KeyRange>) -> Result<Box<dyn Staging>>;
 }
 
 /// A compaction filter as it is handed around.

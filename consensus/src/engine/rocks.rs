@@ -11,8 +11,9 @@
 //! more than the seek itself. Kept iterators hold on to memtables and files that are otherwise gone, so the
 //! pool is small and emptied at each flush.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rocksdb::{
@@ -20,10 +21,13 @@ use rocksdb::{
     Options, Range, ReadOptions, SliceTransform, WriteOptions, properties,
 };
 
+use super::rocks_staging::{RocksPin, RocksStaging};
 use super::{
-    Cursor, CursorOptions, Durability, Engine, EngineStats, Keep, Operation, SharedFilter, Value, WriteBatch,
+    Cursor, CursorOptions, Durability, Engine, EngineStats, Keep, Operation, Pinned, SharedFilter, Staging,
+    Value, WriteBatch,
 };
 use crate::error::{ConsensusError, Result};
+use crate::types::KeyRange;
 
 /// Iterators kept between calls; more threads than this rarely read at the same moment.
 const ITERATORS_KEPT_MAX: usize = 8;
@@ -44,14 +48,18 @@ pub(crate) struct RocksOptions {
 pub(crate) struct RocksEngine {
     // Iterators point into the database: this field is dropped first because it is declared first.
     iterators: Mutex<Vec<DBRawIterator<'static>>>,
-    db: DB,
+    pub(super) db: DB,
+    pub(super) options: Options,
+    /// Where files lie that are to be ingested.
+    staging: PathBuf,
+    staged: AtomicU64,
     buffered: WriteOptions,
     synced: WriteOptions,
     cache: Cache,
     grouped: bool,
 }
 
-fn engine_error(error: rocksdb::Error) -> ConsensusError {
+pub(super) fn engine_error(error: rocksdb::Error) -> ConsensusError {
     let message = error.into_string();
     if message.contains("No space left on device") || message.contains("NoSpace") {
         return ConsensusError::DiskFull;
@@ -145,6 +153,11 @@ impl RocksEngine {
             ConsensusError::DiskFull => ConsensusError::DiskFull,
             other => ConsensusError::Directory { path: path.to_owned(), problem: other.to_string() },
         })?;
+        let staging = path.with_extension("incoming");
+        if staging.exists() {
+            // What was staged when the process ended is nobody's.
+            std::fs::remove_dir_all(&staging)?;
+        }
         let mut buffered = WriteOptions::default();
         buffered.disable_wal(options.without_wal);
         let mut synced = WriteOptions::default();
@@ -152,6 +165,9 @@ impl RocksEngine {
         Ok(Self {
             iterators: Mutex::default(),
             db,
+            options: database,
+            staging,
+            staged: AtomicU64::new(0),
             buffered,
             synced,
             cache: options.cache.clone(),
@@ -180,7 +196,14 @@ impl RocksEngine {
         }
     }
 
-    fn forget_iterators(&self) {
+    /// A path for one more staged file.
+    pub(super) fn staged_path(&self) -> Result<PathBuf> {
+        std::fs::create_dir_all(&self.staging)?;
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        Ok(self.staging.join(format!("{number}.sst")))
+    }
+
+    pub(super) fn forget_iterators(&self) {
         let kept = std::mem::take(&mut *self.iterators.lock());
         drop(kept);
     }
@@ -215,19 +238,7 @@ impl Engine for RocksEngine {
     }
 
     fn cursor(&self, options: &CursorOptions) -> Result<Box<dyn Cursor + '_>> {
-        let mut read = ReadOptions::default();
-        read.set_total_order_seek(true);
-        if let Some(lower) = &options.lower {
-            read.set_iterate_lower_bound(lower.to_vec());
-        }
-        if let Some(upper) = &options.upper {
-            read.set_iterate_upper_bound(upper.to_vec());
-        }
-        if options.bulk {
-            read.fill_cache(false);
-            read.set_readahead_size(1 << 20);
-        }
-        Ok(Box::new(RocksCursor { iterator: self.db.raw_iterator_opt(read) }))
+        Ok(Box::new(RocksCursor::new(self.db.raw_iterator_opt(bounded(options)))))
     }
 
     fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<()> {
@@ -281,10 +292,41 @@ impl Engine for RocksEngine {
     fn size_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
         self.db.get_approximate_sizes(&[Range::new(start, end)]).first().copied().unwrap_or_default()
     }
+
+    fn pin(self: Arc<Self>) -> Box<dyn Pinned> {
+        Box::new(RocksPin::new(self))
+    }
+
+    fn stage(self: Arc<Self>, ranges: Vec<KeyRange>) -> Result<Box<dyn Staging>> {
+        Ok(Box::new(RocksStaging::new(self, ranges)))
+    }
 }
 
-struct RocksCursor<'a> {
+/// How an iterator reads that is to show what the options say.
+pub(super) fn bounded(options: &CursorOptions) -> ReadOptions {
+    let mut read = ReadOptions::default();
+    read.set_total_order_seek(true);
+    if let Some(lower) = &options.lower {
+        read.set_iterate_lower_bound(lower.to_vec());
+    }
+    if let Some(upper) = &options.upper {
+        read.set_iterate_upper_bound(upper.to_vec());
+    }
+    if options.bulk {
+        read.fill_cache(false);
+        read.set_readahead_size(1 << 20);
+    }
+    read
+}
+
+pub(super) struct RocksCursor<'a> {
     iterator: DBRawIterator<'a>,
+}
+
+impl<'a> RocksCursor<'a> {
+    pub(super) fn new(iterator: DBRawIterator<'a>) -> Self {
+        Self { iterator }
+    }
 }
 
 impl RocksCursor<'_> {

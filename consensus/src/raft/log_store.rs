@@ -139,6 +139,21 @@ impl GroupLog {
         Ok(Arc::new(Self { group, engine, writer, state: Mutex::new(state) }))
     }
 
+    /// Adds the removal of a group's log and vote to a batch.
+    pub(crate) fn erase(group: ShardId, batch: &mut WriteBatch) {
+        batch.delete_range(record_key(group, VOTE), entries_end(group));
+    }
+
+    /// Whether the replica has ever voted, or followed a leader.
+    pub(crate) fn has_voted(&self) -> bool {
+        self.state.lock().vote.is_some()
+    }
+
+    /// Whether nothing was ever appended.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().last.is_none()
+    }
+
     /// The indexes of the last purged entry and of the last entry; zero when there is none.
     pub(crate) fn bounds(&self) -> (u64, u64) {
         let state = self.state.lock();

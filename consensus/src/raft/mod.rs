@@ -23,6 +23,7 @@ pub(crate) mod network;
 pub(crate) mod runtime;
 pub(crate) mod snapshot;
 pub(crate) mod state_machine;
+pub(crate) mod transfer;
 
 #[cfg(test)]
 mod suite;
@@ -78,10 +79,12 @@ impl RaftTypeConfig for TypeConfig {
 }
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, state_machine::StateMachine>;
+pub(crate) type Metrics = openraft::metrics::RaftServerMetrics<TypeConfig>;
 pub(crate) type LogId = LogIdOf<TypeConfig>;
 pub(crate) type Vote = VoteOf<TypeConfig>;
 pub(crate) type Entry = <TypeConfig as RaftTypeConfig>::Entry;
 pub(crate) type SnapshotMeta = SnapshotMetaOf<TypeConfig>;
+pub(crate) type Members = openraft::Membership<ReplicaId, Placement>;
 pub(crate) type StoredMembership = StoredMembershipOf<TypeConfig>;
 
 /// What openraft calls with the result of a proposal. Dropped uncalled, the outcome is unknown.

@@ -6,16 +6,20 @@
 //!                          <--- Answer  ---
 //! ```
 //!
-//! A request names the shard and the replica it is meant for. A node that has no such replica says so; replica
-//! ids are never used twice, so a message cannot reach the successor of the one it was meant for.
+//! A request names the shard and the replica it is meant for. A node that has no such replica makes it, empty, unless it
+//! has had it or a later one before (`host.rs`); replica ids are never used twice, so a message cannot reach the
+//! successor of the one it was meant for.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::channel::mpsc::UnboundedSender;
+use futures::channel::oneshot;
 use futures::future::{Either, select};
 use openraft::alias::SnapshotOf;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
@@ -27,11 +31,15 @@ use openraft::raft::{
 use openraft::{OptionalSend, RaftNetworkV2};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use shardforge_runtime::{Network, NodeId, Runtime, Traffic};
+use shardforge_runtime::{Instant, Network, NodeId, Runtime, Traffic};
+use tokio::sync::{Notify, Semaphore};
 
-use super::snapshot::{ShardContent, SnapshotData};
-use super::{LogId, Placement, Raft, SnapshotMeta, TypeConfig, Vote, codec};
-use crate::limits::RPC_TIMEOUT;
+use super::snapshot::SnapshotData;
+use super::transfer::{Incoming, SnapshotPart};
+use super::{LogId, Placement, Raft, TypeConfig, Vote, codec};
+use crate::error::{ConsensusError, Result};
+use crate::host::Order;
+use crate::limits::{RPC_TIMEOUT, SNAPSHOT_IDLE_MAX, SNAPSHOTS_SENT_AT_ONCE_MAX, SPLIT_WAIT_MAX};
 use crate::types::{ReplicaId, ShardId};
 
 #[derive(Serialize, Deserialize)]
@@ -42,12 +50,18 @@ struct Envelope {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Request {
+pub(super) enum Request {
     Append(AppendEntriesRequest<TypeConfig>),
     Vote(VoteRequest<TypeConfig>),
     PreVote(VoteRequest<TypeConfig>),
-    Snapshot { vote: Vote, meta: SnapshotMeta, content: ShardContent },
-    TransferLeader { from: Vote, to: ReplicaId, last_log_id: Option<LogId> },
+    Snapshot(SnapshotPart),
+    TransferLeader {
+        from: Vote,
+        to: ReplicaId,
+        last_log_id: Option<LogId>,
+    },
+    /// The replica is no member of its shard any more.
+    Remove,
 }
 
 impl Request {
@@ -58,17 +72,21 @@ impl Request {
             Self::Append(_) | Self::Vote(_) | Self::PreVote(_) | Self::TransferLeader { .. } => {
                 Traffic::Control
             }
+            // Deleting takes a while.
+            Self::Remove => Traffic::Request,
             Self::Snapshot { .. } => Traffic::Bulk,
         }
     }
 }
 
 #[derive(Serialize, Deserialize)]
-enum Answer {
+pub(super) enum Answer {
     Append(AppendEntriesResponse<TypeConfig>),
     Vote(VoteResponse<TypeConfig>),
     Snapshot(SnapshotResponse<TypeConfig>),
     TransferLeader(TransferLeaderResponse<TypeConfig>),
+    /// Done, and there is nothing to say.
+    Done,
     Refused(String),
 }
 
@@ -78,6 +96,7 @@ pub(crate) struct Peers {
     pub network: Arc<dyn Network>,
     pub runtime: Runtime,
     pub replica: ReplicaId,
+    pub router: Arc<Router>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Peers {
@@ -91,6 +110,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             node: NodeId(placement.node),
             network: Arc::clone(&self.network),
             runtime: self.runtime.clone(),
+            router: Arc::clone(&self.router),
         }
     }
 }
@@ -102,17 +122,26 @@ pub(crate) struct Peer {
     to: ReplicaId,
     node: NodeId,
     network: Arc<dyn Network>,
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
+    router: Arc<Router>,
 }
 
-type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
+pub(super) type RpcResult<T> = std::result::Result<T, RPCError<TypeConfig>>;
 
 impl Peer {
     async fn call(&self, kind: RPCTypes, request: Request, option: &RPCOption) -> RpcResult<Answer> {
+        self.call_within(kind, request, option.soft_ttl()).await
+    }
+
+    pub(super) async fn call_within(
+        &self,
+        kind: RPCTypes,
+        request: Request,
+        limit: Duration,
+    ) -> RpcResult<Answer> {
         let traffic = request.traffic();
         let envelope = Envelope { shard: self.shard, to: self.to, request };
         let bytes = codec::encode(&envelope).map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
-        let limit = option.soft_ttl();
         let calling = self.network.call(self.node, traffic, Bytes::from(bytes));
         let answer = match self.runtime.timeout(limit, calling).await {
             Ok(Ok(answer)) => answer,
@@ -132,7 +161,7 @@ impl Peer {
     }
 }
 
-fn unexpected<T>() -> RpcResult<T> {
+pub(super) fn unexpected<T>() -> RpcResult<T> {
     Err(RPCError::Network(NetworkError::new(&io::Error::other("the answer belongs to another request"))))
 }
 
@@ -178,20 +207,16 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         snapshot: SnapshotOf<TypeConfig, SnapshotData>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
-    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let read = self.runtime.spawn_blocking("read snapshot", move || snapshot.snapshot.into_content());
-        let content = match read.await {
-            Ok(Ok(content)) => content,
-            Ok(Err(error)) => return Err(StreamingError::Network(NetworkError::new(&error))),
-            Err(error) => return Err(StreamingError::Network(NetworkError::new(&error))),
+    ) -> std::result::Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let limit = option.soft_ttl();
+        let sending = async {
+            // Dropped with the sending.
+            let _turn = self.router.sending.acquire().await;
+            self.send_snapshot(vote, snapshot, limit).await
         };
-        let request = Request::Snapshot { vote, meta: snapshot.meta, content };
-        let sending = self.call(RPCTypes::InstallSnapshot, request, &option);
         match select(std::pin::pin!(cancel), std::pin::pin!(sending)).await {
             Either::Left((closed, _)) => Err(StreamingError::Closed(closed)),
-            Either::Right((Ok(Answer::Snapshot(response)), _)) => Ok(response),
-            Either::Right((Ok(_), _)) => unexpected().map_err(StreamingError::from),
-            Either::Right((Err(error), _)) => Err(StreamingError::from(error)),
+            Either::Right((response, _)) => response.map_err(StreamingError::from),
         }
     }
 
@@ -212,13 +237,39 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     }
 }
 
+#[derive(Clone)]
+struct Hosted {
+    raft: Raft,
+    /// It votes for nobody before.
+    votes_from: Instant,
+}
+
 /// The replicas of this node, as requests from others find them.
-#[derive(Default)]
 pub(crate) struct Router {
-    replicas: RwLock<BTreeMap<(ShardId, ReplicaId), Raft>>,
+    runtime: Runtime,
+    node: NodeId,
+    replicas: RwLock<BTreeMap<(ShardId, ReplicaId), Hosted>>,
+    /// Woken when a replica was added.
+    added: Notify,
+    /// Who makes replicas that requests ask for; nobody while the node is being opened.
+    host: OnceLock<UnboundedSender<Order>>,
+    pub(super) incoming: Incoming,
+    sending: Semaphore,
 }
 
 impl Router {
+    pub(crate) fn new(runtime: Runtime, node: NodeId, incoming: Incoming) -> Self {
+        Self {
+            runtime,
+            node,
+            replicas: RwLock::default(),
+            added: Notify::new(),
+            host: OnceLock::new(),
+            incoming,
+            sending: Semaphore::new(SNAPSHOTS_SENT_AT_ONCE_MAX),
+        }
+    }
+
     /// Answers the network's requests from now on.
     pub(crate) fn serve(self: &Arc<Self>, network: &dyn Network) {
         let router = Arc::downgrade(self);
@@ -234,29 +285,124 @@ impl Router {
         }));
     }
 
-    pub(crate) fn add(&self, shard: ShardId, replica: ReplicaId, raft: Raft) {
-        self.replicas.write().insert((shard, replica), raft);
+    /// Has replicas made from now on that requests ask for.
+    pub(crate) fn host_with(&self, host: UnboundedSender<Order>) {
+        // Set once, by the node that owns this.
+        let _set = self.host.set(host);
+    }
+
+    /// Lets requests reach a replica, those for its vote from a moment on.
+    pub(crate) fn add(&self, shard: ShardId, replica: ReplicaId, raft: Raft, votes_from: Instant) {
+        self.replicas.write().insert((shard, replica), Hosted { raft, votes_from });
+        self.added.notify_waiters();
+    }
+
+    pub(crate) fn remove(&self, shard: ShardId, replica: ReplicaId) {
+        let gone = self.replicas.write().remove(&(shard, replica));
+        drop(gone);
+        self.incoming.forget(shard, replica);
     }
 
     pub(crate) fn clear(&self) {
         let replicas = std::mem::take(&mut *self.replicas.write());
         drop(replicas);
+        self.incoming.clear();
     }
 
     async fn answer(&self, request: &[u8]) -> io::Result<Bytes> {
         let answer = match codec::decode::<Envelope>(request) {
             Err(error) => Answer::Refused(error.to_string()),
-            Ok(envelope) => {
-                let raft = self.replicas.read().get(&(envelope.shard, envelope.to)).cloned();
-                match raft {
-                    None => {
-                        Answer::Refused(format!("there is no {} of {} here", envelope.to, envelope.shard))
-                    }
-                    Some(raft) => dispatch(&raft, envelope.request).await,
-                }
+            Ok(Envelope { shard, to, request: Request::Remove }) => {
+                let removed = self.order(|reply| Order::Remove { shard, replica: to, reply }).await;
+                removed.map_or_else(|error| Answer::Refused(error.to_string()), |()| Answer::Done)
             }
+            Ok(envelope) => match self.replica(envelope.shard, envelope.to).await {
+                Err(error) => Answer::Refused(error.to_string()),
+                Ok(Hosted { raft, votes_from }) => match envelope.request {
+                    Request::Snapshot(part) => {
+                        self.incoming.take_in(envelope.shard, envelope.to, &raft, part).await
+                    }
+                    request if asks_for_vote(&request) && self.runtime.now() < votes_from => {
+                        Answer::Refused("the replica sits out the leases that it may have granted".to_owned())
+                    }
+                    request => dispatch(&raft, request).await,
+                },
+            },
         };
         codec::encode(&answer).map(Bytes::from).map_err(io::Error::other)
+    }
+
+    fn known(&self, shard: ShardId, replica: ReplicaId) -> Option<Hosted> {
+        self.replicas.read().get(&(shard, replica)).cloned()
+    }
+
+    /// A replica of this node, which is made if it is new.
+    async fn replica(&self, shard: ShardId, replica: ReplicaId) -> Result<Hosted> {
+        if let Some(hosted) = self.known(shard, replica) {
+            return Ok(hosted);
+        }
+        // Most likely a split makes it, which has come to others first. Made from that it needs no snapshot.
+        if replica.0 == self.node.0 {
+            let waiting = self.runtime.timeout(SPLIT_WAIT_MAX, self.until_added(shard, replica));
+            if let Ok(hosted) = waiting.await {
+                return Ok(hosted);
+            }
+        }
+        self.order(|reply| Order::Create { shard, replica, reply }).await?;
+        self.known(shard, replica)
+            .ok_or_else(|| ConsensusError::Storage(format!("there is no {replica} of {shard} here")))
+    }
+
+    async fn until_added(&self, shard: ShardId, replica: ReplicaId) -> Hosted {
+        loop {
+            let mut added = std::pin::pin!(self.added.notified());
+            // Registered before the check, so that none is missed in between.
+            added.as_mut().enable();
+            if let Some(hosted) = self.known(shard, replica) {
+                return hosted;
+            }
+            added.await;
+        }
+    }
+
+    /// Has the host do something, and waits until it is done.
+    async fn order(&self, order: impl FnOnce(oneshot::Sender<Result<()>>) -> Order) -> Result<()> {
+        let stopped = || ConsensusError::Stopped { reason: "the node is not serving".to_owned() };
+        let (reply, done) = oneshot::channel();
+        let host = self.host.get().ok_or_else(stopped)?;
+        host.unbounded_send(order(reply)).map_err(|_closed| stopped())?;
+        done.await.map_err(|_canceled| stopped())?
+    }
+}
+
+/// Tells a node that its replica of a shard is no member any more, and waits until the replica's data is gone.
+pub(crate) async fn remove_from(
+    network: &dyn Network,
+    runtime: &Runtime,
+    node: NodeId,
+    shard: ShardId,
+    replica: ReplicaId,
+) -> Result<()> {
+    let failed = |reason: String| {
+        ConsensusError::Refused(format!("could not have {node} remove {replica} of {shard}: {reason}"))
+    };
+    let request = codec::encode(&Envelope { shard, to: replica, request: Request::Remove })?;
+    let calling = network.call(node, Traffic::Request, Bytes::from(request));
+    let answer = runtime.timeout(SNAPSHOT_IDLE_MAX, calling).await;
+    let answer = answer.map_err(|_elapsed| failed("no answer".to_owned()))?;
+    match codec::decode(&answer.map_err(|error| failed(error.to_string()))?)? {
+        Answer::Done => Ok(()),
+        Answer::Refused(reason) => Err(failed(reason)),
+        _ => Err(failed("the answer belongs to another request".to_owned())),
+    }
+}
+
+/// Whether a request wants a vote that is the replica's to give: the one that a leader has transferred is not.
+fn asks_for_vote(request: &Request) -> bool {
+    match request {
+        Request::Vote(request) => !request.leadership_transfer,
+        Request::PreVote(_) => true,
+        Request::Append(_) | Request::Snapshot(_) | Request::TransferLeader { .. } | Request::Remove => false,
     }
 }
 
@@ -272,17 +418,11 @@ async fn dispatch(raft: &Raft, request: Request) -> Answer {
         Request::PreVote(request) => {
             raft.pre_vote(request).await.map_or_else(|error| refused(&error), Answer::Vote)
         }
-        Request::Snapshot { vote, meta, content } => {
-            let snapshot =
-                SnapshotOf::<TypeConfig, SnapshotData> { meta, snapshot: SnapshotData::Received(content) };
-            raft.install_full_snapshot(vote, snapshot)
-                .await
-                .map_or_else(|error| refused(&error), Answer::Snapshot)
-        }
         Request::TransferLeader { from, to, last_log_id } => raft
             .handle_transfer_leader(TransferLeaderRequest::new(from, to, last_log_id))
             .await
             .map_or_else(|error| refused(&error), Answer::TransferLeader),
+        Request::Snapshot(_) | Request::Remove => Answer::Refused("not a request to raft".to_owned()),
     }
 }
 

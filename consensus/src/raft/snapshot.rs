@@ -1,73 +1,59 @@
 //! Snapshots: what a replica needs whose log begins too late.
 //!
-//! A snapshot that is *taken* is only a mark: the state machine's records in `kvdb`, flushed, are the snapshot.
-//! Its content is read when it is *sent*, and so may be newer than the mark. That is sound because commands
-//! are blind writes: applying again those between the mark and the content leads to the same state, and a
-//! replica serves nothing before it has applied everything its leader had committed.
+//! A snapshot that is *taken* is only a mark: the state machine's records in `kvdb`, flushed, are the snapshot. One that is
+//! *sent* is a pin of `kvdb` at the moment it was asked for: the shard's content, its extent and its members at one applied
+//! index. `transfer.rs` carries it over, and the receiver's state machine puts it into the place of what it had.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
 use openraft::alias::SnapshotOf;
-use serde::{Deserialize, Serialize};
 
 use super::log_store::io_error;
+use super::transfer::Position;
 use super::{SnapshotMeta, TypeConfig};
-use crate::engine::{CursorOptions, Engine};
-use crate::error::Result;
-use crate::types::KeyRange;
+use crate::engine::{Engine, Pinned, Staging};
+use crate::error::{ConsensusError, Result};
+use crate::extent::Extent;
 
 /// The content of a shard.
-#[derive(Clone)]
 pub(crate) enum SnapshotData {
-    /// Still in the engine that it comes from: the shard's local space and its range.
-    Here { engine: Arc<dyn Engine>, ranges: [KeyRange; 2] },
-    /// Received from another node.
-    Received(ShardContent),
-}
-
-/// All pairs of a shard, in order.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct ShardContent {
-    pub pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// In the state machine's engine, and said to be complete there.
+    Taken,
+    /// In the engine that it comes from.
+    Pinned { pin: Box<dyn Pinned>, extent: Extent },
+    /// Come from another node.
+    Received { staging: Box<dyn Staging>, extent: Extent },
 }
 
 impl SnapshotData {
-    /// Reads the content, if it is not there yet.
-    pub(crate) fn into_content(self) -> Result<ShardContent> {
+    /// The content beside an engine, ready to be put into place there.
+    pub(super) fn into_staged(self, engine: &Arc<dyn Engine>) -> Result<(Box<dyn Staging>, Extent)> {
         match self {
-            Self::Received(content) => Ok(content),
-            Self::Here { engine, ranges } => {
-                let mut content = ShardContent::default();
-                for range in ranges {
-                    let options = CursorOptions { lower: Some(range.start), upper: range.end, bulk: true };
-                    let mut cursor = engine.cursor(&options)?;
-                    let mut more = cursor.seek_to_first()?;
-                    while more {
-                        content.pairs.push((cursor.key().to_vec(), cursor.value().to_vec()));
-                        more = cursor.next()?;
+            Self::Received { staging, extent } => Ok((staging, extent)),
+            Self::Pinned { pin, extent } => {
+                let mut staging = Arc::clone(engine).stage(extent.content().into())?;
+                let mut position = Position::start(&extent);
+                loop {
+                    let pairs = position.read(&*pin)?;
+                    if pairs.is_empty() {
+                        return Ok((staging, extent));
+                    }
+                    for (key, value) in pairs {
+                        staging.put(&key, &value)?;
                     }
                 }
-                Ok(content)
             }
+            Self::Taken => Err(ConsensusError::Storage("the content of a snapshot is not here".to_owned())),
         }
-    }
-}
-
-impl ShardContent {
-    pub(crate) fn into_pairs(self) -> impl Iterator<Item = (Bytes, Bytes)> {
-        self.pairs.into_iter().map(|(key, value)| (Bytes::from(key), Bytes::from(value)))
     }
 }
 
 /// Takes a snapshot: makes sure that what the mark speaks of is durable.
 pub(crate) struct SnapshotBuilder {
     pub(super) meta: SnapshotMeta,
-    pub(super) data: SnapshotData,
     /// The engine, if it has yet to be flushed.
     pub(super) flush: Option<Arc<dyn Engine>>,
-    pub(super) taken: Arc<parking_lot::Mutex<Option<SnapshotMeta>>>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
@@ -81,7 +67,6 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
                 .map_err(std::io::Error::other)?
                 .map_err(io_error)?;
         }
-        *self.taken.lock() = Some(self.meta.clone());
-        Ok(SnapshotOf::<TypeConfig, SnapshotData> { meta: self.meta.clone(), snapshot: self.data.clone() })
+        Ok(SnapshotOf::<TypeConfig, SnapshotData> { meta: self.meta.clone(), snapshot: SnapshotData::Taken })
     }
 }

@@ -11,35 +11,49 @@
 //! whatever point a crash goes back to is one that an entry's id names exactly, and raft replays from there.
 //!
 //! A split changes what the shard is: from its place in the log on, the shard ends earlier, and the shard right of it
-//! exists. The write that says so is reported to the node, which starts the new shard's replica; nothing of that one's
-//! log can come before, so no write of the left log comes after it.
+//! exists, with replicas on the same nodes. The write that says so is reported to the node, which starts the new shard's
+//! replica; nothing of that one's log can come before, so no write of the left log comes after it.
+//!
+//! A shard begins with its first entry applied, the one that says who its members are: it is in no log. So whoever
+//! becomes a replica later gets a snapshot, and never a log that misses what the shard held when it began.
+//!
+//! A replica that has been added and has not got its snapshot yet has no extent.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
 use futures::channel::mpsc::UnboundedSender;
 use futures::{Stream, TryStreamExt};
 use openraft::EntryPayload;
 use openraft::OptionalSend;
 use openraft::alias::SnapshotOf;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
-use parking_lot::Mutex;
+use shardforge_runtime::Runtime;
 
 use super::batch::Effect;
 use super::log_store::io_error;
 use super::snapshot::{SnapshotBuilder, SnapshotData};
-use super::{BatchOutcome, LogId, SnapshotMeta, StoredMembership, TypeConfig, codec};
-use crate::engine::{Durability, Engine, WriteBatch};
-use crate::error::Result;
+use super::{BatchOutcome, LogId, Members, Placement, SnapshotMeta, StoredMembership, TypeConfig, codec};
+use crate::engine::{Durability, Engine, Pinned, WriteBatch, end_of};
+use crate::error::{ConsensusError, Result};
 use crate::extent::{Extent, node_key};
 use crate::failure::Failure;
 use crate::limits::APPLY_SIZE_BYTES;
-use crate::types::KeyRange;
+use crate::records::Records;
+use crate::types::{KeyRange, NodeId, ReplicaId, ShardId};
 
 const APPLIED: u8 = b'a';
 const MEMBERSHIP: u8 = b'm';
+
+/// What a state machine tells its node.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// A split was applied.
+    Split(SplitReport),
+    /// A snapshot was installed: this is what the shard holds now.
+    Installed(Extent),
+}
 
 /// A replica has applied a split.
 #[derive(Debug)]
@@ -48,8 +62,68 @@ pub(crate) struct SplitReport {
     pub left: Extent,
     /// The shard that has come to be.
     pub right: Extent,
+    /// Whether it has a replica here.
+    pub right_is_here: bool,
     /// The term of the split's entry.
     pub term: u64,
+}
+
+/// Adds the records of a shard that begins: it has applied the first entry, which names its members.
+pub(crate) fn found(shard: ShardId, members: Members, batch: &mut WriteBatch) -> Result<()> {
+    let first = LogId::new_term_index(0, 0);
+    batch.put(node_key(APPLIED, shard), codec::encode(&first)?);
+    batch.put(node_key(MEMBERSHIP, shard), codec::encode(&StoredMembership::new(Some(first), members))?);
+    Ok(())
+}
+
+/// The first members of a shard: one replica on each of these nodes, named after it.
+pub(crate) fn first_members(voters: &[NodeId], learners: &[NodeId]) -> Result<Members> {
+    let named = |node: &NodeId| (ReplicaId(node.0), Placement { node: node.0 });
+    let config = voters.iter().map(|node| ReplicaId(node.0)).collect();
+    let nodes: std::collections::BTreeMap<_, _> = voters.iter().chain(learners).map(named).collect();
+    Members::new(vec![config], nodes)
+        .map_err(|error| ConsensusError::Storage(format!("not a list of members: {error}")))
+}
+
+/// The members of a shard that is split off one with these: on the same nodes. What is in between two sets of voters
+/// begins with the later one.
+fn members_after_split(members: &StoredMembership) -> Result<Members> {
+    let voters = members.get_joint_config().last().cloned().unwrap_or_default();
+    let (voting, learning): (Vec<_>, Vec<_>) =
+        members.nodes().partition(|(replica, _)| voters.contains(replica));
+    let nodes = |list: Vec<(&ReplicaId, &Placement)>| {
+        list.into_iter().map(|(_, placement)| NodeId(placement.node)).collect::<Vec<_>>()
+    };
+    first_members(&nodes(voting), &nodes(learning))
+}
+
+/// Adds the removal of all that a node knows of a shard's replica.
+pub(crate) fn erase(shard: ShardId, extent: Option<&Extent>, batch: &mut WriteBatch) {
+    for range in extent.into_iter().flat_map(Extent::content) {
+        batch.delete_range(range.start.clone(), end_of(&range));
+    }
+    batch.delete(node_key(APPLIED, shard));
+    batch.delete(node_key(MEMBERSHIP, shard));
+    Extent::forget(shard, batch);
+}
+
+/// The last entry applied and the members, as they are stored.
+fn applied_state(engine: &dyn Engine, shard: ShardId) -> Result<(Option<LogId>, StoredMembership)> {
+    let applied = match engine.get(&node_key(APPLIED, shard))? {
+        Some(bytes) => Some(codec::decode(&bytes)?),
+        None => None,
+    };
+    let members = match engine.get(&node_key(MEMBERSHIP, shard))? {
+        Some(bytes) => codec::decode(&bytes)?,
+        None => StoredMembership::default(),
+    };
+    Ok((applied, members))
+}
+
+/// The index of the last entry that a pinned engine has applied.
+pub(crate) fn pinned_index(pin: &dyn Pinned, shard: ShardId) -> Result<u64> {
+    let applied = pin.get(&node_key(APPLIED, shard))?;
+    Ok(applied.map(|bytes| codec::decode::<LogId>(&bytes)).transpose()?.map_or(0, |id| id.index))
 }
 
 /// How far a replica has come; read by everyone without locks.
@@ -59,14 +133,18 @@ pub(crate) struct Progress {
     pub applied_index: AtomicU64,
     /// The term of the last blank entry applied: a leader begins its term with one.
     pub opened_term: AtomicU64,
+    /// The first term in which the shard had a leader; zero if that was before this node was opened.
+    pub first_term: AtomicU64,
     /// Woken when either moves past a leader's first entry.
     pub opened: tokio::sync::Notify,
 }
 
 /// See the module's essay.
 pub(crate) struct StateMachine {
-    extent: Extent,
-    splits: UnboundedSender<SplitReport>,
+    shard: ShardId,
+    extent: Option<Extent>,
+    reports: UnboundedSender<Report>,
+    records: Arc<Records>,
     engine: Arc<dyn Engine>,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -74,7 +152,6 @@ pub(crate) struct StateMachine {
     failure: Arc<Failure>,
     /// What was applied when `kvdb` was last flushed for all shards together, if a snapshot is to be made of it.
     flushed: Option<SnapshotMeta>,
-    taken: Arc<Mutex<Option<SnapshotMeta>>>,
     /// Lives as long as this does.
     alive: Arc<()>,
 }
@@ -82,33 +159,34 @@ pub(crate) struct StateMachine {
 impl StateMachine {
     /// Reads how far the replica had come.
     pub(crate) fn open(
-        extent: Extent,
-        splits: UnboundedSender<SplitReport>,
+        shard: ShardId,
+        reports: UnboundedSender<Report>,
+        records: Arc<Records>,
         engine: Arc<dyn Engine>,
         progress: Arc<Progress>,
         failure: Arc<Failure>,
     ) -> Result<Self> {
-        let applied = match engine.get(&node_key(APPLIED, extent.shard))? {
-            Some(bytes) => Some(codec::decode(&bytes)?),
-            None => None,
-        };
-        let membership = match engine.get(&node_key(MEMBERSHIP, extent.shard))? {
-            Some(bytes) => codec::decode(&bytes)?,
-            None => StoredMembership::default(),
-        };
+        let extent = Extent::load(&*engine, shard)?;
+        let (applied, membership) = applied_state(&*engine, shard)?;
         progress.applied_index.store(applied.map_or(0, |id: LogId| id.index), Ordering::Release);
         Ok(Self {
+            shard,
             extent,
-            splits,
+            reports,
+            records,
             engine,
             applied,
             membership,
             progress,
             failure,
             flushed: None,
-            taken: Arc::default(),
             alive: Arc::default(),
         })
+    }
+
+    /// The members as of the last entry applied.
+    pub(crate) fn membership(&self) -> &StoredMembership {
+        &self.membership
     }
 
     /// Cannot be upgraded once the state machine is gone.
@@ -127,31 +205,42 @@ impl StateMachine {
         self.flushed = Some(mark);
     }
 
-    /// All that the shard holds: its local space and its range.
-    fn ranges(&self) -> [KeyRange; 2] {
-        [self.extent.shard.local_space(), self.extent.range.clone()]
-    }
-
-    fn data(&self) -> SnapshotData {
-        SnapshotData::Here { engine: Arc::clone(&self.engine), ranges: self.ranges() }
-    }
-
     /// Writes what has been gathered, and answers those who wait for it.
     fn write(&mut self, gathered: &mut Gathered) -> Result<()> {
         let Some(last) = gathered.last.take() else { return Ok(()) };
         let mut batch = std::mem::take(&mut gathered.batch);
-        batch.put(node_key(APPLIED, self.extent.shard), codec::encode(&last)?);
+        batch.put(node_key(APPLIED, self.shard), codec::encode(&last)?);
         if let Some(membership) = gathered.membership.take() {
-            batch.put(node_key(MEMBERSHIP, self.extent.shard), codec::encode(&membership)?);
+            batch.put(node_key(MEMBERSHIP, self.shard), codec::encode(&membership)?);
             self.membership = membership;
         }
-        self.engine.write(&batch, Durability::Buffered)?;
+        if gathered.splits.is_empty() {
+            self.engine.write(&batch, Durability::Buffered)?;
+        } else {
+            // No replica of the right shard is removed while it comes to be.
+            let records = self.records.held();
+            for (report, members) in &mut gathered.splits {
+                let right = &report.right;
+                report.right_is_here =
+                    members.get_node(&self.records.first()).is_some() && records.first_may_start(right.shard);
+                if report.right_is_here {
+                    right.store(&mut batch)?;
+                    found(right.shard, members.clone(), &mut batch)?;
+                } else {
+                    batch.delete_range(right.range.start.clone(), end_of(&right.range));
+                }
+            }
+            self.engine.write(&batch, Durability::Buffered)?;
+        }
         self.applied = Some(last);
         self.progress.applied_index.store(last.index, Ordering::Release);
         // Before it counts as opened: who opens the node then finds all splits that were replayed.
-        for report in gathered.splits.drain(..) {
+        for (report, _) in gathered.splits.drain(..) {
             // Nobody takes it when the node is stopping; the next open finds the extents.
-            let _stopping = self.splits.unbounded_send(report);
+            let _stopping = self.reports.unbounded_send(Report::Split(report));
+        }
+        if let Some(term) = gathered.first_term.take() {
+            self.progress.first_term.store(term, Ordering::Release);
         }
         if let Some(term) = gathered.opened_term.take() {
             self.progress.opened_term.store(term, Ordering::Release);
@@ -171,6 +260,12 @@ impl StateMachine {
         while let Some((entry, responder)) = entries.try_next().await? {
             let id = entry.log_id;
             gathered.last = Some(id);
+            let extent = self.extent.as_mut().ok_or_else(|| {
+                io_error(ConsensusError::Corrupt(format!("shard {} has entries and no extent", self.shard)))
+            })?;
+            if id.index == 1 {
+                gathered.first_term = Some(id.leader_id.term);
+            }
             let mut outcome = BatchOutcome::default();
             match entry.payload {
                 EntryPayload::Blank => gathered.opened_term = Some(id.leader_id.term),
@@ -180,13 +275,17 @@ impl StateMachine {
                 EntryPayload::Normal(commands) => {
                     let term = id.leader_id.term;
                     for (position, command) in (0..).zip(&commands.commands) {
-                        let effect = command.apply(term, self.extent.generation, &mut gathered.batch);
+                        let effect = command.apply(term, extent.generation, &mut gathered.batch);
                         match effect.map_err(io_error)? {
                             Effect::Written => {}
                             Effect::OtherTerm => outcome.rejected.push(position),
                             Effect::OtherGeneration => outcome.moved.push(position),
-                            Effect::Split { at, right } => match self.extent.split(&at, right) {
-                                Some(right) => gathered.split(&self.extent, right, term).map_err(io_error)?,
+                            Effect::Split { at, right } => match extent.split(&at, right) {
+                                Some(right) => {
+                                    let members = gathered.membership.as_ref().unwrap_or(&self.membership);
+                                    let members = members_after_split(members).map_err(io_error)?;
+                                    gathered.split(extent, right, members, term).map_err(io_error)?;
+                                }
                                 None => outcome.moved.push(position),
                             },
                         }
@@ -211,16 +310,16 @@ struct Gathered {
     last: Option<LogId>,
     membership: Option<StoredMembership>,
     opened_term: Option<u64>,
-    splits: Vec<SplitReport>,
+    first_term: Option<u64>,
+    splits: Vec<(SplitReport, Members)>,
     replies: Vec<(ApplyResponder<TypeConfig>, BatchOutcome)>,
 }
 
 impl Gathered {
     /// The shard has become two.
-    fn split(&mut self, left: &Extent, right: Extent, term: u64) -> Result<()> {
+    fn split(&mut self, left: &Extent, right: Extent, members: Members, term: u64) -> Result<()> {
         left.store(&mut self.batch)?;
-        right.store(&mut self.batch)?;
-        self.splits.push(SplitReport { left: left.clone(), right, term });
+        self.splits.push((SplitReport { left: left.clone(), right, right_is_here: false, term }, members));
         Ok(())
     }
 }
@@ -239,10 +338,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         let result = self.apply_all(entries).await;
         if let Err(error) = &result {
-            self.failure.report(&format!(
-                "could not apply committed entries of shard {}: {error}",
-                self.extent.shard
-            ));
+            self.failure
+                .report(&format!("could not apply committed entries of shard {}: {error}", self.shard));
         }
         result
     }
@@ -252,36 +349,53 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             Some(mark) => (mark, None),
             None => (self.mark(), Some(Arc::clone(&self.engine))),
         };
-        SnapshotBuilder { meta, data: self.data(), flush, taken: Arc::clone(&self.taken) }
+        SnapshotBuilder { meta, flush }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
-        let content = snapshot.into_content().map_err(io_error)?;
-        let mut batch = WriteBatch::new();
-        for KeyRange { start, end } in self.ranges() {
-            // A shard without an end reaches up to the last possible key.
-            batch.delete_range(start, end.unwrap_or_else(|| Bytes::from_static(&[0xff; 32])));
+        let result = self.replace(meta, snapshot).await;
+        if let Err(error) = &result {
+            self.failure.report(&format!("could not install a snapshot of shard {}: {error}", self.shard));
         }
-        for (key, value) in content.into_pairs() {
-            batch.put(key, value);
-        }
-        if let Some(last) = &meta.last_log_id {
-            batch.put(node_key(APPLIED, self.extent.shard), codec::encode(last).map_err(io_error)?);
-        }
-        let membership = codec::encode(&meta.last_membership).map_err(io_error)?;
-        batch.put(node_key(MEMBERSHIP, self.extent.shard), membership);
-        self.engine.write(&batch, Durability::Buffered).map_err(io_error)?;
-        // The log that would lead here is gone, so this must not be lost.
-        self.engine.flush().map_err(io_error)?;
-        self.applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
-        self.progress.applied_index.store(meta.last_log_id.map_or(0, |id| id.index), Ordering::Release);
-        *self.taken.lock() = Some(meta.clone());
-        Ok(())
+        result.map_err(io_error)
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotData>>> {
-        let meta = self.taken.lock().clone();
-        Ok(meta.map(|meta| SnapshotOf::<TypeConfig, SnapshotData> { meta, snapshot: self.data() }))
+        // Nothing is applied meanwhile, so the pin is at the mark.
+        Ok(self.extent.as_ref().filter(|_| self.applied.is_some()).map(|extent| {
+            let pin = Arc::clone(&self.engine).pin();
+            let snapshot = SnapshotData::Pinned { pin, extent: extent.clone() };
+            SnapshotOf::<TypeConfig, SnapshotData> { meta: self.mark(), snapshot }
+        }))
+    }
+}
+
+impl StateMachine {
+    /// Puts what was received into the place of what the shard held here.
+    async fn replace(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<()> {
+        let (staging, extent) = snapshot.into_staged(&self.engine)?;
+        let mut records = WriteBatch::new();
+        extent.store(&mut records)?;
+        if let Some(last) = &meta.last_log_id {
+            records.put(node_key(APPLIED, self.shard), codec::encode(last)?);
+        }
+        records.put(node_key(MEMBERSHIP, self.shard), codec::encode(&meta.last_membership)?);
+        // What the shard had and has lost by splits: whoever holds it by now is to bring it here itself.
+        let lost = match (&self.extent, &extent.range.end) {
+            (Some(old), Some(end)) if old.range.end.as_ref().is_none_or(|old| old > end) => {
+                Some(KeyRange { start: end.clone(), end: old.range.end.clone() })
+            }
+            _ => None,
+        };
+        let replacing = Runtime::current()
+            .spawn_blocking("replace", move || staging.replace(lost.as_slice(), &records))
+            .await;
+        replacing.map_err(|error| ConsensusError::Storage(error.to_string()))??;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.progress.applied_index.store(meta.last_log_id.map_or(0, |id| id.index), Ordering::Release);
+        self.extent = Some(extent.clone());
+        let _stopping = self.reports.unbounded_send(Report::Installed(extent));
+        Ok(())
     }
 }

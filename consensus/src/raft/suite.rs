@@ -11,19 +11,22 @@ use super::log_store::{GroupLog, LogStore};
 use super::log_writer::LogWriter;
 use super::state_machine::StateMachine;
 use crate::engine::rocks::{RocksOptions, block_cache, open_shared};
-use crate::engine::{Engine, MemoryEngine};
+use crate::engine::{Durability, Engine, MemoryEngine, WriteBatch};
 use crate::extent::Extent;
 use crate::failure::Failure;
-use crate::types::{DATA_START, KeyRange, ShardId};
+use crate::records::Records;
+use crate::types::{DATA_START, KeyRange, NodeId, ShardId};
 
 fn stores(raft: Arc<dyn Engine>, kv: Arc<dyn Engine>) -> (LogStore, StateMachine) {
     let failure = Arc::new(Failure::new(Arc::new(|_| {})));
     let writer = LogWriter::start(Arc::clone(&raft), &Runtime::current(), Arc::clone(&failure)).unwrap();
-    let log = GroupLog::open(ShardId(7), raft, writer).unwrap();
-    let range = KeyRange::from(vec![DATA_START]);
-    let (splits, _reports) = futures::channel::mpsc::unbounded();
-    let extent = Extent::new(ShardId(7), range);
-    let machine = StateMachine::open(extent, splits, kv, Arc::default(), failure).unwrap();
+    let log = GroupLog::open(ShardId(7), Arc::clone(&raft), Arc::clone(&writer)).unwrap();
+    let mut batch = WriteBatch::new();
+    Extent::new(ShardId(7), KeyRange::from(vec![DATA_START])).store(&mut batch).unwrap();
+    kv.write(&batch, Durability::Buffered).unwrap();
+    let (reports, _reported) = futures::channel::mpsc::unbounded();
+    let records = Arc::new(Records::open(NodeId(1), &*raft, writer).unwrap());
+    let machine = StateMachine::open(ShardId(7), reports, records, kv, Arc::default(), failure).unwrap();
     (LogStore::new(log), machine)
 }
 

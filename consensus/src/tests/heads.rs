@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::engine::heads::HeadCache;
 use crate::engine::{Cursor, CursorOptions, EngineStats, Value};
 use crate::error::Result;
-use crate::{Durability, Engine, MemoryEngine, WriteBatch};
+use crate::{Durability, Engine, KeyRange, MemoryEngine, Pinned, Staging, WriteBatch};
 
 const SUFFIX_BYTES: usize = 8;
 
@@ -66,7 +66,7 @@ type Hook = Box<dyn FnOnce() + Send>;
 /// An engine that does something once, after it has found a pair and before it returns it.
 #[derive(Default)]
 struct Interrupted {
-    engine: MemoryEngine,
+    engine: Arc<MemoryEngine>,
     hook: Mutex<Option<Hook>>,
 }
 
@@ -114,6 +114,14 @@ impl Engine for Interrupted {
 
     fn size_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
         self.engine.size_bytes(start, end)
+    }
+
+    fn pin(self: Arc<Self>) -> Box<dyn Pinned> {
+        Arc::clone(&self.engine).pin()
+    }
+
+    fn stage(self: Arc<Self>, ranges: Vec<KeyRange>) -> Result<Box<dyn Staging>> {
+        Arc::clone(&self.engine).stage(ranges)
     }
 }
 
@@ -168,7 +176,7 @@ fn a_range_delete_waits_for_fetches_and_takes_out_what_they_kept() {
             writer.write(&batch, Durability::Buffered).unwrap();
         });
         // The engine has deleted; the cache's part follows once this fetch has ended.
-        while first(&behind.engine, "row", 0).is_some() {
+        while first(&*behind.engine, "row", 0).is_some() {
             std::thread::yield_now();
         }
         *started.lock() = Some(thread);

@@ -1,7 +1,10 @@
 //! Tests of whole nodes: alone, after crashes, in a cluster, in a simulation and on real files.
 
+mod chaos;
 mod cluster;
+mod cluster_of_nodes;
 mod heads;
+mod members;
 mod node;
 mod rocks;
 mod splits;
