@@ -18,7 +18,7 @@ use shardforge_runtime::{Disk, DiskLock, NodeId};
 use crate::error::{ConsensusError, Result};
 
 /// The version of the directory's layout and of everything in it.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 
 const MAGIC: &str = "shardforge data directory";
 const RAFT: &str = "raftdb";
@@ -172,7 +172,7 @@ mod tests {
         disk.write_durably(format, b"shardforge data directory\nversion 7\nnode 1\n").unwrap();
         assert!(refusal(&disk).contains("format version 7"));
         disk.write_durably(format, b"shardforge data directory\nversion 1\nnode 1\n").unwrap();
-        assert!(refusal(&disk).contains("reads version 2 only"));
+        assert!(refusal(&disk).contains("reads version 3 only"));
         for damaged in [
             &b""[..],
             b"\xff\xfe",
@@ -198,7 +198,7 @@ mod tests {
 
         let disk = MemoryDisk::default();
         disk.create_dir_all(Path::new("/data/raftdb")).unwrap();
-        disk.write_durably(Path::new("/data/FORMAT"), b"shardforge data directory\nversion 2\nnode 1\n")
+        disk.write_durably(Path::new("/data/FORMAT"), b"shardforge data directory\nversion 3\nnode 1\n")
             .unwrap();
         assert!(refusal(&disk).contains("kvdb is missing"));
     }

@@ -59,6 +59,21 @@ pub enum KvError {
         /// Whether it counts upwards.
         ascending: bool,
     },
+    /// Another transaction is prepared under this name, or just being prepared (42710).
+    #[error("a transaction is prepared under this name already")]
+    NameInUse,
+    /// As many transactions are prepared as may be (53200).
+    #[error("{0} transactions are prepared, and no more may be")]
+    TooManyPrepared(usize),
+    /// The transaction holds more locks than can be kept with it (54000).
+    #[error("the transaction holds too many locks to be prepared")]
+    TooManyLocks,
+    /// No transaction is prepared under this name (42704).
+    #[error("no transaction is prepared under this name")]
+    NotPrepared,
+    /// Somebody else is about to end the prepared transaction (55000).
+    #[error("the prepared transaction is busy")]
+    PreparedIsBusy,
     /// No space left on the disk (53100).
     #[error("the disk is full")]
     DiskFull,
@@ -90,6 +105,11 @@ impl KvError {
             | Self::InvalidState(_)
             | Self::KeyTooLong(_)
             | Self::SequenceExhausted { .. }
+            | Self::NameInUse
+            | Self::TooManyPrepared(_)
+            | Self::TooManyLocks
+            | Self::NotPrepared
+            | Self::PreparedIsBusy
             | Self::DiskFull
             | Self::ShuttingDown
             | Self::Corrupt(_)
@@ -113,6 +133,11 @@ impl KvError {
             | Self::InvalidState(_)
             | Self::KeyTooLong(_)
             | Self::SequenceExhausted { .. }
+            | Self::NameInUse
+            | Self::TooManyPrepared(_)
+            | Self::TooManyLocks
+            | Self::NotPrepared
+            | Self::PreparedIsBusy
             | Self::DiskFull
             | Self::ShuttingDown
             | Self::Corrupt(_)

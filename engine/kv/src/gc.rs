@@ -29,6 +29,7 @@ use crate::limits::{GC_ENTRY_DELETES_MAX, GC_QUEUE_KEYS_MAX, RECEIPT_RETENTION};
 use crate::mutations::{Mutation, is_on};
 use crate::mvcc::is_rewritten;
 use crate::pending::PendingCommit;
+use crate::resolve::Resolution;
 use crate::routing::row_holder;
 use crate::spilled::{SpillStatus, SpilledTransactions};
 use crate::store::Shared;
@@ -53,6 +54,8 @@ struct QueueState {
     full_pass: Option<Timestamp>,
     /// Transactions that came to nothing and have left something.
     abandoned: Vec<Abandoned>,
+    /// Commits of prepared transactions, to clean up behind when no older snapshot is left.
+    resolvable: Vec<Resolution>,
 }
 
 /// A transaction that came to nothing. Its provisional versions are garbage.
@@ -67,7 +70,7 @@ pub(crate) struct Abandoned {
 
 impl QueueState {
     fn is_empty(&self) -> bool {
-        self.commits.is_empty() && self.full_pass.is_none()
+        self.commits.is_empty() && self.full_pass.is_none() && self.resolvable.is_empty()
     }
 
     fn want_full_pass(&mut self, at: Timestamp) {
@@ -94,6 +97,18 @@ impl GarbageQueue {
         if was_empty {
             self.filled.notify_one();
         }
+    }
+
+    /// A prepared transaction was committed, and is to be cleaned up behind.
+    pub(crate) fn resolve_later(&self, resolution: Resolution) {
+        self.state.lock().resolvable.push(resolution);
+        self.filled.notify_one();
+    }
+
+    /// Those of them that no snapshot at or above the safepoint can tell from older commits.
+    fn take_resolvable(&self, safepoint: Timestamp) -> Vec<Resolution> {
+        let mut state = self.state.lock();
+        state.resolvable.extract_if(.., |resolution| resolution.commit_ts <= safepoint).collect()
     }
 
     /// The store is gone: its collector may end.
@@ -173,6 +188,10 @@ fn safepoint(shared: &Shared) -> Timestamp {
 
 async fn collect(shared: &Shared) -> Result<()> {
     let safepoint = safepoint(shared);
+    for due in shared.garbage.take_resolvable(safepoint) {
+        shared.watched.forget(due.txn);
+        shared.resolutions.push(due);
+    }
     let keys: Vec<Bytes> = shared.garbage.take_keys(safepoint).into_iter().collect();
     for keys in keys.chunks(KEYS_PER_STEP) {
         let deletes = garbage_of(shared, keys, safepoint)?;
@@ -258,9 +277,12 @@ fn garbage_of_row(
             StoredVersion::Provisional { txn, command, data } => match spilled.status(txn, command) {
                 Some(SpillStatus::Committed(at)) => (Some(at), data.is_none()),
                 // What is about to be rewritten must not be removed before: it would come back.
-                Some(SpillStatus::Live | SpillStatus::Committing(_) | SpillStatus::Resolving(_)) => {
-                    (Some(Timestamp::MAX), false)
-                }
+                Some(
+                    SpillStatus::Live
+                    | SpillStatus::Prepared
+                    | SpillStatus::Committing(_)
+                    | SpillStatus::Resolving(_),
+                ) => (Some(Timestamp::MAX), false),
                 // Not known any more, for it is an ordinary version by now: the next look sees it as that.
                 None if is_rewritten(view, cursor.key(), command)? => (Some(Timestamp::MAX), false),
                 None => (None, false),

@@ -8,6 +8,7 @@
 //!                     put, delete                buffered
 //!                     savepoint, rollback_to
 //!                     commit                     one round of the log, of one shard or of several
+//!                     prepare                    the same, and a PreparedTransaction commits it, or rolls it back
 //! ```
 //!
 //! The README beside this file follows these calls through the modules.
@@ -34,6 +35,7 @@ pub mod mutations;
 mod mvcc;
 mod page;
 mod pending;
+mod prepared;
 mod record;
 mod recovery;
 mod resolve;
@@ -49,9 +51,11 @@ mod tests;
 mod time;
 mod txn;
 mod types;
+mod watched;
 
 pub use encoding::VERSION_SUFFIX_BYTES;
 pub use error::{Conflict, DeadlockReport, DeadlockWait, KvError, Result};
+pub use prepared::{PreparedInfo, PreparedTransaction};
 pub use sequence::{SequenceOptions, SequenceRange, SequenceState};
 pub use session::SessionLocks;
 pub use shards::ShardInfo;

@@ -66,6 +66,10 @@ pub const PENDING_FILTER_SLOTS: usize = 8_192;
 /// cannot rewrite the versions of a commit that it finds half cleaned up; they stay provisional then.
 pub const RECORD_ROWS_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of locks, and of what was read, that a prepared transaction's record holds. The locks of rows that it wrote go
+/// first: past this its writes are spilled, and stand for them.
+pub const PREPARED_HOLDINGS_BYTES_MAX: usize = 16 << 20;
+
 /// Versions that one command rewrites behind a commit over several shards, and bytes of them.
 pub const RESOLVE_VERSIONS_MAX: usize = 1_000;
 

@@ -99,7 +99,8 @@ impl Reader<'_> {
             }
             Some(SpillStatus::Live) if self.under_lock => Verdict::Blocked(Obstacle::Transaction(txn)),
             Some(SpillStatus::Live) if is_on(Mutation::DirtyRead) => committed_at(key_ts),
-            Some(SpillStatus::Live | SpillStatus::Committing(_)) => Verdict::Unseen,
+            // Who holds a row's lock beside a prepared transaction goes by the row as it was.
+            Some(SpillStatus::Live | SpillStatus::Prepared | SpillStatus::Committing(_)) => Verdict::Unseen,
             None if is_rewritten(view, key, command)? => committed_at(key_ts),
             None => Verdict::Unseen,
         })
@@ -185,6 +186,7 @@ pub(crate) struct RowCursor<'a> {
     /// Scratch for seeks.
     target: EncodedKey,
     steps: usize,
+    passed: bool,
 }
 
 impl<'a> RowCursor<'a> {
@@ -222,6 +224,7 @@ impl<'a> RowCursor<'a> {
             prefix: EncodedKey::new(),
             target: EncodedKey::new(),
             steps: 0,
+            passed: false,
         })
     }
 
@@ -273,19 +276,30 @@ impl<'a> RowCursor<'a> {
     }
 
     /// Moves to the next version that another transaction than `txn` committed after `since`, and at or before
-    /// the reader's timestamp: [`RowStep::Row`] when there is one, and [`Self::change`] tells of it. Forward cursors
-    /// only.
-    pub(crate) fn next_change(&mut self, txn: TxnId, since: Timestamp) -> Result<RowStep> {
+    /// the reader's timestamp, or that one of some transactions (`overtaken`) wrote which the reader does not see:
+    /// [`RowStep::Row`] when there is one, and [`Self::change`] tells of it. Forward cursors only.
+    pub(crate) fn next_change(
+        &mut self,
+        txn: TxnId,
+        since: Timestamp,
+        overtaken: &[TxnId],
+    ) -> Result<RowStep> {
         while self.cursor.valid() {
             let version = encoding::decode_version(self.cursor.value())?;
-            let own = matches!(version, StoredVersion::Provisional { txn: by, .. } if by == txn);
-            let verdict = if own {
+            let by = match version {
+                StoredVersion::Provisional { txn, .. } => Some(txn),
+                StoredVersion::Committed(_) => None,
+            };
+            let verdict = if by == Some(txn) {
                 Verdict::Unseen
             } else {
                 self.reader.judge(self.view, self.cursor.key(), version)?
             };
-            if matches!(verdict, Verdict::Seen(commit_ts) if commit_ts > since) {
-                return Ok(RowStep::Row);
+            match (&verdict, by) {
+                (Verdict::Seen(commit_ts), _) if *commit_ts > since => return Ok(RowStep::Row),
+                (Verdict::Unseen, Some(by)) if overtaken.contains(&by) => return Ok(RowStep::Row),
+                (Verdict::Unseen, Some(by)) => self.passed |= by != txn,
+                _ => {}
             }
             self.cursor.next()?;
             if let Verdict::Blocked(obstacle) = verdict {
@@ -293,6 +307,11 @@ impl<'a> RowCursor<'a> {
             }
         }
         Ok(RowStep::End)
+    }
+
+    /// Whether [`Self::next_change`] has passed versions of others that are not committed.
+    pub(crate) fn has_passed(&self) -> bool {
+        self.passed
     }
 
     /// The version of one row that the reader sees, `prefix` being what all the row's versions start with. Rows are

@@ -142,7 +142,8 @@ impl PendingCommit {
         Some(&self.writes[found].1)
     }
 
-    fn touches(&self, start: &[u8], end: &[u8]) -> bool {
+    /// Whether it writes a key from `start` to before `end`.
+    pub(crate) fn touches(&self, start: &[u8], end: &[u8]) -> bool {
         let first = self.writes.partition_point(|(key, _)| key[..] < *start);
         self.writes.get(first).is_some_and(|(key, _)| key[..] < *end)
     }
@@ -212,6 +213,11 @@ impl PendingCommits {
     ) -> Option<Arc<PendingCommit>> {
         let list = self.list.lock();
         list.iter().find(|commit| commit.is_at_or_below(ts) && commit.touches(start, end)).cloned()
+    }
+
+    /// Whether another transaction's commit is on its way to the keys from `start` to before `end`, with a timestamp or not.
+    pub(crate) fn touches(&self, txn: TxnId, start: &[u8], end: &[u8]) -> bool {
+        self.list.lock().iter().any(|commit| commit.txn != txn && commit.touches(start, end))
     }
 
     /// The newest commit in the list that writes `key`, and the version that it writes. Its timestamp is chosen

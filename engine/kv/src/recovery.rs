@@ -5,6 +5,8 @@
 //!   PENDING                                    died before its commit: garbage
 //!   STAGING     in all the other shards        is committed: what its client may have been told
 //!   STAGING     not in all                     was never acknowledged, nor ever will be: garbage
+//!   PREPARED    in all the other shards        is prepared: it has its locks again
+//!   PREPARED    not in all                     was never acknowledged: garbage
 //!   COMMITTED                                  is committed
 //!   none        somewhere                      was cleaned up behind, or has left versions only: garbage
 //! ```
@@ -60,8 +62,9 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
         while more {
             let txn = encoding::local_txn(cursor.key())?;
             let record = Record::decode(cursor.value())?;
-            shared.clock.forward(Timestamp::from_u64(txn.0).max(record.commit_ts));
-            shared.settle(txn, shard.id(), record, marks.get(&txn));
+            let newest = record.commit_ts.max(record.versions_ts);
+            shared.clock.forward(Timestamp::from_u64(txn.0).max(newest));
+            shared.settle(txn, shard.id(), record, marks.get(&txn))?;
             recorded.insert(txn);
             more = cursor.next()?;
         }
@@ -84,30 +87,49 @@ fn local(shard: &Arc<Shard>, part: ([u8; 1], [u8; 1])) -> Result<Box<dyn Cursor 
 
 impl Shared {
     /// Decides what became of a transaction, by its record and its marks.
-    fn settle(&self, txn: TxnId, anchor: ShardId, record: Record, marks: Option<&BTreeMap<ShardId, u32>>) {
-        let Record { status, commit_ts, attempt, ignored, shards, rows } = record;
+    fn settle(
+        &self,
+        txn: TxnId,
+        anchor: ShardId,
+        record: Record,
+        marks: Option<&BTreeMap<ShardId, u32>>,
+    ) -> Result<()> {
+        let attempt = record.attempt;
         let has_mark = |shard: &ShardId| marks.and_then(|marks| marks.get(shard)) == Some(&attempt);
+        if record.status == RecordStatus::Prepared && record.shards.iter().all(has_mark) {
+            return self.restore_prepared(txn, anchor, record);
+        }
+        let Record { status, commit_ts, versions_ts, ignored, shards, rows, .. } = record;
         let left_over = marks.is_some_and(|marks| !marks.is_empty());
         let committed = match status {
-            RecordStatus::Pending => false,
+            RecordStatus::Pending | RecordStatus::Prepared => false,
             RecordStatus::Staging => shards.iter().all(has_mark),
             RecordStatus::Committed => true,
         };
         if !committed {
             let shards = marks.map(|marks| marks.keys().copied().collect()).unwrap_or_default();
             self.garbage.abandoned(Abandoned { txn, anchor, shards });
-            return;
+            return Ok(());
         }
         self.last_commit.fetch_max(commit_ts.as_u64(), Ordering::SeqCst);
         let state = if rows.is_some() { SpillStatus::Resolving } else { SpillStatus::Committed };
         self.spilled.load(txn, state(commit_ts), ignored.clone());
-        if status == RecordStatus::Staging || left_over {
+        if status == RecordStatus::Staging || left_over || rows.is_some() {
             let versions = rows.map(|rows| {
                 let writes = rows.into_iter().map(|row| (row, None)).collect();
                 PendingCommit::new(txn, writes)
             });
             let others = marks.map(|marks| marks.keys().copied().collect()).unwrap_or_default();
-            self.resolutions.push(Resolution { txn, anchor, others, commit_ts, ignored, versions });
+            self.resolutions.push(Resolution {
+                txn,
+                anchor,
+                others,
+                commit_ts,
+                versions_ts,
+                ignored,
+                versions,
+            });
         }
+        Ok(())
     }
 }

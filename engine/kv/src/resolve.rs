@@ -15,6 +15,9 @@
 //! rewritten must not have been removed meanwhile, as it would come back. For the same reason only what is still
 //! provisional is rewritten.
 //!
+//! A prepared transaction's versions lie below its commit. They are rewritten where they are, when no snapshot is left that
+//! is older than the commit (`gc.rs` says when): to all others it makes no difference, as the rows were locked in between.
+//!
 //! A spilled transaction's versions stay as they are. Its record becomes COMMITTED and stays, and the marks go.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -45,6 +48,8 @@ pub(crate) struct Resolution {
     /// Those that have marks.
     pub(crate) others: Vec<ShardId>,
     pub(crate) commit_ts: Timestamp,
+    /// Where its versions lie.
+    pub(crate) versions_ts: Timestamp,
     pub(crate) ignored: IgnoredCommands,
     /// Names the rows whose versions are to be rewritten; none if the transaction was spilled.
     pub(crate) versions: Option<Arc<PendingCommit>>,
@@ -105,7 +110,7 @@ async fn resolve(shared: &Shared, resolutions: &[Resolution]) -> Result<()> {
     }
     let mut in_anchors: BTreeMap<ShardId, Command> = BTreeMap::new();
     let mut in_others: BTreeMap<ShardId, Command> = BTreeMap::new();
-    for Resolution { txn, anchor, others, commit_ts, ignored, versions } in resolutions {
+    for Resolution { txn, anchor, others, commit_ts, ignored, versions, .. } in resolutions {
         let command = in_anchors.entry(*anchor).or_default();
         let record = anchor.local_key(&encoding::record_key(*txn));
         if versions.is_some() {
@@ -162,7 +167,7 @@ async fn rewrite(shared: &Shared, resolution: &Resolution, versions: &PendingCom
 /// A row's version of the commit as an ordinary one, if it is still provisional.
 fn ordinary_version(shared: &Shared, resolution: &Resolution, row: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
     let mut key = encoding::row_prefix(row);
-    encoding::push_suffix(&mut key, resolution.commit_ts);
+    encoding::push_suffix(&mut key, resolution.versions_ts);
     let map = shared.node.shards();
     let Some(stored) = row_holder(&map, row)?.read().get(&key)? else { return Ok(None) };
     let StoredVersion::Provisional { txn, data, .. } = encoding::decode_version(&stored)? else {

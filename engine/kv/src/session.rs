@@ -76,6 +76,12 @@ impl SessionLocks {
         true
     }
 
+    /// What is locked.
+    #[must_use]
+    pub fn objects(&self) -> Vec<ObjectId> {
+        self.held.lock().keys().map(|(object, _)| *object).collect()
+    }
+
     /// Gives all locks back.
     pub fn unlock_all(&self) {
         for (lock, _) in std::mem::take(&mut *self.held.lock()).into_values() {

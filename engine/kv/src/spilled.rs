@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   live        being written: nobody but the transaction itself sees it
+//!   prepared    written by PREPARE TRANSACTION: nobody sees it. All locks of its rows are in the lock table
 //!   committing  its record is on its way: who reads at or above its timestamp waits
 //!   committed   seen by those who read at or above its commit timestamp
 //!   resolving   the same, and its versions are just being rewritten as ordinary ones
@@ -38,6 +39,7 @@ use crate::types::TxnId;
 #[derive(Clone, Debug)]
 pub(crate) enum SpillStatus {
     Live,
+    Prepared,
     Committing(Arc<PendingCommit>),
     Committed(Timestamp),
     Resolving(Timestamp),
@@ -62,6 +64,22 @@ impl SpilledTransactions {
         self.known.write().insert(txn, spilled);
     }
 
+    /// The transaction is being prepared, or its commit came to nothing. One that has spilled is live all the same: its
+    /// versions stand for their locks.
+    pub(crate) fn prepared(&self, txn: TxnId, has_spilled: bool) {
+        let status = if has_spilled { SpillStatus::Live } else { SpillStatus::Prepared };
+        self.set(txn, status);
+    }
+
+    fn set(&self, txn: TxnId, status: SpillStatus) {
+        match self.known.write().entry(txn) {
+            Entry::Occupied(mut entry) => entry.get_mut().status = status,
+            Entry::Vacant(entry) => {
+                entry.insert(Spilled { status, ignored: IgnoredCommands::default() });
+            }
+        }
+    }
+
     /// The transaction rolled back the commands from `from` to `to`.
     pub(crate) fn ignore(&self, txn: TxnId, from: u32, to: u32) {
         if let Some(spilled) = self.known.write().get_mut(&txn) {
@@ -75,13 +93,7 @@ impl SpilledTransactions {
 
     /// The transaction's commit is about to take its timestamp, or to write its versions.
     pub(crate) fn committing(&self, txn: TxnId, commit: &Arc<PendingCommit>) {
-        let status = SpillStatus::Committing(Arc::clone(commit));
-        match self.known.write().entry(txn) {
-            Entry::Occupied(mut entry) => entry.get_mut().status = status,
-            Entry::Vacant(entry) => {
-                entry.insert(Spilled { status, ignored: IgnoredCommands::default() });
-            }
-        }
+        self.set(txn, SpillStatus::Committing(Arc::clone(commit)));
     }
 
     /// The transaction is committed, or its versions are about to be rewritten.
@@ -96,7 +108,7 @@ impl SpilledTransactions {
         self.known.write().remove(&txn);
     }
 
-    /// A committed transaction found in the store.
+    /// A committed or prepared transaction found in the store.
     pub(crate) fn load(&self, txn: TxnId, status: SpillStatus, ignored: IgnoredCommands) {
         self.known.write().insert(txn, Spilled { status, ignored });
     }

@@ -14,6 +14,7 @@ use crate::gc::GarbageQueue;
 use crate::limits::{DEADLOCK_CHECK_DELAY, DEADLOCK_CHECK_SHARE, RECEIPT_RETENTION, ROW_CACHE_BYTES};
 use crate::locks::{LockName, LockTable, WaitEdge, find_cycles, victim, waits};
 use crate::pending::PendingCommits;
+use crate::prepared::PreparedTransactions;
 use crate::resolve::Resolutions;
 use crate::sequence::Sequences;
 use crate::session::SessionLocks;
@@ -22,6 +23,7 @@ use crate::spilled::SpilledTransactions;
 use crate::time::{Clock, Timestamp};
 use crate::txn::Transaction;
 use crate::types::{IsolationLevel, KvOptions, LockInfo, LockTarget, LockWaitInfo, TxnId, TxnOptions};
+use crate::watched::WatchedReads;
 
 /// MVCC, locks and transactions over the shards of a node. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) locks: Arc<LockTable>,
     pub(crate) pending: PendingCommits,
     pub(crate) spilled: SpilledTransactions,
+    pub(crate) prepared: PreparedTransactions,
+    pub(crate) watched: WatchedReads,
     pub(crate) snapshots: ActiveSnapshots,
     pub(crate) garbage: GarbageQueue,
     pub(crate) resolutions: Resolutions,
@@ -110,6 +114,8 @@ impl Store {
             options,
             pending: PendingCommits::new(),
             spilled: SpilledTransactions::default(),
+            prepared: PreparedTransactions::default(),
+            watched: WatchedReads::default(),
             snapshots: ActiveSnapshots::new(),
             garbage: GarbageQueue::default(),
             resolutions: Resolutions::default(),

@@ -20,6 +20,8 @@ pub struct KvOptions {
     /// Whether a commit's locks pass to the next transaction once its place in the log is fixed, rather
     /// than when it is durable (docs/decisions/0006-early-lock-release.md).
     pub early_lock_release: bool,
+    /// How many transactions may be prepared at once.
+    pub prepared_transactions_max: usize,
 }
 
 impl Default for KvOptions {
@@ -29,6 +31,7 @@ impl Default for KvOptions {
             gc_interval: Duration::from_secs(1),
             transaction_memory_bytes_max: crate::limits::TRANSACTION_MEMORY_BYTES_MAX,
             early_lock_release: true,
+            prepared_transactions_max: 64,
         }
     }
 }

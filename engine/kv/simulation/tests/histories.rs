@@ -134,6 +134,7 @@ mod tests {
             epoch: 0,
             began: Timestamp::MIN,
             outcome,
+            prepared: None,
             seen: Vec::new(),
             locked: Vec::new(),
             writes: Rows::from([(Bytes::new(), None)]),

@@ -86,8 +86,13 @@ pub fn violations(log: &[TxnLog]) -> Vec<String> {
             let writes = !txn.writes.is_empty();
             let before = if writes { commit_ts.before() } else { commit_ts };
             if txn.isolation == IsolationLevel::Serializable && writes {
+                // One that was prepared may have been overtaken since; the histories tell whether anybody saw that.
+                let (at, when) = match txn.prepared {
+                    Some(prepared) => (prepared, "when it was prepared"),
+                    None => (before, "before its commit"),
+                };
                 for seen in &txn.seen {
-                    check_read(&truth, txn, seen, before, "before its commit", &mut report);
+                    check_read(&truth, txn, seen, at, when, &mut report);
                 }
             }
             for locked in txn.locked.iter().filter(|_| writes) {
@@ -143,6 +148,7 @@ mod tests {
             epoch: 0,
             began: Timestamp::MIN,
             outcome,
+            prepared: None,
             seen: Vec::new(),
             locked: Vec::new(),
             writes: Rows::new(),

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use shardforge_runtime::Runtime;
@@ -70,6 +71,8 @@ pub struct TxnLog {
     pub epoch: u32,
     pub began: Timestamp,
     pub outcome: Outcome,
+    /// When it was about to be prepared, if it was.
+    pub prepared: Option<Timestamp>,
     pub seen: Vec<Seen>,
     pub locked: Vec<Locked>,
     pub writes: Rows,
@@ -135,6 +138,7 @@ impl Client {
             epoch: self.run.epoch(),
             began: self.store.now(),
             outcome: Outcome::Aborted,
+            prepared: None,
             seen: Vec::new(),
             locked: Vec::new(),
             writes: Rows::new(),
@@ -142,13 +146,15 @@ impl Client {
             invoked: 0,
             completed: None,
         });
-        Txn { run: Arc::clone(&self.run), id, inner, isolation, snapshot: None, visible: Rows::new() }
+        let (run, client) = (Arc::clone(&self.run), self.clone());
+        Txn { run, client, id, inner, isolation, snapshot: None, visible: Rows::new() }
     }
 }
 
 /// A transaction that notes what it does.
 pub struct Txn {
     run: Arc<Run>,
+    client: Client,
     id: usize,
     inner: Transaction,
     isolation: IsolationLevel,
@@ -387,6 +393,9 @@ impl Txn {
             self.note(|log| log.writes.insert(key, Some(value)));
         }
         self.run.committing(self.id);
+        if self.run.may_prepare.load(Ordering::Relaxed) && self.client.chance(TWO_PHASES_PERCENT) {
+            return self.end_in_two_phases().await;
+        }
         match self.inner.commit().await {
             Ok(info) => {
                 self.run.ended(self.id, Outcome::Committed(info.commit_ts));
@@ -400,6 +409,40 @@ impl Txn {
         }
     }
 }
+
+impl Txn {
+    /// Prepares the transaction, and ends it some time later, be the client there or not.
+    async fn end_in_two_phases(self) -> Result<(), KvError> {
+        let Self { run, client, id, inner, .. } = self;
+        run.two_phases.fetch_add(1, Ordering::Relaxed);
+        let runtime = client.runtime.clone();
+        let work = async move {
+            let ended = two_phases(&client, id, &inner).await;
+            let outcome = *ended.as_ref().unwrap_or(&Outcome::Aborted);
+            run.ended(id, outcome);
+            run.two_phases.fetch_sub(1, Ordering::Relaxed);
+            ended.map(drop)
+        };
+        runtime.spawn("two phases", work).await.unwrap_or(Err(KvError::ShuttingDown))
+    }
+}
+
+async fn two_phases(client: &Client, id: usize, txn: &Transaction) -> Result<Outcome, KvError> {
+    client.run.note(id, |log| log.prepared = Some(client.store.now()));
+    let name = Bytes::from(id.to_string());
+    txn.prepare(name.clone(), Bytes::new()).await?;
+    client.pause(3_000).await;
+    let claimed = client.store.claim_prepared(&name)?;
+    if client.chance(20) {
+        claimed.rollback().await?;
+        // To its workload, it is a transaction that has to be run again.
+        return Err(KvError::LocksLost);
+    }
+    Ok(Outcome::Committed(claimed.commit_with(|_| ()).await?.commit_ts))
+}
+
+/// Of the transactions that are committed where none is lost, how many are prepared first.
+const TWO_PHASES_PERCENT: u64 = 15;
 
 fn overlay(rows: &Rows, range: &Range<Bytes>) -> Rows {
     rows.range(range.clone()).map(|(key, value)| (key.clone(), value.clone())).collect()

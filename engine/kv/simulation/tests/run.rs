@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::{Either, join_all, select};
@@ -85,6 +85,7 @@ impl Plan {
             gc_interval: Duration::from_micros(200 + below(4_000)),
             transaction_memory_bytes_max: [64 << 20, 64 << 20, 600, 150][below(4) as usize],
             early_lock_release: below(4) > 0,
+            ..KvOptions::default()
         };
         let sync_time_max = Duration::from_micros([0, 50, 1_000, 8_000][below(4) as usize]);
         let mut faults = Vec::new();
@@ -141,6 +142,10 @@ pub struct Run {
     left: AtomicU64,
     values: AtomicU64,
     acknowledged: AtomicU64,
+    /// Transactions that are being prepared, or are prepared.
+    pub two_phases: AtomicU64,
+    /// Whether transactions may be prepared: what is found prepared after a power failure, the crate's own tests look at.
+    pub may_prepare: AtomicBool,
 }
 
 impl Run {
@@ -155,6 +160,8 @@ impl Run {
             events: AtomicU64::new(0),
             values: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
+            two_phases: AtomicU64::new(0),
+            may_prepare: AtomicBool::new(false),
         })
     }
 
@@ -292,6 +299,7 @@ async fn run_epoch(
     let store =
         Store::open(Arc::clone(&node), runtime.clone(), run.plan.options.clone()).expect("the store opens");
     let client = Client { run: Arc::clone(&run), store: store.clone(), runtime: runtime.clone() };
+    run.may_prepare.store(fault == Fault::None, Ordering::Relaxed);
     if run.epoch() == 0 {
         workloads::fill(&client).await.expect("the first rows are written");
     } else {
@@ -325,6 +333,9 @@ async fn run_epoch(
     };
     caretaker.abort();
     if finished && node.failure().is_none() {
+        while run.two_phases.load(Ordering::Relaxed) > 0 {
+            runtime.sleep(Duration::from_millis(1)).await;
+        }
         resolve_unknown(&client).await;
         audit(&client).await;
         run.check(store.locks().is_empty(), || format!("locks are left: {:?}", store.locks()));

@@ -72,6 +72,11 @@ impl LockMode {
 
     /// The names of all modes in a set of this mode's kind.
     pub(crate) fn names_of(self, set: u8) -> Vec<&'static str> {
+        self.modes_of(set).into_iter().map(Self::name).collect()
+    }
+
+    /// All modes in a set of this mode's kind.
+    pub(crate) fn modes_of(self, set: u8) -> Vec<Self> {
         const STRENGTHS: [LockStrength; 4] =
             [LockStrength::KeyShare, LockStrength::Share, LockStrength::NoKeyUpdate, LockStrength::Update];
         const MODES: [ObjectLockMode; 8] = [
@@ -84,12 +89,13 @@ impl LockMode {
             ObjectLockMode::Exclusive,
             ObjectLockMode::AccessExclusive,
         ];
-        let all: Vec<Self> = match self {
+        let mut all: Vec<Self> = match self {
             Self::Row(_) => STRENGTHS.into_iter().map(Self::Row).collect(),
             Self::Object(_) => MODES.into_iter().map(Self::Object).collect(),
             Self::Running | Self::Ended => vec![Self::Running, Self::Ended],
         };
-        all.into_iter().filter(|mode| mode.bit() & set != 0).map(Self::name).collect()
+        all.retain(|mode| mode.bit() & set != 0);
+        all
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) struct HeldLock {
     pub(crate) name: LockName,
     /// Position among its transaction's locks; savepoints remember one.
     pub(crate) position: u64,
-    modes: u8,
+    pub(crate) modes: u8,
 }
 
 /// What became of a request.
@@ -364,6 +364,16 @@ impl LockTable {
         }
         drop(partition);
         wake(granted);
+    }
+
+    /// Passes a lock on to another owner, who holds nothing that others want yet.
+    pub(crate) fn hand_over(&self, lock: &HeldLock, from: Owner, to: Owner) {
+        let mut partition = self.partition(lock.hash).lock();
+        if let Ok(entry) = partition.find_entry(lock.hash, |slot| slot.name == lock.name) {
+            let slot = entry.into_mut();
+            slot.remove(from, lock.modes);
+            slot.add(to, lock.modes);
+        }
     }
 
     /// Who holds a lock.

@@ -8,6 +8,7 @@
 //!   handover.rs     locks that are handed on before a commit is durable
 //!   past.rs         states of the past, as far as they are kept
 //!   invariants.rs   concurrent transfers, lost updates, write skew, crashes
+//!   prepared.rs     prepared transactions, and power failures
 //!   shards.rs       commits over several shards, cut off at each point
 //! ```
 
@@ -17,6 +18,7 @@ mod handover;
 mod invariants;
 mod model;
 mod past;
+mod prepared;
 mod script;
 mod shards;
 

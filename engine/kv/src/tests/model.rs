@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use shardforge_consensus::MemoryStorage;
 use shardforge_runtime::Simulation;
@@ -33,6 +34,9 @@ enum Step {
     SpillPiece,
     Commit,
     Rollback,
+    Prepare,
+    CommitPrepared,
+    RollbackPrepared,
     Gc,
     Split(u8),
     Crash,
@@ -53,6 +57,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::SpillPiece),
         4 => Just(Step::Commit),
         1 => Just(Step::Rollback),
+        2 => Just(Step::Prepare),
+        2 => Just(Step::CommitPrepared),
+        1 => Just(Step::RollbackPrepared),
         2 => Just(Step::Gc),
         2 => (0..=KEYS).prop_map(Step::Split),
         1 => Just(Step::Crash),
@@ -140,6 +147,8 @@ async fn play(seed: &Simulation, steps: Vec<(usize, Step)>) {
     let (_, mut store) = open(&storage, &runtime, options()).await;
     let mut committed = State::new();
     let mut running: [Option<Running>; TRANSACTIONS] = Default::default();
+    // What the prepared ones have written.
+    let mut prepared: [Option<BTreeMap<String, Option<String>>>; TRANSACTIONS] = Default::default();
     for (index, step) in steps {
         match step {
             Step::Begin => running[index] = Some(begin(&store, &committed)),
@@ -151,6 +160,31 @@ async fn play(seed: &Simulation, steps: Vec<(usize, Step)>) {
                 runtime.sleep(Duration::from_secs(3)).await;
                 storage.crash();
                 (_, store) = open(&storage, &runtime, options()).await;
+            }
+            Step::Prepare => {
+                let Some(own) = running[index].take().filter(|own| !own.doomed) else { continue };
+                let outcome = own.txn.prepare(bytes(&index.to_string()), Bytes::new()).await;
+                match &prepared[index] {
+                    Some(_) => assert!(matches!(outcome, Err(KvError::NameInUse))),
+                    None => {
+                        outcome.unwrap();
+                        prepared[index] = Some(own.written);
+                    }
+                }
+            }
+            Step::CommitPrepared | Step::RollbackPrepared => {
+                let claimed = store.claim_prepared(index.to_string().as_bytes());
+                let Some(written) = prepared[index].take() else {
+                    assert!(matches!(claimed, Err(KvError::NotPrepared)));
+                    continue;
+                };
+                let claimed = claimed.unwrap();
+                if matches!(step, Step::CommitPrepared) {
+                    claimed.commit_with(|_| ()).await.unwrap();
+                    apply(&mut committed, written);
+                } else {
+                    claimed.rollback().await.unwrap();
+                }
             }
             step => {
                 let Some(mut own) = running[index].take().filter(|own| !own.doomed) else { continue };
@@ -180,6 +214,16 @@ fn begin(store: &Store, committed: &State) -> Running {
         written: BTreeMap::new(),
         savepoints: Vec::new(),
         doomed: false,
+    }
+}
+
+/// Only the rows written: another transaction may have committed others.
+fn apply(committed: &mut State, written: BTreeMap<String, Option<String>>) {
+    for (key, value) in written {
+        match value {
+            Some(value) => committed.insert(key, value),
+            None => committed.remove(&key),
+        };
     }
 }
 
@@ -225,21 +269,20 @@ async fn carry_out(own: &mut Running, committed: &mut State, step: Step) -> bool
         Step::SpillPiece => own.txn.spill_piece().await.unwrap(),
         Step::Commit => {
             own.txn.commit().await.unwrap();
-            own.before = own.written.clone();
-            // Only the rows written: another transaction may have committed others.
-            for (key, value) in &own.written {
-                match value {
-                    Some(value) => committed.insert(key.clone(), value.clone()),
-                    None => committed.remove(key),
-                };
-            }
+            apply(committed, std::mem::take(&mut own.written));
             return false;
         }
         Step::Rollback => {
             own.txn.rollback().await.unwrap();
             return false;
         }
-        Step::Begin | Step::Gc | Step::Split(_) | Step::Crash => {}
+        Step::Begin
+        | Step::Prepare
+        | Step::CommitPrepared
+        | Step::RollbackPrepared
+        | Step::Gc
+        | Step::Split(_)
+        | Step::Crash => {}
     }
     true
 }

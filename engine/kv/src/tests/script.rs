@@ -10,6 +10,7 @@
 //!   a lock KEY [keyshare|share|nokey] [nowait|skip|timeout=MS]    a object ID MODE [nowait]
 //!   a savepoint NAME   a rollback-to NAME   a release NAME        a spill
 //!   a commit           a rollback           a hold                a get KEY held
+//!   a prepare NAME     a commit-prepared NAME                     a rollback-prepared NAME   prepared
 //!   sleep MS           gc                   crash                 versions          locks
 //!   split KEY          shards
 //! ```
@@ -128,6 +129,10 @@ impl Player {
             }
             "versions" => self.print_versions(&mut printed),
             "locks" => self.print_locks(&mut printed),
+            "prepared" => {
+                let names: Vec<_> = self.store.prepared().iter().map(|found| text(&found.name)).collect();
+                writeln!(printed, "prepared: {}", names.join(" ")).unwrap();
+            }
             "crash" => {
                 self.sessions.clear();
                 // Whatever still holds the node ends when its handles are gone.
@@ -188,7 +193,12 @@ impl Player {
                     crate::LockTarget::Transaction(_) => "transaction".to_owned(),
                 };
                 let granted = if lock.granted { "held" } else { "wanted" };
-                format!("lock: {target} {} {granted} by session {}", lock.mode, lock.session)
+                // Of those that are prepared, the session is a time; the scripts name none.
+                let by = match lock.session {
+                    session if session < 100 => format!("session {session}"),
+                    _ => "none".to_owned(),
+                };
+                format!("lock: {target} {} {granted} by {by}", lock.mode)
             })
             .collect();
         locks.sort();
@@ -286,6 +296,17 @@ impl Session {
             self.savepoints.clear();
             return Ok(String::new());
         }
+        match words[0] {
+            "commit-prepared" => {
+                let claimed = self.store.claim_prepared(words[1].as_bytes())?;
+                return claimed.commit_with(|_| ()).await.map(|_| "committed".to_owned());
+            }
+            "rollback-prepared" => {
+                let claimed = self.store.claim_prepared(words[1].as_bytes())?;
+                return claimed.rollback().await.map(|()| "rolled back".to_owned());
+            }
+            _ => {}
+        }
         let txn = self.txn.as_ref().expect("begin first");
         let done = Ok(String::new());
         match words[0] {
@@ -346,6 +367,7 @@ impl Session {
             }
             "release" => txn.release(self.savepoints[words[1]]).map(|()| String::new()),
             "spill" => txn.spill_all().await.map(|()| String::new()),
+            "prepare" => txn.prepare(bytes(words[1]), bytes("")).await.map(|()| "prepared".to_owned()),
             "commit" => txn.commit().await.map(|_| "committed".to_owned()),
             "rollback" => txn.rollback().await.map(|()| String::new()),
             other => panic!("unknown command {other}"),

@@ -11,12 +11,12 @@ use crate::encoding::{self, AT_COMMIT, StoredVersion};
 use crate::record::{Record, RecordStatus, encode_mark};
 use crate::{KvOptions, ScanRequest, Store, Timestamp, TxnId, TxnOptions, Visibility, WaitPolicy};
 
-fn options() -> KvOptions {
+pub(super) fn options() -> KvOptions {
     KvOptions { gc_ttl: Duration::ZERO, gc_interval: Duration::from_millis(2), ..KvOptions::default() }
 }
 
 /// Runs a test on a store of two shards, of which the right one begins with "m".
-fn with_two_shards<F>(test: impl FnOnce(Runtime, MemoryStorage, Store) -> F + Send + 'static)
+pub(super) fn with_two_shards<F>(test: impl FnOnce(Runtime, MemoryStorage, Store) -> F + Send + 'static)
 where
     F: Future<Output = ()> + Send,
 {
@@ -37,14 +37,14 @@ async fn reopen(runtime: &Runtime, storage: &MemoryStorage, store: Store) -> Sto
     open(storage, runtime, options()).await.1
 }
 
-async fn rows(store: &Store) -> Vec<(String, String)> {
+pub(super) async fn rows(store: &Store) -> Vec<(String, String)> {
     let txn = store.begin(TxnOptions::default());
     let page = txn.scan(ScanRequest::new(bytes("")..bytes("zz"))).await.unwrap();
     page.rows.iter().map(|(key, value)| (text(key), text(value))).collect()
 }
 
 /// All versions, and whether each is an ordinary one.
-fn versions(store: &Store) -> Vec<bool> {
+pub(super) fn versions(store: &Store) -> Vec<bool> {
     let mut found = Vec::new();
     for shard in store.shared.node.shards().data() {
         let range = shardforge_consensus::CursorOptions::range(
@@ -63,7 +63,7 @@ fn versions(store: &Store) -> Vec<bool> {
 }
 
 /// How many records and marks there are in all shards.
-fn records_and_marks(store: &Store) -> usize {
+pub(super) fn records_and_marks(store: &Store) -> usize {
     let mut found = 0;
     for shard in store.shared.node.shards().data() {
         let id = shard.id();
@@ -136,6 +136,7 @@ async fn write(store: &Store, found: Found) {
         let record = Record {
             status,
             commit_ts,
+            versions_ts: commit_ts,
             attempt: ATTEMPT,
             shards: vec![right],
             rows: found.rows_listed.then(|| vec![bytes("a"), bytes("z")]),

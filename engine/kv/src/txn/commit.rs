@@ -10,6 +10,7 @@
 //!                  -> all applied: committed, locks handed over; what is provisional is cleaned up later
 //!
 //!   spilled        spill the rest -> as above, without versions
+//!   prepared       as for several shards, be it one; the record says PREPARED, see prepare.rs
 //! ```
 //!
 //! The receipt says that the transaction was committed at this timestamp. When the reply to a proposal is lost,
@@ -40,7 +41,7 @@ use smallvec::SmallVec;
 
 use super::serializable::ReadSpans;
 use super::touched::{Participant, TouchedShards};
-use super::{Phase, Transaction};
+use super::{Core, Phase, Transaction};
 use crate::buffer::WriteBuffer;
 use crate::encoding;
 use crate::error::{KvError, Result};
@@ -49,7 +50,7 @@ use crate::limits::RECORD_ROWS_BYTES_MAX;
 use crate::locks::{HeldLock, LockName, Owner};
 use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommit;
-use crate::record::{Record, RecordStatus, decode_mark, encode_mark};
+use crate::record::{Holdings, Record, RecordStatus, decode_mark, encode_mark};
 use crate::resolve::Resolution;
 use crate::routing::writes_within;
 use crate::snapshots::SnapshotSlot;
@@ -62,25 +63,27 @@ use crate::types::{CommitInfo, IsolationLevel, TxnId};
 pub(crate) const RECEIPT_FORMAT: u8 = 1;
 
 /// A transaction's parts on the way through its commit. Dropped, it releases what it holds.
-struct Commit {
-    shared: Arc<Shared>,
-    txn: TxnId,
-    owner: Owner,
+pub(super) struct Commit {
+    pub(super) shared: Arc<Shared>,
+    pub(super) txn: TxnId,
+    pub(super) owner: Owner,
     slot: Option<SnapshotSlot>,
-    locks: Vec<HeldLock>,
+    pub(super) locks: Vec<HeldLock>,
     read_ts: Timestamp,
     /// What has to hold still, of a SERIALIZABLE transaction.
-    reads: Option<ReadSpans>,
+    pub(super) reads: Option<ReadSpans>,
     touched: TouchedShards,
     /// The shard that has its record, if it has spilled.
-    spilled: Option<ShardId>,
+    pub(super) spilled: Option<ShardId>,
+    /// What its record is to hold, if it is being prepared.
+    pub(super) holdings: Option<Holdings>,
     replaces: bool,
     /// Commits under way that this one builds upon.
     depends: SmallVec<[Arc<PendingCommit>; 2]>,
 }
 
 /// Runs when a commit is durable, before anybody else can take the transaction's locks.
-type CommitHook = Box<dyn FnOnce(Timestamp) + Send>;
+pub(super) type CommitHook = Box<dyn FnOnce(Timestamp) + Send>;
 
 impl Transaction {
     /// Commits the transaction. When this returns, the commit is durable and every later snapshot shows it.
@@ -108,7 +111,8 @@ impl Transaction {
                     return Err(error);
                 }
             };
-            if core.spilled.is_some() || !core.buffer.is_empty() || !core.depends.is_empty() {
+            let wrote = core.spilled.is_some() || !core.buffer.is_empty();
+            if wrote || !core.depends.is_empty() || self.may_be_before_others(&core) {
                 return Ok(None);
             }
             core.phase = Phase::Ended;
@@ -121,6 +125,13 @@ impl Transaction {
         Ok(Some(CommitInfo { commit_ts }))
     }
 
+    /// Whether it may have read what prepared SERIALIZABLE transactions replace, as one of them.
+    fn may_be_before_others(&self, core: &Core) -> bool {
+        !self.shared.watched.is_empty()
+            && core.slot.is_some()
+            && self.isolation() == IsolationLevel::Serializable
+    }
+
     /// As [`Self::commit`]; calls `hook` with the commit's timestamp once it is durable, while all locks are still
     /// held: what the hook publishes is there for whoever gets the locks next.
     ///
@@ -131,7 +142,7 @@ impl Transaction {
     }
 
     /// What comes before the commit itself.
-    async fn prepare(&self) -> Result<()> {
+    pub(super) async fn make_ready(&self) -> Result<()> {
         let (spilled, size_bytes, empty) = {
             let core = self.active()?;
             if core.depends.iter().any(|commit| commit.has_failed()) {
@@ -150,31 +161,16 @@ impl Transaction {
     }
 
     async fn commit_and(&self, on_commit: Option<CommitHook>) -> Result<CommitInfo> {
-        if let Err(error) = self.prepare().await {
+        if let Err(error) = self.make_ready().await {
             self.abandon();
             return Err(error);
         }
-        let (commit, buffer) = {
-            let mut core = self.active()?;
-            core.phase = Phase::Ended;
-            let reads = std::mem::take(&mut core.reads);
-            let commit = Commit {
-                shared: Arc::clone(&self.shared),
-                txn: self.id,
-                owner: self.owner,
-                slot: core.slot.take(),
-                locks: std::mem::take(&mut core.locks),
-                read_ts: core.read_ts,
-                reads: (self.isolation() == IsolationLevel::Serializable).then_some(reads),
-                touched: std::mem::take(&mut core.touched),
-                spilled: core.spilled,
-                replaces: core.replaces,
-                depends: std::mem::take(&mut core.depends),
-            };
-            (commit, std::mem::take(&mut core.buffer))
-        };
+        let (commit, buffer) = self.take_apart()?;
         if commit.spilled.is_none() && buffer.is_empty() {
             let commit_ts = commit.read_ts;
+            if let Some(reads) = &commit.reads {
+                self.shared.validate_snapshot(self.id, reads, commit_ts).await?;
+            }
             if let Some(hook) = on_commit {
                 hook(commit_ts);
             }
@@ -182,12 +178,34 @@ impl Transaction {
         }
         let runtime = self.shared.runtime.clone();
         let finish = |future| runtime.spawn("commit of a closed session", future);
-        ToTheEnd { future: Some(Box::pin(commit.run(buffer, on_commit))), finish: Some(finish) }.await
+        ToTheEnd::new(commit.run(buffer, on_commit), finish).await
+    }
+
+    /// Ends the transaction for its session; what it was goes on as a commit.
+    pub(super) fn take_apart(&self) -> Result<(Commit, WriteBuffer)> {
+        let mut core = self.active()?;
+        core.phase = Phase::Ended;
+        let reads = std::mem::take(&mut core.reads);
+        let commit = Commit {
+            shared: Arc::clone(&self.shared),
+            txn: self.id,
+            owner: self.owner,
+            slot: core.slot.take(),
+            locks: std::mem::take(&mut core.locks),
+            read_ts: core.read_ts,
+            reads: (self.isolation() == IsolationLevel::Serializable).then_some(reads),
+            touched: std::mem::take(&mut core.touched),
+            spilled: core.spilled,
+            holdings: None,
+            replaces: core.replaces,
+            depends: std::mem::take(&mut core.depends),
+        };
+        Ok((commit, std::mem::take(&mut core.buffer)))
     }
 }
 
 /// Where a commit went.
-enum Written {
+pub(super) enum Written {
     ToOneShard,
     /// The record's shard and the others.
     ToSeveral {
@@ -213,6 +231,9 @@ impl Commit {
             shared.spilled.committing(self.txn, &pending);
         }
         shared.pending.register(&pending);
+        if self.reads.is_some() {
+            shared.watched.overtake(&pending, self.spilled.is_some());
+        }
         let commit_ts = shared.clock.now();
         pending.choose(commit_ts);
         let outcome = self.replicate(&pending, commit_ts, early).await;
@@ -246,7 +267,15 @@ impl Commit {
                 let ignored = shared.spilled.ignored(self.txn);
                 let versions = self.spilled.is_none().then(|| Arc::clone(&pending));
                 let txn = self.txn;
-                shared.resolutions.push(Resolution { txn, anchor, others, commit_ts, ignored, versions });
+                shared.resolutions.push(Resolution {
+                    txn,
+                    anchor,
+                    others,
+                    commit_ts,
+                    versions_ts: commit_ts,
+                    ignored,
+                    versions,
+                });
                 if self.replaces && self.spilled.is_some() {
                     shared.garbage.superseded(&pending, commit_ts, true);
                 }
@@ -259,8 +288,8 @@ impl Commit {
         Ok(CommitInfo { commit_ts })
     }
 
-    /// Writes the commit to its shards; when this is done it is committed.
-    async fn replicate(
+    /// Writes the commit to its shards; when this is done it is committed, or prepared.
+    pub(super) async fn replicate(
         &mut self,
         pending: &Arc<PendingCommit>,
         commit_ts: Timestamp,
@@ -293,7 +322,9 @@ impl Commit {
         if let Some(reads) = &self.reads {
             shared.validate_reads(self.txn, reads, self.read_ts, commit_ts).await?;
         }
-        let mut only = self.touched.only();
+        // Prepared, it has a record in any case.
+        let prepares = self.holdings.is_some();
+        let mut only = if prepares { None } else { self.touched.only() };
         for attempt in 0.. {
             let outcome = match only.take() {
                 Some(only) => self.write_to_one(&only, pending, commit_ts, early).await?,
@@ -301,7 +332,7 @@ impl Commit {
                     self.wait_for_bases().await?;
                     let parts = self.touched.participants(&shared.node.shards())?;
                     match &parts[..] {
-                        [only] => self.write_to_one(only, pending, commit_ts, false).await?,
+                        [only] if !prepares => self.write_to_one(only, pending, commit_ts, false).await?,
                         parts => self.write_to_several(parts, pending, commit_ts, attempt, sent_to).await?,
                     }
                 }
@@ -388,7 +419,9 @@ impl Commit {
             |part: &&Participant| !writes_within(pending.writes(), part.shard.range()).is_empty();
         let anchor = match (self.spilled, sent_to.first()) {
             (Some(anchor), _) | (None, Some(&anchor)) => anchor,
-            (None, None) => parts.iter().find(has_writes).ok_or(KvError::LocksLost)?.shard.id(),
+            (None, None) => {
+                parts.iter().find(has_writes).or(parts.first()).ok_or(KvError::LocksLost)?.shard.id()
+            }
         };
         let others = parts.iter().map(|part| part.shard.id()).filter(|id| *id != anchor);
         let others: Vec<ShardId> = others.collect();
@@ -396,15 +429,23 @@ impl Commit {
             sent_to.push(anchor);
         }
         sent_to.extend(others.iter().filter(|id| !sent_to.contains(id)).copied().collect::<Vec<_>>());
-        // Readers ask for it as soon as they can meet its versions.
-        self.shared.spilled.committing(self.txn, pending);
+        let (status, committed_at) = match self.holdings {
+            Some(_) => (RecordStatus::Prepared, Timestamp::MIN),
+            None => {
+                // Readers ask for it as soon as they can meet its versions.
+                self.shared.spilled.committing(self.txn, pending);
+                (RecordStatus::Staging, commit_ts)
+            }
+        };
         let record = Record {
-            status: RecordStatus::Staging,
-            commit_ts,
+            status,
+            commit_ts: committed_at,
+            versions_ts: commit_ts,
             attempt,
             ignored: self.shared.spilled.ignored(self.txn),
             shards: others.clone(),
             rows: self.listed_rows(pending),
+            holdings: self.holdings.clone(),
         };
         let (record, mark) = (Bytes::from(record.encode()), Bytes::from(encode_mark(attempt)));
         let answers = parts.iter().map(async |Participant { shard, term }| {
@@ -464,7 +505,7 @@ impl Commit {
     }
 
     /// The rows that the record names, so that a restart can clean up behind the commit.
-    fn listed_rows(&self, pending: &PendingCommit) -> Option<Vec<Bytes>> {
+    pub(super) fn listed_rows(&self, pending: &PendingCommit) -> Option<Vec<Bytes>> {
         let rows = pending.writes().iter().map(|(key, _)| key);
         let bytes: usize = rows.clone().map(|row| row.len() + 4).sum();
         (self.spilled.is_none() && bytes <= RECORD_ROWS_BYTES_MAX).then(|| rows.cloned().collect())
@@ -472,7 +513,7 @@ impl Commit {
 }
 
 /// Whether a command was carried out whose reply was lost: whether what it put is there, and is the right one.
-async fn is_there(shard: &Shard, key: &[u8], right: impl Fn(&[u8]) -> bool) -> Result<bool> {
+pub(super) async fn is_there(shard: &Shard, key: &[u8], right: impl Fn(&[u8]) -> bool) -> Result<bool> {
     shard.barrier().await.map_err(|_| KvError::Ambiguous)?;
     let found = shard.read().get(key).map_err(|_| KvError::Ambiguous)?;
     Ok(found.is_some_and(|value| right(&value)))
@@ -528,12 +569,21 @@ fn encode_writes(
 }
 
 /// Polls a future; when it is dropped before the future is done, hands the rest to `finish`.
-struct ToTheEnd<T, F, R>
+pub(super) struct ToTheEnd<T, F, R>
 where
     F: FnOnce(BoxFuture<'static, T>) -> R,
 {
     future: Option<BoxFuture<'static, T>>,
     finish: Option<F>,
+}
+
+impl<T, F, R> ToTheEnd<T, F, R>
+where
+    F: FnOnce(BoxFuture<'static, T>) -> R,
+{
+    pub(super) fn new(future: impl Future<Output = T> + Send + 'static, finish: F) -> Self {
+        Self { future: Some(Box::pin(future)), finish: Some(finish) }
+    }
 }
 
 impl<T, F, R> Future for ToTheEnd<T, F, R>

@@ -205,6 +205,12 @@ impl Transaction {
         }
     }
 
+    /// Whether the transaction has locked an object, in whatever mode.
+    #[must_use]
+    pub fn holds_object(&self, object: ObjectId) -> bool {
+        self.core.lock().locks.iter().any(|lock| lock.name == LockName::Object(object))
+    }
+
     async fn acquire(&self, name: LockName, mode: LockMode, policy: WaitPolicy) -> Result<()> {
         match self.shared.acquire(name, mode, self.owner, policy).await? {
             Some(lock) => self.hold(lock),

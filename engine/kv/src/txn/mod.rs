@@ -5,6 +5,7 @@
 //!   read.rs           get, multi_get, scan
 //!   lock.rs           row and object locks
 //!   commit.rs         one-round commit, of one shard or of several
+//!   prepare.rs        transactions that wait for the word whether they are committed
 //!   touched.rs        the shards that the transaction has locked or written in
 //!   spill.rs          writes that outgrow memory
 //!   serializable.rs   what a SERIALIZABLE transaction has read, and whether it still holds at commit
@@ -19,6 +20,7 @@
 
 mod commit;
 mod lock;
+mod prepare;
 mod read;
 mod serializable;
 mod spill;

@@ -7,6 +7,8 @@
 //! The check runs after the commit has registered its writes and taken its timestamp. Of two transactions that
 //! each read what the other writes, the one with the later timestamp therefore finds the other one, under way
 //! or applied, and fails; so no two can slip past each other.
+//!
+//! A prepared transaction is checked when it is prepared, and commits later; `watched.rs` tells what that takes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -58,6 +60,15 @@ impl ReadSpans {
         if self.spans.len() > READ_SPANS_MAX {
             self.merge();
         }
+    }
+
+    pub(super) fn ranges(&self) -> &[Range<Bytes>] {
+        &self.0
+    }
+
+    /// Bytes of all bounds.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.0.iter().map(|span| span.start.len() + span.end.len() + 8).sum()
     }
 
     /// Joins what overlaps; when that does not help, neighbours, which claims to have read what lies between:
@@ -113,14 +124,15 @@ impl Transaction {
         let core = self.active()?;
         let now = self.shared.clock.now();
         for span in core.reads.spans.iter().filter(|span| wanted(span)) {
-            let _under_way = self.shared.changed_in(self.id, span, core.read_ts, now)?;
+            let _under_way = self.shared.changed_in(self.id, span, core.read_ts, now, &[])?;
         }
         Ok(())
     }
 }
 
 impl Shared {
-    /// Checks that no other transaction changed what was read at `read_ts` before `commit_ts`.
+    /// Checks that no other transaction changed what was read at `read_ts` before `commit_ts`, and that no overtaken one
+    /// is about to.
     pub(super) async fn validate_reads(
         &self,
         txn: TxnId,
@@ -128,6 +140,7 @@ impl Shared {
         read_ts: Timestamp,
         commit_ts: Timestamp,
     ) -> Result<()> {
+        let overtaken = self.watched.overtaken();
         let checked = if is_on(Mutation::MissedRefresh) { 1 } else { reads.spans.len() };
         for span in reads.spans.iter().take(checked) {
             // A commit under way below ours may fail yet; it waits for none above it, so this ends.
@@ -136,7 +149,7 @@ impl Shared {
                 commit.wait().await;
                 self.check_running()?;
             }
-            while let Some(obstacle) = self.changed_in(txn, span, read_ts, below)? {
+            while let Some(obstacle) = self.changed_in(txn, span, read_ts, below, &overtaken)? {
                 obstacle.wait().await;
                 self.check_running()?;
             }
@@ -144,14 +157,35 @@ impl Shared {
         Ok(())
     }
 
-    /// Fails when a version in the span was committed after `read_ts` and at or before `below`. Returns a
-    /// commit to wait for, if one is in the way.
+    /// As [`Self::validate_reads`], for a transaction that wrote nothing, and stands where its snapshot was taken.
+    pub(super) async fn validate_snapshot(
+        &self,
+        txn: TxnId,
+        reads: &ReadSpans,
+        read_ts: Timestamp,
+    ) -> Result<()> {
+        let overtaken = self.watched.overtaken();
+        if overtaken.is_empty() {
+            return Ok(());
+        }
+        for span in &reads.0 {
+            while let Some(obstacle) = self.changed_in(txn, span, read_ts, read_ts, &overtaken)? {
+                obstacle.wait().await;
+                self.check_running()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails when a version in the span was committed after `read_ts` and at or before `below`, or an overtaken transaction
+    /// has one there that is not seen at `below`. Returns a commit to wait for, if one is in the way.
     fn changed_in(
         &self,
         txn: TxnId,
         span: &Range<Bytes>,
         read_ts: Timestamp,
         below: Timestamp,
+        overtaken: &[TxnId],
     ) -> Result<Option<Arc<PendingCommit>>> {
         let bound = |key: &[u8]| Bytes::copy_from_slice(&encoding::row_bound(key));
         let encoded = KeyRange::new(bound(&span.start), bound(&span.end));
@@ -159,7 +193,12 @@ impl Shared {
             let reader = Reader { spilled: &self.spilled, read_ts: below, own: None, under_lock: false };
             let mut versions = RowCursor::open(shard.read(), reader, &span.start, &span.end, false)?;
             loop {
-                match versions.next_change(txn, read_ts)? {
+                match versions.next_change(txn, read_ts, overtaken)? {
+                    // They may be committed before this one, which may be prepared.
+                    RowStep::End if versions.has_passed() => {
+                        self.watched.note_overtaken(txn);
+                        break;
+                    }
                     RowStep::End => break,
                     RowStep::Row | RowStep::Pause => {
                         return Err(KvError::ReadWriteConflict(Arc::new(versions.change()?)));

@@ -34,6 +34,11 @@ pub fn from_kv(error: KvError) -> PgError {
             .hint("The transaction might succeed if retried."),
         KvError::Ambiguous => PgError::new(SqlState::TRANSACTION_RESOLUTION_UNKNOWN, message)
             .hint("Read back what the transaction wrote before trying again."),
+        KvError::TooManyLocks => PgError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)
+            .hint("Lock the table, or fewer of its rows."),
+        KvError::NameInUse | KvError::TooManyPrepared(_) | KvError::NotPrepared | KvError::PreparedIsBusy => {
+            PgError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        }
         KvError::KeyTooLong(_) => PgError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)
             .hint("Values that are indexed must be short."),
         KvError::SequenceExhausted { .. } => {
