@@ -70,13 +70,18 @@ impl Database {
             failed.send_replace(Some(reason.to_owned()));
         });
         let node = Node::open(options, runtime.clone()).await?;
-        let kv_options = KvOptions { gc_ttl: config.gc_ttl, ..KvOptions::default() };
+        let kv_options = KvOptions {
+            gc_ttl: config.gc_ttl,
+            prepared_transactions_max: config.max_prepared_transactions,
+            ..KvOptions::default()
+        };
         let store = Store::open(Arc::clone(&node), runtime.clone(), kv_options)?;
         create_directory(&config.spill_dir)?;
         let options = EngineOptions {
             query_memory_bytes: config.query_memory_bytes,
             spill_dir: config.spill_dir.clone(),
             max_connections: u32::try_from(config.max_connections).unwrap_or(u32::MAX),
+            max_prepared_transactions: u32::try_from(config.max_prepared_transactions).unwrap_or(u32::MAX),
             data_dir: config.data_dir.clone(),
         };
         let engine = Engine::open(store.clone(), runtime, options).await?;

@@ -29,6 +29,8 @@ pub struct EngineOptions {
     pub spill_dir: std::path::PathBuf,
     /// What `max_connections` shows.
     pub max_connections: u32,
+    /// How many transactions may be prepared at once. 0: PREPARE TRANSACTION is refused.
+    pub max_prepared_transactions: u32,
     /// What `data_directory` shows.
     pub data_dir: std::path::PathBuf,
 }

@@ -44,6 +44,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How many of them are kept for superusers.
     pub superuser_reserved_connections: usize,
+    /// How many transactions may be prepared at once.
+    pub max_prepared_transactions: usize,
     /// From the connection to the end of the authentication.
     pub authentication_timeout: Duration,
     /// How long running statements may go on at shutdown.
@@ -86,6 +88,8 @@ impl Config {
             max_connections: settings.parse("max_connections", values::count(1, 100_000))?,
             superuser_reserved_connections: settings
                 .parse("superuser_reserved_connections", values::count(0, 1_000))?,
+            max_prepared_transactions: settings
+                .parse("max_prepared_transactions", values::count(0, 100_000))?,
             authentication_timeout: settings.parse("authentication_timeout", values::duration)?,
             shutdown_grace: settings.parse("shutdown_grace", values::duration)?,
             query_memory_bytes: settings.parse("query_memory", values::size)?,

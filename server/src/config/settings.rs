@@ -25,6 +25,7 @@ const DEFINITIONS: &[Definition] = &[
     define("engine", "rocksdb", "\"rocksdb\", or \"memory\", which forgets everything at the end."),
     define("max_connections", "100", "Connections at once."),
     define("superuser_reserved_connections", "3", "How many of them are kept for superusers."),
+    define("max_prepared_transactions", "0", "Transactions prepared at once; 0 refuses PREPARE TRANSACTION."),
     define("authentication_timeout", "60s", "How long a client may take to log in."),
     define("shutdown_grace", "10s", "How long running statements may go on after SIGTERM."),
     define("query_memory", "256MB", "Memory for sorts, joins and groupings of all queries together."),

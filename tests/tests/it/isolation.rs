@@ -86,7 +86,9 @@ async fn disagreement(server: &Server, name: &str, step_max: Duration) -> Option
 #[test]
 fn specs_give_what_postgresql_gives() {
     let directory = tempfile::tempdir().expect("a directory");
-    let server = Server::start(directory.path());
+    // As many as a spec prepares at once, and more.
+    let settings = [("SHARDFORGE_MAX_PREPARED_TRANSACTIONS", "10")];
+    let server = Server::start_with(directory.path(), &settings);
     let todo = todo();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut wrong = Vec::new();

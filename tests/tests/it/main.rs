@@ -12,6 +12,7 @@ mod notify;
 mod past;
 mod plans;
 mod portals;
+mod prepared;
 mod recheck;
 mod shards;
 mod snapshots;

@@ -140,6 +140,31 @@ impl Change {
         Ok((Oid(database), change))
     }
 
+    /// The change that wrote a row, or deleted it.
+    pub fn of_row(key: &[u8], value: Option<&[u8]>) -> PgResult<Change> {
+        if let Some(value) = value {
+            return Change::from_row(key, value).map(|(_, change)| change);
+        }
+        let damaged = || PgError::corrupted("the key of a catalog row is damaged");
+        let (head, ids) = key.split_at_checked(6).ok_or_else(damaged)?;
+        let ids: Vec<u32> =
+            ids.chunks_exact(4).map(|id| u32::from_be_bytes([id[0], id[1], id[2], id[3]])).collect();
+        let is = |kind: Kind| head[1] == kind as u8;
+        match ids[..] {
+            [oid] if is(Kind::Relation) => Ok(Change::DropRelation(Oid(oid))),
+            [oid] if is(Kind::Schema) => Ok(Change::DropSchema(Oid(oid))),
+            [oid] if is(Kind::Role) => Ok(Change::DropRole(Oid(oid))),
+            [oid] if is(Kind::Database) => Ok(Change::DropDatabase(Oid(oid))),
+            [class, object, sub_id] if is(Kind::Comment) => Ok(Change::Comment {
+                class: Oid(class),
+                object: Oid(object),
+                sub_id: sub_id as i32,
+                text: None,
+            }),
+            _ => Err(damaged()),
+        }
+    }
+
     /// True for changes of databases and roles, which all databases see.
     pub fn is_cluster_wide(&self) -> bool {
         matches!(

@@ -13,7 +13,7 @@ use shardforge_types::io::snapshot::Snapshot;
 use shardforge_types::{IoEnv, Oid, PgError, PgResult, SqlState};
 
 use crate::catalog::CatalogSnapshot;
-use crate::catalog::pg_catalog::{Activity, Cursor, HeldLock, PreparedStatement};
+use crate::catalog::pg_catalog::{Activity, Cursor, HeldLock, PreparedStatement, PreparedXact};
 use crate::func::random::Random;
 
 /// The environment of a statement's expressions.
@@ -181,6 +181,11 @@ pub trait Host: Send + Sync {
     /// The sessions that keep a session waiting for a lock, each as often as it is in its way; 0 stands for what is
     /// no session's (a prepared transaction).
     fn blocking_pids(&self, _pid: i32) -> Vec<i32> {
+        Vec::new()
+    }
+
+    /// The prepared transactions, for `pg_prepared_xacts`.
+    fn prepared_transactions(&self) -> Vec<PreparedXact> {
         Vec::new()
     }
 

@@ -132,7 +132,11 @@ impl SessionDirectory {
             Some(beginning) if beginning.len() < statement.len() => beginning.into(),
             _ => statement,
         };
-        let commit = Commit { txn: txn.id(), at, pid: session.pid, statement };
+        self.remember(Commit { txn: txn.id(), at, pid: session.pid, statement });
+    }
+
+    /// Remembers a commit.
+    pub fn remember(&self, commit: Commit) {
         let mut commits = self.commits.lock();
         let forgotten = if commits.len() == COMMITS_MAX { commits.pop_front() } else { None };
         commits.push_back(commit);

@@ -79,6 +79,9 @@ impl Listener {
 
     /// UNLISTEN; of all channels without a name.
     pub fn unlisten(&self, channel: Option<&str>) {
+        if !self.is_pending() && !self.listens.load(Ordering::Relaxed) {
+            return;
+        }
         self.note(channel.map_or(Action::UnlistenAll, |channel| Action::Unlisten(channel.into())));
     }
 

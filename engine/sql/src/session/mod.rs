@@ -20,6 +20,7 @@ mod maintenance;
 mod monitor;
 mod past;
 mod portal;
+mod prepared;
 mod services;
 mod setting_value;
 mod settings;
@@ -135,6 +136,7 @@ impl PgSession {
                 ("DateStyle", "ISO, MDY".to_owned()),
                 ("lc_messages", "C".to_owned()),
                 ("max_connections", engine.options.max_connections.to_string()),
+                ("max_prepared_transactions", engine.options.max_prepared_transactions.to_string()),
                 ("data_directory", engine.options.data_dir.display().to_string()),
             ],
             role.superuser,
@@ -326,9 +328,18 @@ impl PgSession {
         self.cancel.check()
     }
 
-    /// Makes sure that nobody is connected to a database: ends its sessions if forced.
+    /// Makes sure that nobody is connected to a database, and no transaction of it is prepared: ends its sessions if
+    /// forced.
     pub(crate) async fn evict_database(&self, name: &str, force: bool) -> PgResult<()> {
+        let in_use = |message: &str, sessions: usize, prepared: usize| {
+            let message = format!("database \"{name}\" is being {message}");
+            Err(PgError::new(SqlState::OBJECT_IN_USE, message).detail(users_of_database(sessions, prepared)))
+        };
         let connected = || self.services.connected_to(name);
+        let prepared = prepared::prepared_in(&self.engine, name);
+        if force && prepared > 0 {
+            return in_use("used by prepared transactions", 0, prepared);
+        }
         if force {
             for process_id in connected() {
                 self.services.terminate(process_id);
@@ -336,24 +347,14 @@ impl PgSession {
         }
         for _ in 0..EVICTION_WAITS {
             if connected().is_empty() {
-                return Ok(());
+                break;
             }
             self.engine.runtime.sleep(EVICTION_WAIT).await;
         }
-        let count = connected().len();
-        if count == 0 {
-            return Ok(());
+        match connected().len() {
+            0 if prepared == 0 => Ok(()),
+            sessions => in_use("accessed by other users", sessions, prepared),
         }
-        let detail = if count == 1 {
-            "There is 1 other session using the database.".to_owned()
-        } else {
-            format!("There are {count} other sessions using the database.")
-        };
-        Err(PgError::new(
-            SqlState::OBJECT_IN_USE,
-            format!("database \"{name}\" is being accessed by other users"),
-        )
-        .detail(detail))
     }
 
     /// A message came that runs a statement, or is about one.
@@ -373,3 +374,17 @@ impl PgSession {
 /// A session that is going away is waited for, as PostgreSQL does, this often and so long each time.
 const EVICTION_WAITS: u32 = 50;
 const EVICTION_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Who uses a database, as DETAIL puts it.
+fn users_of_database(sessions: usize, prepared: usize) -> String {
+    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    if sessions > 0 && prepared > 0 {
+        return format!(
+            "There are {sessions} other session(s) and {prepared} prepared transaction(s) using the database."
+        );
+    }
+    let (count, what) =
+        if sessions > 0 { (sessions, "other session") } else { (prepared, "prepared transaction") };
+    let verb = if count == 1 { "is" } else { "are" };
+    format!("There {verb} {} using the database.", plural(count, what))
+}

@@ -14,6 +14,7 @@ use shardforge_types::Oid;
 
 use self::lock_kind::{NOTIFYING_COMMIT, RELATION};
 use super::activity::{Now, SessionActivity};
+use super::prepared::virtual_transaction;
 use crate::catalog::pg_catalog::{Activity, HeldLock};
 use crate::catalog::{CatalogSnapshot, StorageId, TableDesc};
 use crate::engine::{Engine, UNIX_TO_2000_MICROS};
@@ -153,8 +154,14 @@ pub(super) fn locks(engine: &Engine) -> Vec<HeldLock> {
     let sessions = engine.sessions.all();
     let now: HashMap<i32, (&SessionActivity, Now)> =
         sessions.iter().map(|session| (session.pid, (&**session, session.now()))).collect();
+    let prepared = engine.store.prepared();
     let owned_by = |session: u64| {
         let pid = process_id(session);
+        // A prepared transaction is a session of its own.
+        if let Some(prepared) = prepared.iter().find(|prepared| prepared.txn.0 == session) {
+            let virtual_transaction = virtual_transaction(engine, prepared);
+            return HeldLock { virtual_transaction, ..HeldLock::default() };
+        }
         let transactions = now.get(&pid).map_or(0, |(_, now)| now.transactions);
         HeldLock { pid, virtual_transaction: format!("{pid}/{transactions}"), ..HeldLock::default() }
     };
@@ -174,6 +181,15 @@ pub(super) fn locks(engine: &Engine) -> Vec<HeldLock> {
         if txn.is_assigned() {
             locks.push(HeldLock { locktype: "transactionid", transaction: Some(xid(txn.id())), ..own });
         }
+    }
+    for prepared in &prepared {
+        locks.push(HeldLock {
+            locktype: "transactionid",
+            transaction: Some(xid(prepared.txn)),
+            mode: "ExclusiveLock",
+            granted: true,
+            ..owned_by(prepared.txn.0)
+        });
     }
     let waits = engine.store.lock_waits();
     for lock in engine.store.object_locks() {
@@ -237,7 +253,8 @@ fn mark_fast_path(locks: &mut [HeldLock]) {
         .map(|lock| lock.relation)
         .collect();
     for lock in locks.iter_mut().filter(|lock| lock.locktype == "relation") {
-        lock.fastpath = lock.granted && is_weak(lock) && !strong.contains(&lock.relation);
+        let of_session = lock.pid != 0;
+        lock.fastpath = lock.granted && of_session && is_weak(lock) && !strong.contains(&lock.relation);
     }
 }
 

@@ -21,9 +21,10 @@ use super::activity::SessionActivity;
 use super::error::from_kv;
 use super::listen::Listener;
 use super::monitor::{self, lock_kind};
+use super::prepared::prepared_xacts;
 use super::snapshots::Export;
 use super::statement::Prepared;
-use crate::catalog::pg_catalog::{Activity, Cursor, HeldLock, PreparedStatement};
+use crate::catalog::pg_catalog::{Activity, Cursor, HeldLock, PreparedStatement, PreparedXact};
 use crate::catalog::{CatalogSnapshot, Relation, SequenceDesc};
 use crate::engine::Engine;
 use crate::exec::env::{AdvisoryKey, AdvisoryMode, Host, Sequences};
@@ -189,6 +190,17 @@ impl SessionServices {
         let mut state = self.state.lock();
         state.sequences.clear();
         state.last_sequence = None;
+    }
+
+    /// Whether the transaction has exported a snapshot.
+    pub fn has_exported_snapshots(&self) -> bool {
+        !self.state.lock().exports.is_empty()
+    }
+
+    /// Whether a session-level advisory lock is on an object like this.
+    pub fn session_locks_any(&self, wanted: impl Fn(ObjectId) -> bool) -> bool {
+        let locks = self.state.lock().session_locks.clone();
+        locks.is_some_and(|locks| locks.objects().into_iter().any(wanted))
     }
 
     /// Releases session-level advisory locks.
@@ -475,10 +487,12 @@ impl Host for SessionServices {
         };
         let at = txn.snapshot().read_ts;
         let first_unknown = at.as_u64() + 1;
-        let Some(unseen) = self.engine.sessions.unseen_by(at) else {
+        let prepared = self.engine.store.prepared();
+        let Some(mut unseen) = self.engine.sessions.unseen_by(at) else {
             // What has been forgotten may not be taken for seen.
             return Ok(XidSnapshot { xmin: 1, xmax: 1, running: Vec::new() });
         };
+        unseen.extend(prepared.iter().map(|prepared| prepared.txn));
         let mut running: Vec<u64> =
             unseen.into_iter().map(|txn| txn.0).filter(|txn| *txn < first_unknown).collect();
         running.sort_unstable();
@@ -501,7 +515,8 @@ impl Host for SessionServices {
         let is_open = |session: &Arc<SessionActivity>| {
             session.now().transaction.is_some_and(|(txn, _)| txn.id().0 == id)
         };
-        if self.engine.sessions.all().iter().any(is_open) {
+        let is_prepared = store.prepared().iter().any(|prepared| prepared.txn.0 == id);
+        if is_prepared || self.engine.sessions.all().iter().any(is_open) {
             return Ok(Some("in progress"));
         }
         let txn = TxnId(id);
@@ -603,6 +618,10 @@ impl Host for SessionServices {
 
     fn locks(&self) -> Vec<HeldLock> {
         monitor::locks(&self.engine)
+    }
+
+    fn prepared_transactions(&self) -> Vec<PreparedXact> {
+        prepared_xacts(&self.engine)
     }
 
     fn activity(&self) -> Vec<Activity> {

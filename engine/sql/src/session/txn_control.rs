@@ -61,11 +61,14 @@ impl PgSession {
                 self.search_path = None;
                 "ROLLBACK"
             }
-            TransactionKind::Prepare(_)
-            | TransactionKind::CommitPrepared(_)
-            | TransactionKind::RollbackPrepared(_) => {
-                return Err(PgError::not_supported("prepared transactions are not supported yet")
-                    .hint("Commit with COMMIT."));
+            TransactionKind::Prepare(gid) => self.prepare_transaction(gid).await?,
+            TransactionKind::CommitPrepared(gid) => {
+                self.commit_prepared(gid).await?;
+                "COMMIT PREPARED"
+            }
+            TransactionKind::RollbackPrepared(gid) => {
+                self.rollback_prepared(gid).await?;
+                "ROLLBACK PREPARED"
             }
         };
         Ok(tag.to_owned())
@@ -320,15 +323,21 @@ impl PgSession {
     /// What may keep a transaction from committing: its deferred constraints, and the queries of cursors that outlive
     /// it. Unlike the commit itself it can be cancelled.
     async fn before_commit(&mut self) -> PgResult<()> {
+        self.check_deferred().await?;
+        if self.portals.values().any(Portal::must_be_persisted) {
+            Box::pin(self.persist_cursors()).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks the constraints that were deferred.
+    pub(super) async fn check_deferred(&mut self) -> PgResult<()> {
         if self.txn.as_ref().is_some_and(|txn| !txn.deferred.lock().is_empty()) {
             let (cancel, engine, pid) = (self.cancel.clone(), self.engine.clone(), self.activity.pid);
             self.ensure_txn().txn.begin_statement();
             let cx = self.exec_context(Arc::new([]));
             let checks = Box::pin(ri::at_commit(&cx));
             Self::cancelable(&cancel, &engine, pid, checks).await?;
-        }
-        if self.portals.values().any(Portal::must_be_persisted) {
-            Box::pin(self.persist_cursors()).await?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ const PG_READ_ALL_STATS: Oid = Oid(3375);
 pub(super) const PRODUCERS: &[(&str, Producer)] = &[
     ("pg_stat_activity", pg_stat_activity),
     ("pg_locks", pg_locks),
+    ("pg_prepared_xacts", pg_prepared_xacts),
     ("pg_prepared_statements", pg_prepared_statements),
     ("pg_cursors", pg_cursors),
     ("pg_stat_all_tables", pg_stat_tables),
@@ -73,6 +74,17 @@ fn pg_locks(scan: &SystemScan<'_>, rows: &mut Rows) {
             r.set("pid", (lock.pid != 0).then_some(lock.pid)).set("mode", lock.mode);
             r.set("granted", lock.granted).set("fastpath", lock.fastpath);
             r.set("waitstart", lock.wait_start.map(Datum::Timestamptz));
+        });
+    }
+}
+
+fn pg_prepared_xacts(scan: &SystemScan<'_>, rows: &mut Rows) {
+    for xact in scan.session.prepared_transactions() {
+        let database = scan.catalog.cluster.databases.get(&xact.database);
+        rows.push(|r| {
+            r.set("transaction", Oid(xact.transaction)).set("gid", &xact.gid);
+            r.set("prepared", Datum::Timestamptz(xact.prepared)).set("owner", role_name(scan, xact.owner));
+            r.set("database", database.map(|d| &d.name));
         });
     }
 }

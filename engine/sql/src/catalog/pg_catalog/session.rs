@@ -51,6 +51,11 @@ pub trait SessionView: Send + Sync {
         Vec::new()
     }
 
+    /// The prepared transactions.
+    fn prepared_transactions(&self) -> Vec<PreparedXact> {
+        Vec::new()
+    }
+
     /// This session's prepared statements.
     fn prepared_statements(&self) -> Vec<PreparedStatement> {
         Vec::new()
@@ -105,6 +110,10 @@ impl SessionView for EvalEnv {
 
     fn locks(&self) -> Vec<HeldLock> {
         self.session.host.locks()
+    }
+
+    fn prepared_transactions(&self) -> Vec<PreparedXact> {
+        self.session.host.prepared_transactions()
     }
 
     fn prepared_statements(&self) -> Vec<PreparedStatement> {
@@ -188,6 +197,21 @@ pub struct HeldLock {
     pub fastpath: bool,
     /// Since when it waits.
     pub wait_start: Option<i64>,
+}
+
+/// A prepared transaction, for pg_prepared_xacts.
+#[derive(Clone, Debug, Default)]
+pub struct PreparedXact {
+    /// Its id.
+    pub transaction: u32,
+    /// What it was prepared as.
+    pub gid: String,
+    /// When, in microseconds since 2000-01-01 00:00 UTC.
+    pub prepared: i64,
+    /// Who prepared it.
+    pub owner: Oid,
+    /// In which database.
+    pub database: Oid,
 }
 
 /// A prepared statement, for pg_prepared_statements.

@@ -1,0 +1,166 @@
+-- PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED; max_prepared_transactions is above 0.
+CREATE TABLE t (id int PRIMARY KEY, v int);
+INSERT INTO t VALUES (1, 1);
+PREPARE TRANSACTION 'sf one';
+COMMIT PREPARED 'sf one';
+ROLLBACK PREPARED 'sf one';
+BEGIN;
+INSERT INTO t VALUES (2, 2);
+PREPARE TRANSACTION 'sf one';
+SELECT * FROM t ORDER BY id;
+SELECT gid, owner, database = current_database() FROM pg_prepared_xacts WHERE gid LIKE 'sf %';
+SELECT pg_typeof(transaction), pg_typeof(gid), pg_typeof(prepared), pg_typeof(owner), pg_typeof(database)
+FROM pg_prepared_xacts WHERE gid LIKE 'sf %';
+BEGIN;
+INSERT INTO t VALUES (3, 3);
+PREPARE TRANSACTION 'sf one';
+SELECT count(*) FROM t;
+COMMIT PREPARED 'sf one';
+SELECT * FROM t ORDER BY id;
+BEGIN;
+DELETE FROM t;
+PREPARE TRANSACTION 'sf two';
+ROLLBACK PREPARED 'sf two';
+SELECT * FROM t ORDER BY id;
+-- In a failed block, in a block, without a block.
+BEGIN;
+SELECT 1 / 0;
+PREPARE TRANSACTION 'sf three';
+BEGIN;
+COMMIT PREPARED 'sf three';
+ROLLBACK;
+BEGIN;
+ROLLBACK PREPARED 'sf three';
+ROLLBACK;
+-- Identifiers.
+BEGIN;
+PREPARE TRANSACTION '';
+ROLLBACK PREPARED '';
+BEGIN;
+PREPARE TRANSACTION 'sf 01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456';
+BEGIN;
+PREPARE TRANSACTION 'sf 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345';
+ROLLBACK PREPARED 'sf 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345';
+PREPARE TRANSACTION sf;
+-- What cannot be prepared.
+BEGIN;
+LISTEN x;
+PREPARE TRANSACTION 'sf four';
+BEGIN;
+NOTIFY x;
+PREPARE TRANSACTION 'sf four';
+BEGIN;
+UNLISTEN *;
+PREPARE TRANSACTION 'sf four';
+ROLLBACK PREPARED 'sf four';
+BEGIN;
+SELECT pg_export_snapshot() IS NOT NULL;
+PREPARE TRANSACTION 'sf four';
+BEGIN;
+DECLARE c CURSOR WITH HOLD FOR SELECT 1;
+PREPARE TRANSACTION 'sf four';
+BEGIN;
+DECLARE c CURSOR FOR SELECT 1;
+PREPARE TRANSACTION 'sf four';
+FETCH c;
+ROLLBACK PREPARED 'sf four';
+BEGIN;
+SELECT pg_advisory_lock(42), pg_advisory_xact_lock(42);
+PREPARE TRANSACTION 'sf four';
+SELECT pg_advisory_unlock(42);
+-- Locks stay, and are nobody's.
+BEGIN;
+SELECT pg_advisory_xact_lock(43);
+UPDATE t SET v = 10 WHERE id = 1;
+PREPARE TRANSACTION 'sf five';
+SELECT pg_try_advisory_lock(43);
+SELECT locktype, relation::regclass, mode, granted, fastpath, pid
+FROM pg_locks JOIN pg_database d ON d.oid = database AND d.datname = current_database()
+WHERE pid IS NULL AND (locktype = 'advisory' OR relation = 't'::regclass) ORDER BY 1, 2, 3;
+SELECT count(*) FROM pg_locks l JOIN pg_prepared_xacts x ON x.gid = 'sf five' AND l.transactionid = x.transaction
+WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted AND pid IS NULL;
+SELECT * FROM t WHERE id = 1 FOR KEY SHARE;
+SELECT * FROM t WHERE id = 1 FOR UPDATE NOWAIT;
+SELECT * FROM t ORDER BY id FOR UPDATE SKIP LOCKED;
+SET lock_timeout = '20ms';
+UPDATE t SET v = 11 WHERE id = 1;
+DROP TABLE t;
+RESET lock_timeout;
+COMMIT PREPARED 'sf five';
+SELECT * FROM t ORDER BY id;
+-- Constraints that are deferred are checked when it is prepared.
+CREATE TABLE child (id int PRIMARY KEY, t int REFERENCES t DEFERRABLE INITIALLY DEFERRED);
+BEGIN;
+INSERT INTO child VALUES (1, 99);
+PREPARE TRANSACTION 'sf six';
+SELECT count(*) FROM child;
+BEGIN;
+INSERT INTO child VALUES (1, 98);
+INSERT INTO t VALUES (98, 98);
+PREPARE TRANSACTION 'sf six';
+COMMIT PREPARED 'sf six';
+SELECT * FROM child;
+-- Definitions, savepoints, settings, sequences.
+BEGIN;
+CREATE TABLE made (a int);
+INSERT INTO made VALUES (1);
+SAVEPOINT s;
+INSERT INTO made VALUES (2);
+ROLLBACK TO s;
+SAVEPOINT s;
+INSERT INTO made VALUES (3);
+DROP TABLE child;
+PREPARE TRANSACTION 'sf seven';
+SELECT * FROM made;
+COMMIT PREPARED 'sf seven';
+SELECT * FROM made ORDER BY a;
+SELECT * FROM child;
+BEGIN;
+DROP TABLE made;
+PREPARE TRANSACTION 'sf eight';
+ROLLBACK PREPARED 'sf eight';
+SELECT * FROM made ORDER BY a;
+CREATE SEQUENCE sq;
+BEGIN;
+SELECT nextval('sq');
+SET LOCAL work_mem = '1MB';
+SET statement_timeout = '77s';
+PREPARE TRANSACTION 'sf nine';
+SHOW statement_timeout;
+ROLLBACK PREPARED 'sf nine';
+SHOW statement_timeout;
+SELECT currval('sq'), nextval('sq');
+RESET statement_timeout;
+-- Read only, and with nothing done at all.
+BEGIN READ ONLY;
+SELECT count(*) FROM t;
+PREPARE TRANSACTION 'sf ten';
+COMMIT PREPARED 'sf ten';
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+PREPARE TRANSACTION 'sf ten';
+COMMIT PREPARED 'sf ten';
+-- Who may end it.
+CREATE ROLE sf_prepared_bob;
+SET ROLE sf_prepared_bob;
+BEGIN;
+PREPARE TRANSACTION 'sf of bob';
+RESET ROLE;
+BEGIN;
+PREPARE TRANSACTION 'sf of another';
+SET ROLE sf_prepared_bob;
+COMMIT PREPARED 'sf of another';
+ROLLBACK PREPARED 'sf of another';
+SELECT gid, owner = current_user FROM pg_prepared_xacts WHERE gid LIKE 'sf %' ORDER BY gid;
+COMMIT PREPARED 'sf of bob';
+RESET ROLE;
+ROLLBACK PREPARED 'sf of another';
+DROP ROLE sf_prepared_bob;
+-- What others learn of it.
+BEGIN;
+SELECT pg_current_xact_id() AS x \gset
+PREPARE TRANSACTION 'sf eleven';
+SELECT pg_xact_status(:'x'), pg_visible_in_snapshot(:'x', pg_current_snapshot());
+COMMIT PREPARED 'sf eleven';
+SELECT pg_xact_status(:'x'), pg_visible_in_snapshot(:'x', pg_current_snapshot());
+SELECT count(*) FROM pg_prepared_xacts WHERE gid LIKE 'sf %';
+SET max_prepared_transactions = 5;
