@@ -299,12 +299,12 @@ async fn run_epoch(
     let store =
         Store::open(Arc::clone(&node), runtime.clone(), run.plan.options.clone()).expect("the store opens");
     let client = Client { run: Arc::clone(&run), store: store.clone(), runtime: runtime.clone() };
-    run.may_prepare.store(fault == Fault::None, Ordering::Relaxed);
     if run.epoch() == 0 {
         workloads::fill(&client).await.expect("the first rows are written");
     } else {
         resolve_unknown(&client).await;
     }
+    run.may_prepare.store(fault == Fault::None, Ordering::Relaxed);
     audit(&client).await;
     let clients = (0..run.plan.clients).map(|_| {
         let client = client.clone();
