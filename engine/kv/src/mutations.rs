@@ -40,6 +40,8 @@ pub enum Mutation {
     LostUpdate,
     /// ROLLBACK TO gives back a lock that was taken before the savepoint, too.
     SavepointLosesLocks,
+    /// What prepared transactions have read is not watched.
+    PreparedReadsUnwatched,
 }
 
 #[cfg(feature = "mutations")]

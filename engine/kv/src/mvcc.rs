@@ -186,7 +186,6 @@ pub(crate) struct RowCursor<'a> {
     /// Scratch for seeks.
     target: EncodedKey,
     steps: usize,
-    passed: bool,
 }
 
 impl<'a> RowCursor<'a> {
@@ -224,7 +223,6 @@ impl<'a> RowCursor<'a> {
             prefix: EncodedKey::new(),
             target: EncodedKey::new(),
             steps: 0,
-            passed: false,
         })
     }
 
@@ -276,30 +274,19 @@ impl<'a> RowCursor<'a> {
     }
 
     /// Moves to the next version that another transaction than `txn` committed after `since`, and at or before
-    /// the reader's timestamp, or that one of some transactions (`overtaken`) wrote which the reader does not see:
-    /// [`RowStep::Row`] when there is one, and [`Self::change`] tells of it. Forward cursors only.
-    pub(crate) fn next_change(
-        &mut self,
-        txn: TxnId,
-        since: Timestamp,
-        overtaken: &[TxnId],
-    ) -> Result<RowStep> {
+    /// the reader's timestamp: [`RowStep::Row`] when there is one, and [`Self::change`] tells of it. Forward cursors
+    /// only.
+    pub(crate) fn next_change(&mut self, txn: TxnId, since: Timestamp) -> Result<RowStep> {
         while self.cursor.valid() {
             let version = encoding::decode_version(self.cursor.value())?;
-            let by = match version {
-                StoredVersion::Provisional { txn, .. } => Some(txn),
-                StoredVersion::Committed(_) => None,
-            };
-            let verdict = if by == Some(txn) {
+            let own = matches!(version, StoredVersion::Provisional { txn: by, .. } if by == txn);
+            let verdict = if own {
                 Verdict::Unseen
             } else {
                 self.reader.judge(self.view, self.cursor.key(), version)?
             };
-            match (&verdict, by) {
-                (Verdict::Seen(commit_ts), _) if *commit_ts > since => return Ok(RowStep::Row),
-                (Verdict::Unseen, Some(by)) if overtaken.contains(&by) => return Ok(RowStep::Row),
-                (Verdict::Unseen, Some(by)) => self.passed |= by != txn,
-                _ => {}
+            if matches!(verdict, Verdict::Seen(commit_ts) if commit_ts > since) {
+                return Ok(RowStep::Row);
             }
             self.cursor.next()?;
             if let Verdict::Blocked(obstacle) = verdict {
@@ -307,11 +294,6 @@ impl<'a> RowCursor<'a> {
             }
         }
         Ok(RowStep::End)
-    }
-
-    /// Whether [`Self::next_change`] has passed versions of others that are not committed.
-    pub(crate) fn has_passed(&self) -> bool {
-        self.passed
     }
 
     /// The version of one row that the reader sees, `prefix` being what all the row's versions start with. Rows are

@@ -52,6 +52,8 @@ pub(crate) struct PendingCommit {
     txn: TxnId,
     /// What it writes, in the order of the keys.
     writes: Vec<(Bytes, Option<Bytes>)>,
+    /// Whether it has written more than that, as provisional versions.
+    has_spilled: bool,
     /// 0 until it is chosen.
     ts: AtomicU64,
     /// Its place in a log, once it has one.
@@ -61,10 +63,11 @@ pub(crate) struct PendingCommit {
 }
 
 impl PendingCommit {
-    pub(crate) fn new(txn: TxnId, writes: Vec<(Bytes, Option<Bytes>)>) -> Arc<Self> {
+    pub(crate) fn new(txn: TxnId, writes: Vec<(Bytes, Option<Bytes>)>, has_spilled: bool) -> Arc<Self> {
         Arc::new(Self {
             txn,
             writes,
+            has_spilled,
             ts: AtomicU64::new(0),
             place: OnceLock::new(),
             state: AtomicU8::new(RUNNING),
@@ -142,8 +145,13 @@ impl PendingCommit {
         Some(&self.writes[found].1)
     }
 
-    /// Whether it writes a key from `start` to before `end`.
-    pub(crate) fn touches(&self, start: &[u8], end: &[u8]) -> bool {
+    /// Whether it writes a key from `start` to before `end`, as far as that is known.
+    pub(crate) fn may_touch(&self, start: &[u8], end: &[u8]) -> bool {
+        self.has_spilled || self.touches(start, end)
+    }
+
+    /// Whether one of its listed writes is to a key from `start` to before `end`.
+    fn touches(&self, start: &[u8], end: &[u8]) -> bool {
         let first = self.writes.partition_point(|(key, _)| key[..] < *start);
         self.writes.get(first).is_some_and(|(key, _)| key[..] < *end)
     }
@@ -215,9 +223,10 @@ impl PendingCommits {
         list.iter().find(|commit| commit.is_at_or_below(ts) && commit.touches(start, end)).cloned()
     }
 
-    /// Whether another transaction's commit is on its way to the keys from `start` to before `end`, with a timestamp or not.
-    pub(crate) fn touches(&self, txn: TxnId, start: &[u8], end: &[u8]) -> bool {
-        self.list.lock().iter().any(|commit| commit.txn != txn && commit.touches(start, end))
+    /// Whether another transaction's commit may be on its way to a key from `start` to before `end`, with a timestamp or
+    /// not.
+    pub(crate) fn may_touch(&self, txn: TxnId, start: &[u8], end: &[u8]) -> bool {
+        self.list.lock().iter().any(|commit| commit.txn != txn && commit.may_touch(start, end))
     }
 
     /// The newest commit in the list that writes `key`, and the version that it writes. Its timestamp is chosen
@@ -247,7 +256,7 @@ mod tests {
     fn commit(id: u64, keys: &[&'static str]) -> std::sync::Arc<PendingCommit> {
         let writes =
             keys.iter().map(|key| (Bytes::from_static(key.as_bytes()), Some(Bytes::from(id.to_string()))));
-        PendingCommit::new(TxnId(id), writes.collect())
+        PendingCommit::new(TxnId(id), writes.collect(), false)
     }
 
     #[test]

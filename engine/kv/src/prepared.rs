@@ -22,6 +22,7 @@ use crate::record::Record;
 use crate::spilled::SpillStatus;
 use crate::store::{Shared, Store};
 use crate::types::{LockStrength, ObjectLockMode, TxnId};
+use crate::watched::Watched;
 
 /// What is known of a prepared transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,11 +213,8 @@ impl Shared {
                 }
             }
         }
-        if let Some(reads) = holdings.reads {
-            // It may have been, before the restart.
-            let overtaken = true;
-            self.watched.watch(txn, reads, overtaken);
-        }
+        let reads = holdings.reads.unwrap_or_default();
+        self.watched.restore(Watched::restored(txn, reads, record.rows.clone()));
         let info = PreparedInfo { txn, name: holdings.name, payload: holdings.payload };
         let ignored = record.ignored.clone();
         let prepared = Box::new(Prepared { info, locks, anchor, record });

@@ -117,7 +117,7 @@ impl Shared {
         if status == RecordStatus::Staging || left_over || rows.is_some() {
             let versions = rows.map(|rows| {
                 let writes = rows.into_iter().map(|row| (row, None)).collect();
-                PendingCommit::new(txn, writes)
+                PendingCommit::new(txn, writes, false)
             });
             let others = marks.map(|marks| marks.keys().copied().collect()).unwrap_or_default();
             self.resolutions.push(Resolution {

@@ -23,7 +23,7 @@ use crate::spilled::SpilledTransactions;
 use crate::time::{Clock, Timestamp};
 use crate::txn::Transaction;
 use crate::types::{IsolationLevel, KvOptions, LockInfo, LockTarget, LockWaitInfo, TxnId, TxnOptions};
-use crate::watched::WatchedReads;
+use crate::watched::WatchedTransactions;
 
 /// MVCC, locks and transactions over the shards of a node. Cheap to clone.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) pending: PendingCommits,
     pub(crate) spilled: SpilledTransactions,
     pub(crate) prepared: PreparedTransactions,
-    pub(crate) watched: WatchedReads,
+    pub(crate) watched: WatchedTransactions,
     pub(crate) snapshots: ActiveSnapshots,
     pub(crate) garbage: GarbageQueue,
     pub(crate) resolutions: Resolutions,
@@ -115,7 +115,7 @@ impl Store {
             pending: PendingCommits::new(),
             spilled: SpilledTransactions::default(),
             prepared: PreparedTransactions::default(),
-            watched: WatchedReads::default(),
+            watched: WatchedTransactions::default(),
             snapshots: ActiveSnapshots::new(),
             garbage: GarbageQueue::default(),
             resolutions: Resolutions::default(),

@@ -46,4 +46,5 @@ found! {
     a_scan_that_overtakes_a_commit_is_found: ScanOvertakesCommit;
     a_lost_update_is_found: LostUpdate;
     a_savepoint_that_loses_locks_is_found: SavepointLosesLocks;
+    unwatched_reads_of_prepared_transactions_are_found: PreparedReadsUnwatched;
 }

@@ -57,7 +57,7 @@ fn a_batch_finds_what_single_locks_find() {
         commit(&store, [16, 18, 20].into_iter(), Some("newer")).await;
         commit(&store, [17, 22].into_iter(), None).await;
         let writes = vec![(bytes(&name(30)), Some(bytes("under way"))), (bytes(&name(31)), None)];
-        let under_way = PendingCommit::new(TxnId(store.shared.clock.now().as_u64()), writes);
+        let under_way = PendingCommit::new(TxnId(store.shared.clock.now().as_u64()), writes, false);
         store.shared.pending.register(&under_way);
         under_way.choose(store.shared.clock.now());
         let shard = std::sync::Arc::clone(&store.shared.node.shards().data()[0]);

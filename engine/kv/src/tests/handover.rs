@@ -28,7 +28,7 @@ impl UnderWay {
     fn new(store: &Store, term: u64, key: &str, value: Option<&str>) -> Self {
         let shared = &store.shared;
         let writes = vec![(bytes(key), value.map(bytes))];
-        let commit = PendingCommit::new(TxnId(shared.clock.now().as_u64()), writes);
+        let commit = PendingCommit::new(TxnId(shared.clock.now().as_u64()), writes, false);
         shared.pending.register(&commit);
         commit.choose(shared.clock.now());
         if term > 0 {

@@ -41,7 +41,7 @@ use smallvec::SmallVec;
 
 use super::serializable::ReadSpans;
 use super::touched::{Participant, TouchedShards};
-use super::{Core, Phase, Transaction};
+use super::{Phase, Transaction};
 use crate::buffer::WriteBuffer;
 use crate::encoding;
 use crate::error::{KvError, Result};
@@ -69,7 +69,7 @@ pub(super) struct Commit {
     pub(super) owner: Owner,
     slot: Option<SnapshotSlot>,
     pub(super) locks: Vec<HeldLock>,
-    read_ts: Timestamp,
+    pub(super) read_ts: Timestamp,
     /// What has to hold still, of a SERIALIZABLE transaction.
     pub(super) reads: Option<ReadSpans>,
     touched: TouchedShards,
@@ -103,7 +103,7 @@ impl Transaction {
     /// # Errors
     /// As for [`Self::commit`].
     pub fn commit_reads(&self) -> Result<Option<CommitInfo>> {
-        let (slot, locks, commit_ts) = {
+        let (slot, locks, checked) = {
             let mut core = match self.active() {
                 Ok(core) => core,
                 Err(error) => {
@@ -112,24 +112,19 @@ impl Transaction {
                 }
             };
             let wrote = core.spilled.is_some() || !core.buffer.is_empty();
-            if wrote || !core.depends.is_empty() || self.may_be_before_others(&core) {
+            if wrote || !core.depends.is_empty() {
                 return Ok(None);
             }
             core.phase = Phase::Ended;
-            (core.slot.take(), std::mem::take(&mut core.locks), core.read_ts)
+            // It stands where its snapshot was taken.
+            let checked = self.shared.check_watched(self.id, &core.reads, core.read_ts, core.read_ts);
+            (core.slot.take(), std::mem::take(&mut core.locks), checked.map(|()| core.read_ts))
         };
         if let Some(slot) = slot {
             self.shared.snapshots.release(slot);
         }
         self.release_locks(&locks);
-        Ok(Some(CommitInfo { commit_ts }))
-    }
-
-    /// Whether it may have read what prepared SERIALIZABLE transactions replace, as one of them.
-    fn may_be_before_others(&self, core: &Core) -> bool {
-        !self.shared.watched.is_empty()
-            && core.slot.is_some()
-            && self.isolation() == IsolationLevel::Serializable
+        checked.map(|commit_ts| Some(CommitInfo { commit_ts }))
     }
 
     /// As [`Self::commit`]; calls `hook` with the commit's timestamp once it is durable, while all locks are still
@@ -169,7 +164,7 @@ impl Transaction {
         if commit.spilled.is_none() && buffer.is_empty() {
             let commit_ts = commit.read_ts;
             if let Some(reads) = &commit.reads {
-                self.shared.validate_snapshot(self.id, reads, commit_ts).await?;
+                self.shared.check_watched(self.id, reads, commit_ts, commit_ts)?;
             }
             if let Some(hook) = on_commit {
                 hook(commit_ts);
@@ -223,7 +218,7 @@ enum Attempt {
 
 impl Commit {
     async fn run(mut self, buffer: WriteBuffer, on_commit: Option<CommitHook>) -> Result<CommitInfo> {
-        let pending = PendingCommit::new(self.txn, buffer.into_final());
+        let pending = PendingCommit::new(self.txn, buffer.into_final(), self.spilled.is_some());
         let shared = Arc::clone(&self.shared);
         // What a hook publishes must be there before anybody else has the locks.
         let early = shared.options.early_lock_release && self.spilled.is_none() && on_commit.is_none();
@@ -231,9 +226,7 @@ impl Commit {
             shared.spilled.committing(self.txn, &pending);
         }
         shared.pending.register(&pending);
-        if self.reads.is_some() {
-            shared.watched.overtake(&pending, self.spilled.is_some());
-        }
+        shared.watched.overtake(&pending, &shared.clock);
         let commit_ts = shared.clock.now();
         pending.choose(commit_ts);
         let outcome = self.replicate(&pending, commit_ts, early).await;
@@ -321,6 +314,9 @@ impl Commit {
         let shared = Arc::clone(&self.shared);
         if let Some(reads) = &self.reads {
             shared.validate_reads(self.txn, reads, self.read_ts, commit_ts).await?;
+            // When a prepared one will be committed, nobody knows.
+            let stands_at = if self.holdings.is_some() { Timestamp::MAX } else { commit_ts };
+            shared.check_watched(self.txn, reads, self.read_ts, stands_at)?;
         }
         // Prepared, it has a record in any case.
         let prepares = self.holdings.is_some();

@@ -37,6 +37,7 @@ use crate::spilled::SpillStatus;
 use crate::store::Shared;
 use crate::time::Timestamp;
 use crate::types::{CommitInfo, TxnId};
+use crate::watched::Watched;
 
 impl Transaction {
     /// Prepares the transaction: it is done, whatever happens, but for the word whether it is committed, and that
@@ -95,7 +96,7 @@ impl Commit {
     async fn prepare(mut self, buffer: WriteBuffer, reserved: Reservation, payload: Bytes) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let txn = self.txn;
-        let writes = PendingCommit::new(txn, buffer.into_final());
+        let writes = PendingCommit::new(txn, buffer.into_final(), self.spilled.is_some());
         let info = PreparedInfo { txn, name: reserved.name(), payload };
         self.holdings = Some(Holdings {
             name: info.name.clone(),
@@ -106,14 +107,15 @@ impl Commit {
         // Readers ask for it as soon as they can meet its versions.
         shared.spilled.prepared(txn, self.spilled.is_some());
         shared.pending.register(&writes);
-        if let Some(reads) = &self.reads {
-            shared.watched.overtake(&writes, self.spilled.is_some());
-            shared.watched.watch(txn, reads.ranges().to_vec(), false);
-            // Who is on the way already may not have found it watched.
-            if reads.ranges().iter().any(|span| shared.pending.touches(txn, &span.start, &span.end)) {
-                shared.watched.note_overtaken(txn);
-            }
-        }
+        shared.watched.overtake(&writes, &shared.clock);
+        let watched = Watched {
+            txn,
+            reads: self.reads.as_ref().map(|reads| reads.ranges().to_vec()).unwrap_or_default(),
+            writes: self.listed_rows(&writes),
+            overtaken: None,
+            committed: None,
+        };
+        shared.watched.watch(watched, self.read_ts, &shared.pending);
         let versions_ts = shared.clock.now();
         let outcome = self.replicate(&writes, versions_ts, false).await;
         writes.finish(outcome.is_ok());
@@ -165,7 +167,7 @@ impl PreparedTransaction {
         let shared = Arc::clone(&self.shared);
         let prepared = self.prepared.as_ref().ok_or(ENDED)?;
         let (txn, anchor) = (prepared.info.txn, prepared.anchor);
-        let commit = PendingCommit::new(txn, Vec::new());
+        let commit = PendingCommit::new(txn, Vec::new(), false);
         // Who meets its versions from here on, and may have to see them, waits.
         shared.spilled.committing(txn, &commit);
         shared.pending.register(&commit);
@@ -179,6 +181,7 @@ impl PreparedTransaction {
             Ok(()) => {
                 shared.last_commit.fetch_max(commit_ts.as_u64(), Ordering::SeqCst);
                 shared.counters.commits.fetch_add(1, Ordering::Relaxed);
+                shared.watched.committed(txn, commit_ts);
                 let is_listed = record.rows.is_some();
                 let status = if is_listed { SpillStatus::Resolving } else { SpillStatus::Committed };
                 shared.spilled.committed(txn, status(commit_ts));
@@ -201,7 +204,7 @@ impl PreparedTransaction {
         }
         let versions = rows.map(|rows| {
             let writes = rows.into_iter().map(|row| (row, None)).collect();
-            PendingCommit::new(txn, writes)
+            PendingCommit::new(txn, writes, false)
         });
         let resolution = Resolution { txn, anchor, others, commit_ts, versions_ts, ignored, versions };
         shared.garbage.resolve_later(resolution);

@@ -18,7 +18,7 @@ use shardforge_consensus::KeyRange;
 
 use super::Transaction;
 use crate::encoding;
-use crate::error::{KvError, Result};
+use crate::error::{Conflict, KvError, Result};
 use crate::limits::{EARLY_CHECK_ROWS_MAX, READ_SPANS_MAX};
 use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, Reader, RowCursor, RowStep};
@@ -63,12 +63,12 @@ impl ReadSpans {
     }
 
     pub(super) fn ranges(&self) -> &[Range<Bytes>] {
-        &self.0
+        &self.spans
     }
 
     /// Bytes of all bounds.
     pub(super) fn size_bytes(&self) -> usize {
-        self.0.iter().map(|span| span.start.len() + span.end.len() + 8).sum()
+        self.spans.iter().map(|span| span.start.len() + span.end.len() + 8).sum()
     }
 
     /// Joins what overlaps; when that does not help, neighbours, which claims to have read what lies between:
@@ -124,15 +124,14 @@ impl Transaction {
         let core = self.active()?;
         let now = self.shared.clock.now();
         for span in core.reads.spans.iter().filter(|span| wanted(span)) {
-            let _under_way = self.shared.changed_in(self.id, span, core.read_ts, now, &[])?;
+            let _under_way = self.shared.changed_in(self.id, span, core.read_ts, now)?;
         }
         Ok(())
     }
 }
 
 impl Shared {
-    /// Checks that no other transaction changed what was read at `read_ts` before `commit_ts`, and that no overtaken one
-    /// is about to.
+    /// Checks that no other transaction changed what was read at `read_ts` before `commit_ts`.
     pub(super) async fn validate_reads(
         &self,
         txn: TxnId,
@@ -140,7 +139,6 @@ impl Shared {
         read_ts: Timestamp,
         commit_ts: Timestamp,
     ) -> Result<()> {
-        let overtaken = self.watched.overtaken();
         let checked = if is_on(Mutation::MissedRefresh) { 1 } else { reads.spans.len() };
         for span in reads.spans.iter().take(checked) {
             // A commit under way below ours may fail yet; it waits for none above it, so this ends.
@@ -149,7 +147,7 @@ impl Shared {
                 commit.wait().await;
                 self.check_running()?;
             }
-            while let Some(obstacle) = self.changed_in(txn, span, read_ts, below, &overtaken)? {
+            while let Some(obstacle) = self.changed_in(txn, span, read_ts, below)? {
                 obstacle.wait().await;
                 self.check_running()?;
             }
@@ -157,35 +155,32 @@ impl Shared {
         Ok(())
     }
 
-    /// As [`Self::validate_reads`], for a transaction that wrote nothing, and stands where its snapshot was taken.
-    pub(super) async fn validate_snapshot(
+    /// Checks that a SERIALIZABLE transaction is not before a prepared one that was overtaken. `stands_at` is where it is to
+    /// stand among all others.
+    pub(super) fn check_watched(
         &self,
         txn: TxnId,
         reads: &ReadSpans,
         read_ts: Timestamp,
+        stands_at: Timestamp,
     ) -> Result<()> {
-        let overtaken = self.watched.overtaken();
-        if overtaken.is_empty() {
-            return Ok(());
-        }
-        for span in &reads.0 {
-            while let Some(obstacle) = self.changed_in(txn, span, read_ts, read_ts, &overtaken)? {
-                obstacle.wait().await;
-                self.check_running()?;
+        match self.watched.conflict(txn, &reads.spans, read_ts, stands_at) {
+            Some(key) => {
+                let conflict = Conflict { key, commit_ts: stands_at, deleted: false };
+                Err(KvError::ReadWriteConflict(Arc::new(conflict)))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Fails when a version in the span was committed after `read_ts` and at or before `below`, or an overtaken transaction
-    /// has one there that is not seen at `below`. Returns a commit to wait for, if one is in the way.
+    /// Fails when a version in the span was committed after `read_ts` and at or before `below`. Returns a commit
+    /// to wait for, if one is in the way.
     fn changed_in(
         &self,
         txn: TxnId,
         span: &Range<Bytes>,
         read_ts: Timestamp,
         below: Timestamp,
-        overtaken: &[TxnId],
     ) -> Result<Option<Arc<PendingCommit>>> {
         let bound = |key: &[u8]| Bytes::copy_from_slice(&encoding::row_bound(key));
         let encoded = KeyRange::new(bound(&span.start), bound(&span.end));
@@ -193,12 +188,7 @@ impl Shared {
             let reader = Reader { spilled: &self.spilled, read_ts: below, own: None, under_lock: false };
             let mut versions = RowCursor::open(shard.read(), reader, &span.start, &span.end, false)?;
             loop {
-                match versions.next_change(txn, read_ts, overtaken)? {
-                    // They may be committed before this one, which may be prepared.
-                    RowStep::End if versions.has_passed() => {
-                        self.watched.note_overtaken(txn);
-                        break;
-                    }
+                match versions.next_change(txn, read_ts)? {
                     RowStep::End => break,
                     RowStep::Row | RowStep::Pause => {
                         return Err(KvError::ReadWriteConflict(Arc::new(versions.change()?)));
