@@ -79,7 +79,8 @@ async fn what_is_prepared_survives_kill_9() {
     let held =
         "SELECT count(*) FROM pg_locks WHERE pid IS NULL AND virtualtransaction = '-1/' || transactionid";
     assert_eq!(rows(&c, held).await, ["3"]);
-    execute(&c, "COMMIT PREPARED 'definitions'; ROLLBACK PREPARED 'undone'").await;
+    execute(&c, "COMMIT PREPARED 'definitions'").await;
+    execute(&c, "ROLLBACK PREPARED 'undone'").await;
     let server = killed(server, &directory);
     let c = server.connect().await;
     assert_eq!(rows(&c, LISTED).await, ["rows|postgres|postgres"]);

@@ -399,3 +399,26 @@ async fn an_index_younger_than_the_snapshot_is_not_read() {
     reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.expect("a transaction");
     assert_eq!(rows(&reader, count).await, ["9"]);
 }
+
+/// Several statements in one message are a transaction block, in which not everything may run, be it the first of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_several_statements_is_a_block() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path());
+    let c = server.connect().await;
+    c.batch_execute("CREATE TABLE t (a int)").await.expect("a table");
+    for sql in [
+        "SELECT 1; VACUUM",
+        "VACUUM; SELECT 1",
+        "BEGIN; SELECT 1; COMMIT; VACUUM",
+        "SELECT 1; DISCARD ALL",
+        "INSERT INTO t VALUES (1); CREATE INDEX CONCURRENTLY ON t (a)",
+        "SELECT 1; REINDEX TABLE CONCURRENTLY t",
+        "SELECT 1; CREATE DATABASE another",
+        "COMMIT PREPARED 'none'; SELECT 1",
+    ] {
+        assert_eq!(state(&c, sql).await, SqlState::ACTIVE_SQL_TRANSACTION, "{sql}");
+    }
+    assert_eq!(rows(&c, "SELECT count(*) FROM t").await, ["0"]);
+    c.batch_execute("VACUUM").await.expect("it is alone");
+}

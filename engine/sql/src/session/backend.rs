@@ -278,7 +278,10 @@ impl PgSession {
     async fn simple(&mut self, sql: &Arc<str>, out: &mut Responder) -> PgResult<()> {
         // The parser's positions count characters already.
         let statements = parse::parse(sql)?;
-        self.run_all(statements, sql, out).await.map_err(|error| Self::at_edge(error, sql))
+        self.has_several_statements = statements.len() > 1;
+        let result = self.run_all(statements, sql, out).await;
+        self.has_several_statements = false;
+        result.map_err(|error| Self::at_edge(error, sql))
     }
 
     async fn run_all(

@@ -90,6 +90,8 @@ pub struct PgSession {
     portals_made: u64,
     /// Whether the services look things up in the catalog with the changes of the transaction.
     own_catalog_shown: bool,
+    /// Whether the message that is carried out has several statements, which makes them a transaction block.
+    has_several_statements: bool,
 }
 
 impl PgSession {
@@ -186,6 +188,7 @@ impl PgSession {
             portals: HashMap::new(),
             portals_made: 0,
             own_catalog_shown: false,
+            has_several_statements: false,
         })
     }
 
@@ -314,13 +317,11 @@ impl PgSession {
 
     /// 25001 inside a transaction block.
     pub(crate) fn require_no_block(&self, what: &str) -> PgResult<()> {
-        match &self.txn {
-            Some(txn) if txn.explicit => Err(PgError::new(
-                SqlState::ACTIVE_SQL_TRANSACTION,
-                format!("{what} cannot run inside a transaction block"),
-            )),
-            _ => Ok(()),
+        if self.has_several_statements || self.txn.as_ref().is_some_and(|txn| txn.explicit) {
+            let message = format!("{what} cannot run inside a transaction block");
+            return Err(PgError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         }
+        Ok(())
     }
 
     /// 57014 if the statement has been cancelled.

@@ -442,12 +442,7 @@ impl PgSession {
     fn discard(&mut self, mode: DiscardMode) -> PgResult<Execution> {
         let tag = match mode {
             DiscardMode::All => {
-                if self.txn.as_ref().is_some_and(|txn| txn.explicit) {
-                    return Err(PgError::new(
-                        SqlState::ACTIVE_SQL_TRANSACTION,
-                        "DISCARD ALL cannot run inside a transaction block",
-                    ));
-                }
+                self.require_no_block("DISCARD ALL")?;
                 self.portals.clear();
                 self.user = self.session_user;
                 self.settings.reset_all();
