@@ -85,6 +85,11 @@ impl Runtime {
         }
     }
 
+    /// Lets other tasks run: for work that goes on without waiting for anything.
+    pub async fn yield_now(&self) {
+        tokio::task::yield_now().await;
+    }
+
     /// Waits for `duration`.
     #[must_use]
     pub fn sleep(&self, duration: Duration) -> Sleep {

@@ -274,10 +274,14 @@ impl<'a> RowCursor<'a> {
     }
 
     /// Moves to the next version that another transaction than `txn` committed after `since`, and at or before
-    /// the reader's timestamp: [`RowStep::Row`] when there is one, and [`Self::change`] tells of it. Forward cursors
-    /// only.
+    /// the reader's timestamp: [`RowStep::Row`] when there is one, and [`Self::change`] tells of it. After
+    /// [`RowStep::Pause`] a cursor from [`Self::key`] goes on. Forward cursors only.
     pub(crate) fn next_change(&mut self, txn: TxnId, since: Timestamp) -> Result<RowStep> {
         while self.cursor.valid() {
+            self.steps += 1;
+            if self.steps > SCAN_PAGE_STEPS_MAX {
+                return Ok(RowStep::Pause);
+            }
             let version = encoding::decode_version(self.cursor.value())?;
             let own = matches!(version, StoredVersion::Provisional { txn: by, .. } if by == txn);
             let verdict = if own {
@@ -329,6 +333,11 @@ impl<'a> RowCursor<'a> {
             }
         }
         Ok(Ok(None))
+    }
+
+    /// The key of the version that it stands on, as it is stored.
+    pub(crate) fn key(&self) -> Bytes {
+        Bytes::copy_from_slice(self.cursor.key())
     }
 
     /// The change that [`Self::next_change`] has moved to.

@@ -8,6 +8,7 @@ use shardforge_consensus::MemoryStorage;
 use shardforge_runtime::{Runtime, Simulation};
 
 use super::{bytes, open, text};
+use crate::limits::SCAN_PAGE_STEPS_MAX;
 use crate::{
     IsolationLevel, KvError, KvOptions, LockStrength, ScanRequest, SequenceOptions, Store, Transaction,
     TxnOptions, Visibility, WaitLimits, WaitPolicy,
@@ -343,6 +344,40 @@ fn serializable_transactions_do_not_slip_past_each_other() {
     assert!((0..30).all(|seed| write_skew(seed, IsolationLevel::Serializable) >= 0));
     // The test can tell: one level below, it happens.
     assert!((0..30).any(|seed| write_skew(seed, IsolationLevel::RepeatableRead) < 0));
+}
+
+#[test]
+fn serializable_checks_long_ranges_to_their_ends() {
+    let simulation = Simulation::new(1);
+    let runtime = simulation.runtime();
+    simulation.block_on(async move {
+        let (_, store) = open(&MemoryStorage::new(), &runtime, options()).await;
+        let write = async |keys: std::ops::Range<usize>, value: &str| {
+            let txn = store.begin(TxnOptions::default());
+            for key in keys {
+                let key = format!("row{key:06}");
+                txn.lock(key.as_bytes(), LockStrength::Update, WaitPolicy::NoWait).await.unwrap();
+                txn.put(bytes(&key), bytes(value));
+            }
+            txn.commit().await.unwrap();
+        };
+        let rows = 2 * SCAN_PAGE_STEPS_MAX + 10;
+        write(0..rows, "old").await;
+        for (changed, outcome) in [(rows - 1, false), (rows, false), (0, false), (rows + 1, true)] {
+            let txn =
+                store.begin(TxnOptions { isolation: IsolationLevel::Serializable, ..TxnOptions::default() });
+            txn.begin_statement();
+            let end = format!("row{:06}", rows + 1);
+            let mut next = Some(bytes("row"));
+            while let Some(from) = next {
+                next = txn.scan(ScanRequest::new(from..bytes(&end))).await.unwrap().resume;
+            }
+            txn.lock(b"other", LockStrength::Update, WaitPolicy::NoWait).await.unwrap();
+            txn.put(bytes("other"), bytes("1"));
+            write(changed..changed + 1, "new").await;
+            assert_eq!(txn.commit().await.is_ok(), outcome, "row {changed} was changed");
+        }
+    });
 }
 
 #[test]

@@ -119,12 +119,12 @@ impl Transaction {
         Ok(())
     }
 
-    /// Commits under way are not waited for.
+    /// Commits under way are not waited for, and of a long range only the beginning is looked at.
     fn check_reads_where(&self, wanted: impl Fn(&Range<Bytes>) -> bool) -> Result<()> {
         let core = self.active()?;
         let now = self.shared.clock.now();
         for span in core.reads.spans.iter().filter(|span| wanted(span)) {
-            let _under_way = self.shared.changed_in(self.id, span, core.read_ts, now)?;
+            let _checked = self.shared.changed_in(self.id, &stored(span), core.read_ts, now)?;
         }
         Ok(())
     }
@@ -147,9 +147,19 @@ impl Shared {
                 commit.wait().await;
                 self.check_running()?;
             }
-            while let Some(obstacle) = self.changed_in(txn, span, read_ts, below)? {
-                obstacle.wait().await;
-                self.check_running()?;
+            let mut rest = stored(span);
+            loop {
+                match self.changed_in(txn, &rest, read_ts, below)? {
+                    Checked::Unchanged => break,
+                    Checked::Blocked(commit) => {
+                        commit.wait().await;
+                        self.check_running()?;
+                    }
+                    Checked::UpTo(key) => {
+                        rest.start = key;
+                        self.runtime.yield_now().await;
+                    }
+                }
             }
         }
         Ok(())
@@ -173,36 +183,52 @@ impl Shared {
         }
     }
 
-    /// Fails when a version in the span was committed after `read_ts` and at or before `below`. Returns a commit
-    /// to wait for, if one is in the way.
+    /// Fails when a version in a stored range was committed after `read_ts` and at or before `below`, as far as it looks.
     fn changed_in(
         &self,
         txn: TxnId,
-        span: &Range<Bytes>,
+        range: &Range<Bytes>,
         read_ts: Timestamp,
         below: Timestamp,
-    ) -> Result<Option<Arc<PendingCommit>>> {
-        let bound = |key: &[u8]| Bytes::copy_from_slice(&encoding::row_bound(key));
-        let encoded = KeyRange::new(bound(&span.start), bound(&span.end));
-        for shard in self.node.shards().overlapping(&encoded) {
+    ) -> Result<Checked> {
+        for shard in self.node.shards().overlapping(&KeyRange::new(range.start.clone(), range.end.clone())) {
+            let here = shard.range();
+            let start = range.start.clone().max(here.start.clone());
+            let end = here.end.iter().fold(range.end.clone(), |end, last| end.min(last.clone()));
             let reader = Reader { spilled: &self.spilled, read_ts: below, own: None, under_lock: false };
-            let mut versions = RowCursor::open(shard.read(), reader, &span.start, &span.end, false)?;
+            let mut versions = RowCursor::open_encoded(shard.read(), reader, &start, &end, false)?;
             loop {
                 match versions.next_change(txn, read_ts)? {
                     RowStep::End => break,
-                    RowStep::Row | RowStep::Pause => {
+                    RowStep::Pause => return Ok(Checked::UpTo(versions.key())),
+                    RowStep::Row => {
                         return Err(KvError::ReadWriteConflict(Arc::new(versions.change()?)));
                     }
                     RowStep::Blocked(Obstacle::Commit(commit)) if commit.txn() != txn => {
-                        return Ok(Some(commit));
+                        return Ok(Checked::Blocked(commit));
                     }
                     // Its own provisional versions, which it is committing.
                     RowStep::Blocked(_) => {}
                 }
             }
         }
-        Ok(None)
+        Ok(Checked::Unchanged)
     }
+}
+
+/// Where the versions of a range's rows lie.
+fn stored(span: &Range<Bytes>) -> Range<Bytes> {
+    let bound = |key: &[u8]| Bytes::copy_from_slice(&encoding::row_bound(key));
+    bound(&span.start)..bound(&span.end)
+}
+
+/// How far the check of a range that was read has come.
+enum Checked {
+    Unchanged,
+    /// This commit is in the way, and has to be waited for.
+    Blocked(Arc<PendingCommit>),
+    /// It is long: no version before this key is a change.
+    UpTo(Bytes),
 }
 
 #[cfg(test)]
