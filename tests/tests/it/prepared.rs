@@ -88,7 +88,8 @@ async fn what_is_prepared_survives_kill_9() {
     assert_eq!(rows(&c, "SELECT *, obj_description('grown'::regclass) FROM grown").await, ["1|5|larger"]);
     assert_eq!(state(&c, "SELECT * FROM gone").await, SqlState::UNDEFINED_TABLE);
     assert_eq!(rows(&c, "SELECT nextval('s')").await, ["1"]);
-    execute(&c, "UPDATE t SET v = 40 WHERE id = 4; COMMIT PREPARED 'rows'").await;
+    execute(&c, "UPDATE t SET v = 40 WHERE id = 4").await;
+    execute(&c, "COMMIT PREPARED 'rows'").await;
     let server = killed(server, &directory);
     let c = server.connect().await;
     assert!(rows(&c, LISTED).await.is_empty());
