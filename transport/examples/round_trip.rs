@@ -28,7 +28,7 @@ fn main() -> Outcome<()> {
 }
 
 async fn measure(time: Duration) -> Outcome<()> {
-    println!("tls  calls  bytes   calls/s  p50 us  p99 us  calls/batch  processor us/call");
+    println!("tls  calls   bytes   calls/s  p50 us  p99 us  calls/batch  processor us/call");
     let folder = std::env::temp_dir().join(format!("round_trip.{}", std::process::id()));
     for tls in [false, true] {
         let cluster = ClusterId::random();
@@ -43,12 +43,13 @@ async fn measure(time: Duration) -> Outcome<()> {
         let two = Transport::bind(TransportOptions::new(TWO, cluster, second, listen)).await?;
         two.serve(Arc::new(|_from, request| async move { Ok(request) }.boxed()));
         one.set_peer(TWO, &two.address().to_string());
-        for size in [100, 4_096] {
-            for callers in [1, 16, 256] {
-                run(&one, callers, size, time / 10).await?;
-                let tls = if tls { "on" } else { "off" };
-                println!("{tls:<4} {callers:>5} {size:>6} {}", run(&one, callers, size, time).await?);
-            }
+        let small = [100, 4_096]
+            .into_iter()
+            .flat_map(|size| [1, 16, 256].map(|callers| (Traffic::Raft, callers, size)));
+        for (traffic, callers, size) in small.chain([(Traffic::Bulk, 1, 8 << 20)]) {
+            run(&one, traffic, callers, size, time / 10).await?;
+            let tls = if tls { "on" } else { "off" };
+            println!("{tls:<4} {callers:>5} {size:>7} {}", run(&one, traffic, callers, size, time).await?);
         }
     }
     std::fs::remove_dir_all(folder)?;
@@ -67,9 +68,15 @@ fn with_certificates(folder: &Path, cluster: ClusterId) -> Outcome<[Security; 2]
 }
 
 /// Some callers call for a while, each as soon as its last call was answered; says what came of it.
-async fn run(one: &Arc<Transport>, callers: usize, size: usize, time: Duration) -> Outcome<String> {
+async fn run(
+    one: &Arc<Transport>,
+    traffic: Traffic,
+    callers: usize,
+    size: usize,
+    time: Duration,
+) -> Outcome<String> {
     let request = Bytes::from(vec![7; size]);
-    let (before, processor, began) = (counts(one), processor_time()?, Instant::now());
+    let (before, processor, began) = (counts(one, traffic), processor_time()?, Instant::now());
     let mut tasks = JoinSet::new();
     for _ in 0..callers {
         let (one, request) = (Arc::clone(one), request.clone());
@@ -77,7 +84,7 @@ async fn run(one: &Arc<Transport>, callers: usize, size: usize, time: Duration) 
             let mut times = Vec::new();
             while began.elapsed() < time {
                 let sent = Instant::now();
-                one.call(TWO, Traffic::Raft, request.clone()).await?;
+                one.call(TWO, traffic, request.clone()).await?;
                 times.push(sent.elapsed());
             }
             std::io::Result::Ok(times)
@@ -87,7 +94,7 @@ async fn run(one: &Arc<Transport>, callers: usize, size: usize, time: Duration) 
     while let Some(task) = tasks.join_next().await {
         times.extend(task??);
     }
-    let (elapsed, processor, after) = (began.elapsed(), processor_time()? - processor, counts(one));
+    let (elapsed, processor, after) = (began.elapsed(), processor_time()? - processor, counts(one, traffic));
     times.sort_unstable();
     let calls = times.len() as f64;
     let at = |part: f64| times[((calls - 1.0) * part) as usize].as_micros();
@@ -102,8 +109,8 @@ async fn run(one: &Arc<Transport>, callers: usize, size: usize, time: Duration) 
     ))
 }
 
-fn counts(one: &Transport) -> LinkCounts {
-    one.peer(TWO).map_or_else(LinkCounts::default, |peer| peer.link(Traffic::Raft).counts)
+fn counts(one: &Transport, traffic: Traffic) -> LinkCounts {
+    one.peer(TWO).map_or_else(LinkCounts::default, |peer| peer.link(traffic).counts)
 }
 
 /// What this process, both nodes and the callers, has used of the processors.

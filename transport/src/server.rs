@@ -188,6 +188,9 @@ impl Connection {
         let introduced =
             Hello::read(&MetadataMap::from_headers(request.headers().clone())).and_then(|hello| {
                 hello.check(options.cluster, options.node, &self.shown)?;
+                if self.shared.expelled.borrow().contains(&hello.from) {
+                    return Err(format!("{} was removed from the cluster", hello.from));
+                }
                 Ok(hello)
             });
         let hello = match introduced {

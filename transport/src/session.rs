@@ -54,23 +54,34 @@ impl Session {
         (Self { shared, from, traffic, answers, running: Running::default() }, sending)
     }
 
-    /// Takes requests until the connection ends.
-    pub(crate) async fn run(self, mut requests: Streaming<Bytes>) {
-        let ended = loop {
+    /// Carries out requests until the connection ends, or the peer is no longer of the cluster.
+    pub(crate) async fn run(self, requests: Streaming<Bytes>) {
+        let mut expelled = self.shared.expelled.subscribe();
+        let reason = tokio::select! {
+            ended = self.serve(requests) => ended,
+            _ = expelled.wait_for(|expelled| expelled.contains(&self.from)) => {
+                "the peer was removed from the cluster".to_owned()
+            }
+        };
+        tracing::debug!(peer = %self.from, traffic = %self.traffic, reason, "a stream of requests ended");
+    }
+
+    /// Takes requests; says why there are no more.
+    async fn serve(&self, mut requests: Streaming<Bytes>) -> String {
+        loop {
             if !self.answers.room().await {
-                break "nobody takes the answers".to_owned();
+                return "nobody takes the answers".to_owned();
             }
             match requests.message().await {
                 Ok(Some(message)) => {
                     if let Err(reason) = self.take(message) {
-                        break reason;
+                        return reason;
                     }
                 }
-                Ok(None) => break "the peer closed it".to_owned(),
-                Err(status) => break status_text(&status),
+                Ok(None) => return "the peer closed it".to_owned(),
+                Err(status) => return status_text(&status),
             }
-        };
-        tracing::debug!(peer = %self.from, traffic = %self.traffic, reason = ended, "a stream of requests ended");
+        }
     }
 
     fn take(&self, message: Bytes) -> Result<(), String> {

@@ -1,11 +1,12 @@
 //! What the parts of a transport have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use shardforge_runtime::{NodeId, RequestHandler, Traffic};
+use tokio::sync::watch;
 
 use crate::credentials::Credentials;
 use crate::identity::ClusterId;
@@ -53,9 +54,21 @@ pub(crate) struct Shared {
     pub handler: RwLock<Option<RequestHandler>>,
     pub joins: RwLock<Option<Arc<dyn JoinHandler>>>,
     pub peers: RwLock<BTreeMap<NodeId, Peer>>,
+    /// Nodes that are not of the cluster any more, whatever their certificates say.
+    pub expelled: watch::Sender<BTreeSet<NodeId>>,
 }
 
 impl Shared {
+    pub(crate) fn new(options: TransportOptions) -> Arc<Self> {
+        Arc::new(Self {
+            options,
+            handler: RwLock::default(),
+            joins: RwLock::default(),
+            peers: RwLock::default(),
+            expelled: watch::Sender::default(),
+        })
+    }
+
     pub(crate) fn limits(&self, traffic: Traffic) -> &TrafficLimits {
         &self.options.limits[traffic.index()]
     }

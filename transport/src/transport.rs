@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use parking_lot::RwLock;
 use shardforge_runtime::{Network, NodeId, RequestHandler, Traffic};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -51,12 +50,7 @@ impl Transport {
         let failed = |error| TransportError::io(format!("listen on {}", options.listen), error);
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let shared = Arc::new(Shared {
-            options,
-            handler: RwLock::default(),
-            joins: RwLock::default(),
-            peers: RwLock::default(),
-        });
+        let shared = Shared::new(options);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { shared, address, _accepting: Task(accepting) })
     }
@@ -87,6 +81,16 @@ impl Transport {
     pub fn remove_peer(&self, node: NodeId) {
         let old = self.shared.peers.write().remove(&node);
         drop(old);
+    }
+
+    /// Has no more to do with a node that was removed from the cluster: its connections are closed, and it is let in no
+    /// more, however long its certificate is valid. Ids of nodes are never used again, so there is no way back. A node
+    /// that starts has to be told again.
+    pub fn expel(&self, node: NodeId) {
+        self.shared.expelled.send_modify(|expelled| {
+            expelled.insert(node);
+        });
+        self.remove_peer(node);
     }
 
     /// How the peers are, in the order of their ids.

@@ -53,14 +53,18 @@ fn echo(transport: &Transport) {
     transport.serve(Arc::new(|_from, request| async move { Ok(request) }.boxed()));
 }
 
-/// Waits until a link is in a certain state, and says in which.
+/// Waits until a link is in a certain state, and says in which. The limit is there for what would never end.
 async fn until(
     transport: &Transport,
     node: NodeId,
     traffic: Traffic,
     is: impl FnMut(&LinkState) -> bool,
 ) -> LinkState {
-    transport.watch(node, traffic).unwrap().wait_for(is).await.unwrap().clone()
+    let mut state = transport.watch(node, traffic).unwrap();
+    match tokio::time::timeout(Duration::from_secs(120), state.wait_for(is)).await {
+        Ok(state) => state.unwrap().clone(),
+        Err(_elapsed) => panic!("it remains {:?}", transport.watch(node, traffic).unwrap().borrow()),
+    }
 }
 
 async fn connected(transport: &Transport, node: NodeId) {

@@ -1,14 +1,14 @@
 //! Who is let in: clusters, certificates, impostors.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use parking_lot::RwLock;
 use shardforge_runtime::{Network, NodeId, Traffic};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::proxy::Proxy;
-use super::{CLUSTER, ONE, TWO, bind, connected, down, echo, options, text};
+use super::{CLUSTER, ONE, TWO, bind, connected, down, echo, options, pair, text, until};
 use crate::certificates::{Authority, CertificateFiles, NodeKey, create_cluster};
 use crate::credentials::Credentials;
 use crate::identity::ClusterId;
@@ -107,12 +107,7 @@ async fn a_node_cannot_pass_for_another() {
 
     let third_options = tls(third.path(), NodeId(3));
     let impostor = TransportOptions { node: ONE, ..third_options };
-    let shared = Arc::new(Shared {
-        options: impostor,
-        handler: RwLock::default(),
-        joins: RwLock::default(),
-        peers: RwLock::default(),
-    });
+    let shared = Shared::new(impostor);
     let peer = Peer::new(&shared, TWO, &two.address().to_string());
     let mut state = peer.link(Traffic::Control).state();
     let state = state.wait_for(|state| state.name() == "down").await.unwrap().clone();
@@ -171,4 +166,45 @@ async fn new_certificates_are_used_by_the_next_connection() {
     proxy.lead_to(Some(two.address()));
     connected(&one, TWO).await;
     assert_eq!(one.call(TWO, Traffic::Raft, text("new")).await.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn a_node_that_was_removed_is_not_let_in_again() {
+    let (one, two) = pair().await;
+    assert_eq!(one.call(TWO, Traffic::Raft, text("x")).await.unwrap(), "x");
+    two.set_peer(ONE, &one.address().to_string());
+    two.expel(ONE);
+    assert!(two.peers().is_empty());
+    // Its connections are closed, and when it dials again it learns why.
+    let refused = |state: &LinkState| matches!(state, LinkState::Down(why) if why.starts_with("refused: "));
+    let state = until(&one, TWO, Traffic::Control, refused).await;
+    assert_eq!(state, LinkState::Down("refused: n1 was removed from the cluster".to_owned()));
+    assert!(one.call(TWO, Traffic::Raft, text("x")).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_not_of_the_protocol_harms_nothing() {
+    let (_authority, first, second) = two_nodes();
+    for (one, two) in [
+        (bind(options(ONE)).await, bind(options(TWO)).await),
+        (bind(tls(first.path(), ONE)).await, bind(tls(second.path(), TWO)).await),
+    ] {
+        introduce(&one, &two);
+        connected(&one, TWO).await;
+        let messages: [&[u8]; 4] = [
+            b"",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+            &[0xff; 9_000],
+        ];
+        for message in messages {
+            let mut socket = TcpStream::connect(two.address()).await.unwrap();
+            // It may be closed before all of it is written.
+            let _ = socket.write_all(message).await;
+            let _ = socket.shutdown().await;
+            let _ = socket.read_to_end(&mut Vec::new()).await;
+        }
+        assert_eq!(one.call(TWO, Traffic::Raft, text("x")).await.unwrap(), "x");
+        assert_eq!(one.peer(TWO).unwrap().link(Traffic::Control).counts.connects, 1);
+    }
 }
