@@ -390,7 +390,7 @@ impl FastSelect {
         if !outcome.changed {
             return Ok(true);
         }
-        debug_assert!(cx.isolation == IsolationLevel::ReadCommitted);
+        debug_assert!(outcome.own || cx.isolation == IsolationLevel::ReadCommitted);
         let Some(value) = outcome.current else { return Ok(false) };
         row.value = value;
         let newest = SourceRow::new(layout, row)?;

@@ -1,6 +1,7 @@
 //! Locking a row that a query has read.
 
-use shardforge_kv::{KvError, LockOutcome, LockStrength, WaitPolicy};
+use bytes::Bytes;
+use shardforge_kv::{KvError, LockOutcome, LockStrength, Visibility, WaitPolicy};
 use shardforge_types::PgResult;
 
 use super::context::ExecContext;
@@ -8,7 +9,8 @@ use crate::ir::RowWait;
 use crate::session::error::{from_kv, from_kv_row_lock};
 use crate::storage::TableLayout;
 
-/// Locks a row by its key; `None` if another transaction has it and it is to be skipped.
+/// Locks a row by its key; `None` if another transaction has it and it is to be skipped. The outcome is about the row as
+/// the query sees it: a cursor's may be older than what the transaction did since, and than what others committed.
 ///
 /// # Errors
 /// 55P03 under NOWAIT; what waiting for the lock raises; 40001 for a row that is not as the transaction's only snapshot
@@ -30,11 +32,37 @@ pub async fn lock_row(
     } else {
         cx.txn.lock(key, strength, policy).await
     };
-    match locked {
-        Ok(outcome) => Ok(Some(outcome)),
-        Err(KvError::LockNotAvailable(_)) if wait == RowWait::SkipLocked => Ok(None),
-        Err(error) => Err(from_kv_row_lock(error)),
+    let outcome = match locked {
+        Ok(outcome) => outcome,
+        Err(KvError::LockNotAvailable(_)) if wait == RowWait::SkipLocked => return Ok(None),
+        Err(error) => return Err(from_kv_row_lock(error)),
+    };
+    if cx.visibility == Visibility::At(cx.txn.snapshot()) {
+        return Ok(Some(outcome));
     }
+    Box::pin(since_then(cx, layout, key, strength, outcome)).await.map(Some)
+}
+
+/// A locked row beside what a query that began before the running statement has seen of it.
+async fn since_then(
+    cx: &ExecContext,
+    layout: &TableLayout,
+    key: &[u8],
+    strength: LockStrength,
+    now: LockOutcome,
+) -> PgResult<LockOutcome> {
+    let before = cx.txn.get(key, cx.visibility).await.map_err(from_kv)?;
+    if now.current == before {
+        return Ok(LockOutcome { changed: false, ..now });
+    }
+    // What the transaction itself has changed since does not belong to the query any more.
+    if now.own {
+        return Ok(LockOutcome { current: None, changed: true, own: true });
+    }
+    if strength == LockStrength::KeyShare && has_same_keys(layout, now.current.as_ref(), before.as_ref())? {
+        return Ok(LockOutcome { current: before, changed: false, own: false });
+    }
+    Ok(LockOutcome { changed: true, ..now })
 }
 
 /// FOR KEY SHARE: a row that has the same keys as in the snapshot is as it was, for those who changed the rest of it are
@@ -52,17 +80,21 @@ async fn lock_key(
     if !newest.changed {
         return Ok(cx.txn.settle().await.map(|()| newest));
     }
-    if let Some(now) = &newest.current
-        && let Some(before) = cx.txn.get(key, cx.visibility).await.map_err(from_kv)?
-    {
-        let (now, was) = (layout.view(now)?, layout.view(&before)?);
-        let mut same_keys = true;
-        for position in &layout.key_columns {
-            same_keys &= now.column(*position)? == was.column(*position)?;
-        }
-        if same_keys {
-            return Ok(Ok(LockOutcome { current: Some(before), changed: false, own: false }));
-        }
+    let before = cx.txn.get(key, cx.visibility).await.map_err(from_kv)?;
+    if has_same_keys(layout, newest.current.as_ref(), before.as_ref())? {
+        return Ok(Ok(LockOutcome { current: before, changed: false, own: false }));
     }
     Ok(cx.txn.lock(key, LockStrength::KeyShare, policy).await)
+}
+
+/// Whether a row is there in both versions, with the same values of all columns that keys are made of.
+fn has_same_keys(layout: &TableLayout, now: Option<&Bytes>, before: Option<&Bytes>) -> PgResult<bool> {
+    let (Some(now), Some(before)) = (now, before) else { return Ok(false) };
+    let (now, before) = (layout.view(now)?, layout.view(before)?);
+    for position in &layout.key_columns {
+        if now.column(*position)? != before.column(*position)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
