@@ -63,8 +63,14 @@ impl WriteBuffer {
     }
 
     /// Records a write of `command`. `boundaries` are the commands, in rising order, before which somebody may
-    /// still want to look: writes between two of them are of no use.
-    pub(crate) fn write(&mut self, key: Bytes, value: Option<Bytes>, command: u32, boundaries: &[u32]) {
+    /// still want to look: writes between two of them are of no use. Returns the key if that brings back what was deleted.
+    pub(crate) fn write(
+        &mut self,
+        key: Bytes,
+        value: Option<Bytes>,
+        command: u32,
+        boundaries: &[u32],
+    ) -> Option<Bytes> {
         let key_bytes = key.len();
         self.size_bytes += size_of(key_bytes, value.as_ref());
         self.first_command.get_or_insert(command);
@@ -75,19 +81,23 @@ impl WriteBuffer {
             journal.push((command, key.clone()));
         }
         let write = BufferedWrite { command, value };
-        let writes = match self.keys.entry(key) {
-            Entry::Occupied(entry) => entry.into_mut(),
+        let is_value = write.value.is_some();
+        let (back, writes) = match self.keys.entry(key) {
+            Entry::Occupied(entry) => {
+                let is_deleted = entry.get().last().is_some_and(|last| last.value.is_none());
+                ((is_deleted && is_value).then(|| entry.key().clone()), entry.into_mut())
+            }
             Entry::Vacant(entry) => {
                 entry.insert(smallvec![write]);
                 self.depth = self.depth.max(1);
-                return;
+                return None;
             }
         };
         let last = writes.last_mut().expect("a buffered key has writes");
         if last.command == command {
             self.size_bytes -= size_of(key_bytes, last.value.as_ref());
             *last = write;
-            return;
+            return back;
         }
         writes.push(write);
         self.depth = self.depth.max(writes.len());
@@ -105,6 +115,7 @@ impl WriteBuffer {
                 }
             }
         }
+        back
     }
 
     /// What commands below `command` last wrote to `key`; the inner `None` is a deletion.

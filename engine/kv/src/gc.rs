@@ -188,6 +188,7 @@ fn safepoint(shared: &Shared) -> Timestamp {
 
 async fn collect(shared: &Shared) -> Result<()> {
     let safepoint = safepoint(shared);
+    shared.prune_moved();
     for due in shared.garbage.take_resolvable(safepoint) {
         shared.watched.forget(due.txn);
         shared.resolutions.push(due);

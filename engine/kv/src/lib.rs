@@ -28,6 +28,7 @@ mod error;
 mod gc;
 pub mod limits;
 mod locks;
+mod moved;
 #[cfg(not(feature = "mutations"))]
 mod mutations;
 #[cfg(feature = "mutations")]

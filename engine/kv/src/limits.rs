@@ -100,3 +100,9 @@ pub const GC_ENTRY_DELETES_MAX: usize = 2_000;
 
 /// Sequence values that one replicated step reserves beyond those asked for (PostgreSQL's `SEQ_LOG_VALS`).
 pub const SEQUENCE_RESERVE_VALUES: u64 = 32;
+
+/// Rows whose keys a transaction has changed, of which it is known where they have gone: those who wait for others fail.
+pub const MOVED_ROWS_OF_TRANSACTION_MAX: usize = 100_000;
+
+/// The same of all transactions together, as long as older snapshots are in use.
+pub const MOVED_ROWS_MAX: usize = 1_000_000;

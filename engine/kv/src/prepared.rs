@@ -18,6 +18,7 @@ use shardforge_consensus::ShardId;
 
 use crate::error::{KvError, Result};
 use crate::locks::{HeldLock, LockMode, LockName, Owner, Request};
+use crate::moved::OwnMoves;
 use crate::record::Record;
 use crate::spilled::SpillStatus;
 use crate::store::{Shared, Store};
@@ -51,6 +52,8 @@ pub(crate) struct Prepared {
     pub(crate) anchor: ShardId,
     /// What is to be written there if it is committed, but for the timestamp.
     pub(crate) record: Record,
+    /// Rows whose keys it has changed; none after a restart, when nobody waits for them.
+    pub(crate) moves: OwnMoves,
 }
 
 impl Prepared {
@@ -217,7 +220,8 @@ impl Shared {
         self.watched.restore(Watched::restored(txn, reads, record.rows.clone()));
         let info = PreparedInfo { txn, name: holdings.name, payload: holdings.payload };
         let ignored = record.ignored.clone();
-        let prepared = Box::new(Prepared { info, locks, anchor, record });
+        let moves = OwnMoves::default();
+        let prepared = Box::new(Prepared { info, locks, anchor, record, moves });
         let status = if prepared.has_spilled() { SpillStatus::Live } else { SpillStatus::Prepared };
         self.spilled.load(txn, status, ignored);
         self.prepared.insert(prepared);

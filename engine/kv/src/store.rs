@@ -13,6 +13,7 @@ use crate::error::{DeadlockReport, DeadlockWait, KvError, Result};
 use crate::gc::GarbageQueue;
 use crate::limits::{DEADLOCK_CHECK_DELAY, DEADLOCK_CHECK_SHARE, RECEIPT_RETENTION, ROW_CACHE_BYTES};
 use crate::locks::{LockName, LockTable, WaitEdge, find_cycles, victim, waits};
+use crate::moved::MovedRows;
 use crate::pending::PendingCommits;
 use crate::prepared::PreparedTransactions;
 use crate::resolve::Resolutions;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) spilled: SpilledTransactions,
     pub(crate) prepared: PreparedTransactions,
     pub(crate) watched: WatchedTransactions,
+    pub(crate) moved: MovedRows,
     pub(crate) snapshots: ActiveSnapshots,
     pub(crate) garbage: GarbageQueue,
     pub(crate) resolutions: Resolutions,
@@ -116,6 +118,7 @@ impl Store {
             spilled: SpilledTransactions::default(),
             prepared: PreparedTransactions::default(),
             watched: WatchedTransactions::default(),
+            moved: MovedRows::default(),
             snapshots: ActiveSnapshots::new(),
             garbage: GarbageQueue::default(),
             resolutions: Resolutions::default(),

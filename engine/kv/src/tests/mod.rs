@@ -6,6 +6,7 @@
 //!   batch.rs        many row locks at once find what single ones find
 //!   garbage.rs      what a commit left is found by its keys as by looking everywhere
 //!   handover.rs     locks that are handed on before a commit is durable
+//!   moved.rs        rows whose keys change while somebody waits for them
 //!   past.rs         states of the past, as far as they are kept
 //!   invariants.rs   concurrent transfers, lost updates, write skew, crashes
 //!   prepared.rs     prepared transactions, and power failures
@@ -17,6 +18,7 @@ mod garbage;
 mod handover;
 mod invariants;
 mod model;
+mod moved;
 mod past;
 mod prepared;
 mod script;

@@ -48,6 +48,7 @@ use crate::error::{KvError, Result};
 use crate::gc::Abandoned;
 use crate::limits::RECORD_ROWS_BYTES_MAX;
 use crate::locks::{HeldLock, LockName, Owner};
+use crate::moved::OwnMoves;
 use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommit;
 use crate::record::{Holdings, Record, RecordStatus, decode_mark, encode_mark};
@@ -78,6 +79,7 @@ pub(super) struct Commit {
     /// What its record is to hold, if it is being prepared.
     pub(super) holdings: Option<Holdings>,
     replaces: bool,
+    pub(super) moves: OwnMoves,
     /// Commits under way that this one builds upon.
     depends: SmallVec<[Arc<PendingCommit>; 2]>,
 }
@@ -193,6 +195,7 @@ impl Transaction {
             spilled: core.spilled,
             holdings: None,
             replaces: core.replaces,
+            moves: std::mem::take(&mut core.moves),
             depends: std::mem::take(&mut core.depends),
         };
         Ok((commit, std::mem::take(&mut core.buffer)))
@@ -229,7 +232,16 @@ impl Commit {
         shared.watched.overtake(&pending, &shared.clock);
         let commit_ts = shared.clock.now();
         pending.choose(commit_ts);
+        let moves = std::mem::take(&mut self.moves);
+        let has_moved = !moves.is_empty();
+        if has_moved {
+            shared.prune_moved();
+            shared.moved.add(commit_ts, moves);
+        }
         let outcome = self.replicate(&pending, commit_ts, early).await;
+        if has_moved && outcome.is_err() {
+            shared.moved.remove(commit_ts);
+        }
         match &outcome {
             Ok(written) => {
                 // They come earlier in the log and hold in the same term.

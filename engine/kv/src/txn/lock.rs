@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{Core, Transaction};
 use crate::error::{Conflict, KvError, Result};
 use crate::locks::{HeldLock, LockMode, LockName, LockWait, Owner, Request};
+use crate::moved::{Fate, Moment};
 use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, Reader, SeenVersion};
 use crate::pending::PendingCommit;
@@ -61,10 +62,16 @@ impl Transaction {
         let Locked { outcome, commit_ts } = locked;
         let refused = self.isolation() != IsolationLevel::ReadCommitted && !is_on(Mutation::LostUpdate);
         if outcome.changed && refused {
+            let since = Moment::of_snapshot(self.active()?.read_ts);
+            let fate = self.shared.moved.next(key, since).map(|(_, fate)| fate);
+            let deleted = match fate {
+                Some(fate) => fate == Fate::Gone,
+                None => outcome.current.is_none(),
+            };
             return Err(KvError::SerializationFailure(Arc::new(Conflict {
                 key: Bytes::copy_from_slice(key),
                 commit_ts,
-                deleted: outcome.current.is_none(),
+                deleted,
             })));
         }
         Ok(outcome)
@@ -82,6 +89,62 @@ impl Transaction {
         policy: WaitPolicy,
     ) -> Result<LockOutcome> {
         Ok(self.lock_version(key, strength, policy).await?.outcome)
+    }
+
+    /// Goes after a row that was locked with [`Transaction::lock_for_write`] under READ COMMITTED and has `changed`: locks it
+    /// where it is now, if others have changed its key, and says under which key, and what it is there. `None`: it is where
+    /// it was.
+    ///
+    /// # Errors
+    /// As [`Transaction::lock_for_write`]; `SerializationFailure` when so many rows were moved at once that it is not known
+    /// where to.
+    pub async fn follow(
+        &self,
+        key: &[u8],
+        strength: LockStrength,
+        policy: WaitPolicy,
+    ) -> Result<Option<(Bytes, LockOutcome)>> {
+        if self.isolation() != IsolationLevel::ReadCommitted {
+            return Ok(None);
+        }
+        let read_ts = self.active()?.read_ts;
+        let mut since = Moment::of_snapshot(read_ts);
+        let mut found: Option<(Bytes, LockOutcome)> = None;
+        loop {
+            let at = found.as_ref().map_or(key, |(key, _)| key);
+            match self.shared.moved.next(at, since) {
+                None if self.shared.moved.has_cut_off() => {
+                    let newest = self.newest_under_lock(at, policy).await?;
+                    let commit_ts = newest.map_or(Timestamp::MIN, |version| version.commit_ts);
+                    if commit_ts > read_ts && self.shared.moved.is_cut_off(commit_ts) {
+                        let conflict =
+                            Conflict { key: Bytes::copy_from_slice(at), commit_ts, deleted: false };
+                        return Err(KvError::SerializationFailure(Arc::new(conflict)));
+                    }
+                    return Ok(found);
+                }
+                None => return Ok(found),
+                Some((_, Fate::Gone)) => {
+                    let gone = LockOutcome { current: None, changed: true, own: false };
+                    return Ok(Some((Bytes::copy_from_slice(at), gone)));
+                }
+                Some((moment, Fate::MovedTo(next))) => {
+                    since = moment;
+                    let locked = self.lock_version(&next, strength, policy).await?;
+                    let outcome = self.unchanged(&next, locked)?;
+                    found = Some((next, outcome));
+                }
+            }
+        }
+    }
+
+    /// Whether others have deleted or moved a row since the snapshot, whatever is under its key now.
+    ///
+    /// # Errors
+    /// When the transaction has ended.
+    pub fn is_elsewhere(&self, key: &[u8]) -> Result<bool> {
+        let since = Moment::of_snapshot(self.active()?.read_ts);
+        Ok(self.shared.moved.next(key, since).is_some())
     }
 
     async fn lock_version(&self, key: &[u8], strength: LockStrength, policy: WaitPolicy) -> Result<Locked> {

@@ -39,6 +39,7 @@ use crate::error::{KvError, Result};
 use crate::gc::Abandoned;
 use crate::limits::KEY_BYTES_MAX;
 use crate::locks::{HeldLock, Owner};
+use crate::moved::{Fate, OwnMoves};
 use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommit;
 use crate::snapshots::SnapshotSlot;
@@ -117,6 +118,8 @@ struct Core {
     replaces: bool,
     /// Commits under way whose values were taken over under a lock.
     depends: SmallVec<[Arc<PendingCommit>; 2]>,
+    /// Rows whose keys it has changed.
+    moves: OwnMoves,
     /// A write that could not be.
     failed: Option<KvError>,
 }
@@ -162,6 +165,7 @@ impl Transaction {
             assigned: false,
             replaces: false,
             depends: SmallVec::new(),
+            moves: OwnMoves::default(),
             failed: None,
         };
         Self {
@@ -355,6 +359,17 @@ impl Transaction {
         self.write(key, None);
     }
 
+    /// Sets a row under another key than it has had: who waits for it can follow it there ([`Transaction::follow`]).
+    /// Otherwise as [`Transaction::put`].
+    pub fn move_row(&self, from: Bytes, to: Bytes, value: Bytes) {
+        self.write(from.clone(), None);
+        // First, as another row may have been there: that one is gone.
+        self.write(to.clone(), Some(value));
+        let mut core = self.core.lock();
+        let command = core.command;
+        core.moves.note(command, from, Fate::MovedTo(to));
+    }
+
     fn write(&self, key: Bytes, value: Option<Bytes>) {
         let mut core = self.core.lock();
         if let Err(error) = self.check_write(&mut core, &key) {
@@ -363,11 +378,14 @@ impl Transaction {
         }
         core.assigned = true;
         core.replaces |= value.is_none();
-        let Core { buffer, savepoints, held_commands, command, .. } = &mut *core;
+        let Core { buffer, savepoints, held_commands, command, moves, .. } = &mut *core;
         let mut boundaries: SmallVec<[u32; 8]> = savepoints.iter().map(|mark| mark.command).collect();
         boundaries.extend_from_slice(held_commands);
         boundaries.push(*command);
-        buffer.write(key, value, *command, &boundaries);
+        if let Some(key) = buffer.write(key, value, *command, &boundaries) {
+            // Who waits for the row that was there does not find it again.
+            moves.note(*command, key, Fate::Gone);
+        }
     }
 
     fn check_write(&self, core: &mut Core, key: &[u8]) -> Result<()> {
@@ -415,6 +433,7 @@ impl Transaction {
         core.savepoints.truncate(index + 1);
         let SavepointMark { command, lock_position, .. } = core.savepoints[index];
         core.buffer.undo_from(command);
+        core.moves.undo_from(command);
         if core.spilled.is_some() && !is_on(Mutation::SpillSurvivesRollback) {
             self.shared.spilled.ignore(self.id, command, core.command);
             if let Some(spilling) = &mut core.spilling {

@@ -141,7 +141,8 @@ impl Commit {
         }
         let (ignored, rows) = (shared.spilled.ignored(txn), self.listed_rows(&writes));
         let record = Record { versions_ts, ignored, shards, rows, ..Record::pending() };
-        reserved.fill(Prepared { info, locks, anchor, record });
+        let moves = std::mem::take(&mut self.moves);
+        reserved.fill(Prepared { info, locks, anchor, record, moves });
         Ok(())
     }
 }
@@ -176,7 +177,14 @@ impl PreparedTransaction {
         let record = Record { status: RecordStatus::Committed, commit_ts, ..prepared.record.clone() };
         let receipt = anchor.local_key(&encoding::receipt_key(commit_ts, txn));
         let receipt = vec![(receipt, Bytes::from_static(&[RECEIPT_FORMAT]))];
+        let has_moved = !prepared.moves.is_empty();
+        if has_moved {
+            shared.moved.add(commit_ts, prepared.moves.clone());
+        }
         let outcome = decide(&shared, txn, anchor, &record, receipt).await;
+        if has_moved && outcome.is_err() {
+            shared.moved.remove(commit_ts);
+        }
         match &outcome {
             Ok(()) => {
                 shared.last_commit.fetch_max(commit_ts.as_u64(), Ordering::SeqCst);
