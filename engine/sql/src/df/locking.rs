@@ -16,7 +16,7 @@ use super::operator::Operator;
 use super::operators::{Batches, Correlated, batch_of, row_values};
 use super::slots::Slots;
 use crate::ir::RowWait;
-use crate::plan::{ExecContext, lock_row};
+use crate::plan::{ExecContext, LockedRow, lock_row};
 use crate::storage::TableLayout;
 
 /// One table's part in a [`LockRowsOp`].
@@ -133,7 +133,7 @@ impl Run {
             let key = value_at(batch.column(target.key).as_ref(), self.op.types[target.key], row)?;
             let Datum::Bytea(key) = &key else { continue };
             let locked = lock_row(&self.cx, &target.layout, key, target.strength, target.wait).await?;
-            let Some(outcome) = locked else { return Ok(Locked::Gone) };
+            let Some(LockedRow { moved_to, outcome }) = locked else { return Ok(Locked::Gone) };
             let Some(current) = outcome.current else { return Ok(Locked::Gone) };
             if !outcome.changed {
                 continue;
@@ -142,6 +142,9 @@ impl Run {
                 Some(values) => values,
                 none => none.insert(row_values(batch, &self.op.types, row)?),
             };
+            if let Some(key) = moved_to {
+                values[target.key] = Datum::Bytea(key[..].into());
+            }
             let stored = target.layout.view(&current)?;
             for (position, column) in &target.columns {
                 values[*position] = stored.column(*column)?;

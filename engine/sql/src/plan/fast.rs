@@ -12,7 +12,7 @@ use shardforge_kv::{IsolationLevel, LockStrength};
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
 use super::context::{ExecContext, Progress};
-use super::locking::lock_row;
+use super::locking::{LockedRow, lock_row};
 use super::single::{Base, SingleTable};
 use super::sink::{Field, OutputRow, RowSink};
 use crate::exec::eval::{CompiledExpr, NoRow, RowSource};
@@ -384,7 +384,8 @@ impl FastSelect {
         wait: RowWait,
         cx: &ExecContext,
     ) -> PgResult<bool> {
-        let Some(outcome) = lock_row(cx, layout, &row.key, strength, wait).await? else {
+        let Some(LockedRow { moved_to, outcome }) = lock_row(cx, layout, &row.key, strength, wait).await?
+        else {
             return Ok(false);
         };
         if !outcome.changed {
@@ -393,19 +394,31 @@ impl FastSelect {
         debug_assert!(outcome.own || cx.isolation == IsolationLevel::ReadCommitted);
         let Some(value) = outcome.current else { return Ok(false) };
         row.value = value;
+        let has_moved = moved_to.is_some();
+        if let Some(key) = moved_to {
+            row.key = key;
+        }
         let newest = SourceRow::new(layout, row)?;
         // The path's own conditions are part of the key or index that led here: check them again too.
-        Ok(self.passes(&newest, cx)? && self.still_on_path(layout, row, cx)?)
+        Ok(self.passes(&newest, cx)? && self.still_on_path(layout, row, has_moved, cx)?)
     }
 
     /// Whether a row that changed meanwhile still satisfies the conditions that the access path enforced.
-    fn still_on_path(&self, layout: &TableLayout, row: &ScanRow, cx: &ExecContext) -> PgResult<bool> {
+    fn still_on_path(
+        &self,
+        layout: &TableLayout,
+        row: &ScanRow,
+        has_moved: bool,
+        cx: &ExecContext,
+    ) -> PgResult<bool> {
         let FastSource::Table { path, .. } = &self.source else { return Ok(true) };
-        let Some(index) = path.index else { return Ok(true) };
+        let spans = || path.spans(layout, &cx.params, &cx.env);
+        let Some(index) = path.index else {
+            return Ok(!has_moved || spans()?.iter().any(|span| span.contains(&row.key)));
+        };
         let values = layout.decode(&row.value)?;
         let Some(entry) = layout.indexes[index].entry(&values, &row.key, &cx.env)? else { return Ok(false) };
-        let spans = path.spans(layout, &cx.params, &cx.env)?;
-        Ok(spans.iter().any(|span| span.contains(&entry.key)))
+        Ok(spans()?.iter().any(|span| span.contains(&entry.key)))
     }
 
     fn page_rows(&self, needed: u64, max: usize) -> usize {

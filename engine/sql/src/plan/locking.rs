@@ -9,6 +9,14 @@ use crate::ir::RowWait;
 use crate::session::error::{from_kv, from_kv_row_lock};
 use crate::storage::TableLayout;
 
+/// A row that was locked.
+pub struct LockedRow {
+    /// Where it is, if others have changed its key.
+    pub moved_to: Option<Bytes>,
+    /// What it is.
+    pub outcome: LockOutcome,
+}
+
 /// Locks a row by its key; `None` if another transaction has it and it is to be skipped. The outcome is about the row as
 /// the query sees it: a cursor's may be older than what the transaction did since, and than what others committed.
 ///
@@ -21,7 +29,7 @@ pub async fn lock_row(
     key: &[u8],
     strength: LockStrength,
     wait: RowWait,
-) -> PgResult<Option<LockOutcome>> {
+) -> PgResult<Option<LockedRow>> {
     let policy = match wait {
         RowWait::Wait => cx.wait,
         RowWait::NoWait => WaitPolicy::NoWait,
@@ -32,15 +40,37 @@ pub async fn lock_row(
     } else {
         cx.txn.lock(key, strength, policy).await
     };
-    let outcome = match locked {
-        Ok(outcome) => outcome,
+    let locked = match locked {
+        Ok(outcome) if outcome.changed => followed(cx, key, strength, policy, outcome).await,
+        Ok(outcome) => Ok(LockedRow { moved_to: None, outcome }),
+        Err(error) => Err(error),
+    };
+    let locked = match locked {
+        Ok(locked) => locked,
         Err(KvError::LockNotAvailable(_)) if wait == RowWait::SkipLocked => return Ok(None),
         Err(error) => return Err(from_kv_row_lock(error)),
     };
-    if cx.visibility == Visibility::At(cx.txn.snapshot()) {
-        return Ok(Some(outcome));
+    if locked.moved_to.is_some() || cx.visibility == Visibility::At(cx.txn.snapshot()) {
+        return Ok(Some(locked));
     }
-    Box::pin(since_then(cx, layout, key, strength, outcome)).await.map(Some)
+    let outcome = Box::pin(since_then(cx, layout, key, strength, locked.outcome)).await?;
+    Ok(Some(LockedRow { moved_to: None, outcome }))
+}
+
+/// A row that has changed, where it is now.
+async fn followed(
+    cx: &ExecContext,
+    key: &[u8],
+    strength: LockStrength,
+    policy: WaitPolicy,
+    outcome: LockOutcome,
+) -> Result<LockedRow, KvError> {
+    let now = cx.txn.follow(key, strength, policy).await?;
+    cx.txn.settle().await?;
+    Ok(match now {
+        Some((key, outcome)) => LockedRow { moved_to: Some(key), outcome },
+        None => LockedRow { moved_to: None, outcome },
+    })
 }
 
 /// A locked row beside what a query that began before the running statement has seen of it.
@@ -81,7 +111,9 @@ async fn lock_key(
         return Ok(cx.txn.settle().await.map(|()| newest));
     }
     let before = cx.txn.get(key, cx.visibility).await.map_err(from_kv)?;
-    if has_same_keys(layout, newest.current.as_ref(), before.as_ref())? {
+    if !cx.txn.is_elsewhere(key).map_err(from_kv)?
+        && has_same_keys(layout, newest.current.as_ref(), before.as_ref())?
+    {
         return Ok(Ok(LockOutcome { current: before, changed: false, own: false }));
     }
     Ok(cx.txn.lock(key, LockStrength::KeyShare, policy).await)

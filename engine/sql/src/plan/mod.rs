@@ -17,7 +17,7 @@ pub mod sink;
 
 pub use context::{ExecContext, Progress, WrittenRows};
 pub use fast::FastSelect;
-pub use locking::lock_row;
+pub use locking::{LockedRow, lock_row};
 pub use modify::{ModifyPlan, ModifyResult};
 pub use planner::{Planned, PlannedKind, Planner};
 pub use query::{QueryCursor, QueryPlan};

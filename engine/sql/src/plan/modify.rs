@@ -407,7 +407,7 @@ impl Run<'_> {
         let outcomes = match self.strength_of_all() {
             Some(strength) => {
                 let locked = self.writer.lock_many(&keys, strength).await?;
-                locked.into_iter().map(Some).collect()
+                locked.into_iter().map(|outcome| Some((strength, outcome))).collect()
             }
             None => vec![None; keys.len()],
         };
@@ -417,7 +417,7 @@ impl Run<'_> {
                 continue;
             }
             match outcome {
-                Some(outcome) => self.change(key, source, outcome, false).await?,
+                Some(locked) => self.change(key, source, locked, false).await?,
                 None => self.lock_and_change(key, source, false).await?,
             }
         }
@@ -427,19 +427,24 @@ impl Run<'_> {
     async fn lock_and_change(&mut self, key: Bytes, source: Vec<Datum>, locked_first: bool) -> PgResult<()> {
         let strength = self.strength(&key, &source).await?;
         let outcome = self.writer.lock(&key, strength).await?;
-        self.change(key, source, outcome, locked_first).await
+        self.change(key, source, (strength, outcome), locked_first).await
     }
 
     /// Updates or deletes one row, which is locked. `locked_first`: the source was not read, so the conditions that
     /// it would have checked still have to be.
     async fn change(
         &mut self,
-        key: Bytes,
+        mut key: Bytes,
         source: Vec<Datum>,
-        outcome: LockOutcome,
+        (strength, mut outcome): (LockStrength, LockOutcome),
         locked_first: bool,
     ) -> PgResult<()> {
         let plan = self.plan;
+        if outcome.changed
+            && let Some(now) = self.writer.follow(&key, strength).await?
+        {
+            (key, outcome) = now;
+        }
         let Some(current) = outcome.current else {
             self.result.passed_over = true;
             return Ok(());

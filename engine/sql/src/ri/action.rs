@@ -251,7 +251,15 @@ impl Work<'_> {
                 }
             }
         };
-        let Some(current) = self.writer.lock(row_key, strength).await?.current else { return Ok(()) };
+        let mut outcome = self.writer.lock(row_key, strength).await?;
+        let mut moved_to = None;
+        if outcome.changed
+            && let Some((key, now)) = self.writer.follow(row_key, strength).await?
+        {
+            (moved_to, outcome) = (Some(key), now);
+        }
+        let row_key = moved_to.as_ref().unwrap_or(row_key);
+        let Some(current) = outcome.current else { return Ok(()) };
         let old = self.rel.child_layout.decode(&current)?;
         let key = self.rel.key_of_child(&old, &self.cx.env)?;
         if key.is_none_or(|key| key.bytes != gone.key.bytes) {

@@ -229,12 +229,16 @@ impl TableWriter<'_> {
             if self.claim(&new_key, None).await?.is_some() {
                 return Err(self.duplicate(&self.layout.table.indexes[0], new).await);
             }
-            self.txn.delete(row_key.clone());
         }
         for index in &self.layout.indexes {
             self.move_entry(index, (row_key, old), (&new_key, new)).await?;
         }
-        self.txn.put(new_key.clone(), self.layout.encode(new));
+        let value = self.layout.encode(new);
+        if moved {
+            self.txn.move_row(row_key.clone(), new_key.clone(), value);
+        } else {
+            self.txn.put(new_key.clone(), value);
+        }
         self.watch.updated(self.after, (row_key, old), (&new_key, new))?;
         Ok(new_key)
     }
@@ -293,6 +297,18 @@ impl TableWriter<'_> {
     /// What locks raise.
     pub async fn lock(&self, key: &Bytes, strength: LockStrength) -> PgResult<LockOutcome> {
         self.txn.lock_for_write(key, strength, self.wait).await.map_err(from_kv)
+    }
+
+    /// Where a row is that [`Self::lock`] has found changed, and what it is there, if others have changed its key.
+    ///
+    /// # Errors
+    /// What locks raise; 40001 when too many rows have moved at once.
+    pub async fn follow(
+        &self,
+        key: &Bytes,
+        strength: LockStrength,
+    ) -> PgResult<Option<(Bytes, LockOutcome)>> {
+        self.txn.follow(key, strength, self.wait).await.map_err(from_kv)
     }
 
     /// As [`Self::lock`], for many rows.
