@@ -2,7 +2,8 @@
 //! --example round_trip [SECONDS]`.
 //!
 //! Both nodes are in this process, on one runtime with as many threads as there are processors, and the handler
-//! answers with what it was sent. A line for each number of concurrent calls and each size, without and with TLS.
+//! answers with what it was sent. A line for each number of concurrent calls and each size, without and with TLS; then
+//! what a small call takes while 64 MB are being sent all the time, on a connection of its own and on the same one.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +16,7 @@ use futures::FutureExt;
 use shardforge_runtime::{Network, NodeId, Traffic};
 use shardforge_transport::certificates::{CertificateFiles, NodeKey, create_cluster};
 use shardforge_transport::{ClusterId, Credentials, LinkCounts, Security, Transport, TransportOptions};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -51,9 +52,32 @@ async fn measure(time: Duration) -> Outcome<()> {
             let tls = if tls { "on" } else { "off" };
             println!("{tls:<4} {callers:>5} {size:>7} {}", run(&one, traffic, callers, size, time).await?);
         }
+        for (traffic, whose) in
+            [(Traffic::Control, "its own connection"), (Traffic::Bulk, "the snapshot's connection")]
+        {
+            let snapshots = Task(tokio::spawn(send_snapshots(Arc::clone(&one))));
+            println!("  beside snapshots, on {whose}:");
+            println!("          1     100 {}", run(&one, traffic, 1, 100, time).await?);
+            drop(snapshots);
+        }
     }
     std::fs::remove_dir_all(folder)?;
     Ok(())
+}
+
+/// A task that ends when this is dropped.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Sends 64 MB, again and again.
+async fn send_snapshots(one: Arc<Transport>) {
+    let snapshot = Bytes::from(vec![7; 64 << 20]);
+    while one.call(TWO, Traffic::Bulk, snapshot.clone()).await.is_ok() {}
 }
 
 fn with_certificates(folder: &Path, cluster: ClusterId) -> Outcome<[Security; 2]> {
