@@ -8,6 +8,7 @@ mod hermitage;
 mod index_build;
 mod isolation;
 mod locks;
+mod maintenance;
 mod notify;
 mod past;
 mod plans;

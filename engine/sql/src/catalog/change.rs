@@ -20,8 +20,9 @@ pub const CATALOG_TAG: u8 = 0x08;
 /// First byte of the keys that DDL locks to keep names unique. They never hold a value.
 pub const NAME_TAG: u8 = 0x09;
 
-/// 2: tables have foreign keys, indexes may be deferrable. 3: indexes have states.
-const FORMAT_VERSION: u8 = 3;
+/// 2: tables have foreign keys, indexes may be deferrable. 3: indexes have states. 4: one may
+/// be what its table is clustered on.
+const FORMAT_VERSION: u8 = 4;
 
 /// One change of the catalog.
 #[derive(Clone, Debug)]

@@ -219,6 +219,8 @@ pub struct IndexDesc {
     pub predicate: Option<String>,
     /// What is done with it, while it is made or dropped concurrently.
     pub state: IndexState,
+    /// The table is CLUSTERed on it.
+    pub clustered: bool,
 }
 
 /// What is done with an index. At any time sessions work with at most two states that follow one another: whoever

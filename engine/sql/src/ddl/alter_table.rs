@@ -113,6 +113,7 @@ fn lock_mode(stmt: &AlterTableStmt) -> ObjectLockMode {
         | AlterTableKind::ResetColumnOptions(..)
         | AlterTableKind::SetOptions(_)
         | AlterTableKind::ResetOptions(_)
+        | AlterTableKind::ClusterOn(_)
         | AlterTableKind::DropCluster => ObjectLockMode::ShareUpdateExclusive,
         _ => ObjectLockMode::AccessExclusive,
     };
@@ -172,6 +173,8 @@ fn action_name(kind: &AlterTableKind) -> &'static str {
         AlterTableKind::ValidateConstraint(_) => "VALIDATE CONSTRAINT",
         AlterTableKind::AddIdentity(..) => "ALTER COLUMN ... ADD IDENTITY",
         AlterTableKind::DropIdentity(..) => "ALTER COLUMN ... DROP IDENTITY",
+        AlterTableKind::ClusterOn(_) => "CLUSTER ON",
+        AlterTableKind::DropCluster => "SET WITHOUT CLUSTER",
         AlterTableKind::SplitAt(_) => "SPLIT AT",
         _ => "ALTER TABLE",
     }
@@ -305,6 +308,15 @@ impl Work {
                 }
                 Ok(())
             }
+            AlterTableKind::ClusterOn(index) => {
+                let position = super::cluster::clusterable(session, &self.table, index)?;
+                super::cluster::mark(&mut self.table, Some(position));
+                Ok(())
+            }
+            AlterTableKind::DropCluster => {
+                super::cluster::mark(&mut self.table, None);
+                Ok(())
+            }
             // Hints about storage that this store does not need.
             AlterTableKind::SetStatistics(..)
             | AlterTableKind::SetColumnOptions(..)
@@ -312,7 +324,6 @@ impl Work {
             | AlterTableKind::SetStorage(..)
             | AlterTableKind::SetCompression(..)
             | AlterTableKind::DropOids
-            | AlterTableKind::DropCluster
             | AlterTableKind::SetLogged(_)
             | AlterTableKind::ReplicaIdentity(_) => Ok(()),
             AlterTableKind::AddIdentity(name, constraint) => {

@@ -372,6 +372,7 @@ pub async fn add_key(
         initially_deferred: constraint.attrs.initially_deferred == Some(true),
         predicate: None,
         state: IndexState::Public,
+        clustered: false,
     };
     if primary {
         table.indexes.insert(0, desc);

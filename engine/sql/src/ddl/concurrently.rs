@@ -64,6 +64,20 @@ pub async fn make_valid(session: &mut PgSession, table: Oid, index: Oid) -> PgRe
     work.make(session).await
 }
 
+/// REINDEX CONCURRENTLY of a table's indexes that are valid: nothing is made anew, but it waits as PostgreSQL does, which
+/// lets writers go before the new index and then, twice, all who may know the old one. The table is locked by the
+/// transaction, which ends here.
+///
+/// # Errors
+/// What the waits raise.
+pub async fn outwait(session: &mut PgSession, table: Oid) -> PgResult<()> {
+    let work = Work::begin(session, table, table).await?;
+    session.commit().await?;
+    work.wait_for_writers(session).await?;
+    work.wait_for_readers(session).await?;
+    work.wait_for_readers(session).await
+}
+
 /// REINDEX of an index that is not valid: it is made within the transaction, and nobody writes the table meanwhile.
 ///
 /// # Errors

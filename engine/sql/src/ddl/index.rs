@@ -85,6 +85,7 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
         initially_deferred: false,
         predicate,
         state: if stmt.concurrently { IndexState::DeleteOnly } else { IndexState::Public },
+        clustered: false,
     };
     if stmt.concurrently {
         return concurrently::create(session, &table, index).await;

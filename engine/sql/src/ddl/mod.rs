@@ -6,6 +6,7 @@
 //! that is no longer used is given back after the commit. So all of it rolls back.
 
 mod alter_table;
+mod cluster;
 mod columns;
 mod comment;
 mod concurrently;
@@ -29,9 +30,9 @@ use bytes::Bytes;
 use shardforge_kv::{LockStrength, ObjectLockMode};
 use shardforge_types::{Oid, PgError, PgResult, Severity, SqlState};
 
-pub use concurrently::{make_anew, make_valid};
+pub use concurrently::{make_anew, make_valid, outwait};
 pub use foreign_key::deferrable_constraints;
-pub use names::find_relation;
+pub use names::{find_relation, find_relation_if_exists};
 
 use crate::catalog::change::name_lock_key;
 use crate::catalog::{CatalogSnapshot, Change, Relation, RelationDesc, TableDesc};
@@ -68,6 +69,7 @@ pub fn command_tag(stmt: &Statement) -> Option<&'static str> {
             _ => return None,
         },
         Statement::Truncate(_) => "TRUNCATE TABLE",
+        Statement::Cluster(_) => "CLUSTER",
         Statement::Comment(_) => "COMMENT",
         Statement::CreateRole(_) => "CREATE ROLE",
         Statement::AlterRole(_) => "ALTER ROLE",
@@ -104,6 +106,7 @@ pub async fn execute(session: &mut PgSession, stmt: &Statement, sql: &Arc<str>) 
         Statement::AlterObjectSchema(stmt) => rename::set_schema(session, stmt).await?,
         Statement::Drop(stmt) => drop::drop_objects(session, stmt).await?,
         Statement::Truncate(stmt) => drop::truncate(session, stmt).await?,
+        Statement::Cluster(stmt) => cluster::cluster(session, stmt).await?,
         Statement::Comment(stmt) => comment::comment(session, stmt).await?,
         Statement::CreateRole(stmt) => role::create(session, stmt).await?,
         Statement::AlterRole(stmt) => role::alter(session, stmt).await?,

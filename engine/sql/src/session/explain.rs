@@ -30,7 +30,7 @@ enum Format {
 }
 
 /// The value of a boolean option (`defGetBoolean`).
-fn flag(option: &DefElem) -> PgResult<bool> {
+pub fn boolean_option(option: &DefElem) -> PgResult<bool> {
     match &option.arg {
         None => return Ok(true),
         Some(DefArg::Boolean(flag)) => return Ok(*flag),
@@ -51,17 +51,17 @@ impl Options {
         let mut needs_analyze = None;
         for option in list {
             match &*option.name {
-                "analyze" => options.analyze = flag(option)?,
-                "verbose" => options.verbose = flag(option)?,
-                "costs" => options.costs = flag(option)?,
+                "analyze" => options.analyze = boolean_option(option)?,
+                "verbose" => options.verbose = boolean_option(option)?,
+                "costs" => options.costs = boolean_option(option)?,
                 "timing" => {
-                    options.timing = flag(option)?;
+                    options.timing = boolean_option(option)?;
                     needs_analyze = needs_analyze.or(options.timing.then_some("TIMING"));
                 }
-                "summary" => options.summary = Some(flag(option)?),
-                "wal" => needs_analyze = needs_analyze.or(flag(option)?.then_some("WAL")),
+                "summary" => options.summary = Some(boolean_option(option)?),
+                "wal" => needs_analyze = needs_analyze.or(boolean_option(option)?.then_some("WAL")),
                 "buffers" | "settings" | "generic_plan" | "memory" => {
-                    flag(option)?;
+                    boolean_option(option)?;
                 }
                 "serialize" => needs_analyze = needs_analyze.or(Some("SERIALIZE")),
                 "format" => {
@@ -154,7 +154,8 @@ impl PgSession {
             return Err(PgError::not_supported("EXPLAIN of this statement is not supported"));
         }
         let planning_began = self.engine.clock_micros();
-        let planned = self.plan_of(&prepared)?;
+        // Whoever looks at a plan holds the tables in it, as who runs it would.
+        let planned = self.plan_with_locks(&prepared).await?;
         let planning = self.engine.clock_micros() - planning_began;
         let mut lines = match &planned.kind {
             PlannedKind::Query(plan) => plan.explain(options.verbose),

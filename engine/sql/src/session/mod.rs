@@ -8,6 +8,7 @@
 //! Errors leave a session with positions counted in characters; below, they are byte offsets.
 
 mod activity;
+mod analyze;
 pub mod backend;
 mod conflict;
 mod copy;
@@ -21,6 +22,7 @@ mod monitor;
 mod past;
 mod portal;
 mod prepared;
+mod reindex;
 mod services;
 mod setting_value;
 mod settings;
@@ -43,6 +45,7 @@ use shardforge_types::{IoEnv, Oid, PgError, PgResult, SqlState};
 pub use activity::SessionDirectory;
 pub use backend::SqlBackend;
 pub use execute::Execution;
+pub use explain::boolean_option;
 pub use monitor::lock_kind;
 pub use settings::SessionSettings;
 pub use snapshots::ExportedSnapshots;

@@ -48,7 +48,7 @@ fn index_row(table: &TableDesc, index: &IndexDesc, rows: &mut Rows) {
         r.set("indnkeyatts", i16::try_from(index.columns.len()).unwrap_or(i16::MAX));
         r.set("indisunique", index.unique).set("indnullsnotdistinct", index.nulls_not_distinct);
         r.set("indisprimary", index.primary).set("indimmediate", !index.deferrable);
-        r.set("indisvalid", index.state == IndexState::Public);
+        r.set("indisvalid", index.state == IndexState::Public).set("indisclustered", index.clustered);
         r.set("indisready", index.state != IndexState::DeleteOnly).set("indislive", true);
         r.set_with("indkey", || {
             let columns = keys().map(|c| attnum(&c.key)).chain(index.include.iter().copied());

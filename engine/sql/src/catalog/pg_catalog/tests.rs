@@ -48,6 +48,7 @@ fn index(oid: u32, name: &str, keys: &[(IndexKey, Oid)]) -> IndexDesc {
         initially_deferred: false,
         predicate: None,
         state: IndexState::Public,
+        clustered: false,
     }
 }
 
