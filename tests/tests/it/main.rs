@@ -15,6 +15,7 @@ mod plans;
 mod portals;
 mod prepared;
 mod recheck;
+mod settings;
 mod shards;
 mod snapshots;
 mod sql;

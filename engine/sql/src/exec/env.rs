@@ -113,6 +113,11 @@ pub trait Host: Send + Sync {
     /// Sends a notice to the client.
     fn notice(&self, _notice: PgError) {}
 
+    /// The value of a setting that is the transaction's: `transaction_isolation` and its kin; `None` for others.
+    fn transaction_setting(&self, _name: &str) -> Option<String> {
+        None
+    }
+
     /// The transaction's number, assigned now if it has none and `assign` is set.
     fn transaction_id(&self, _assign: bool) -> PgResult<Option<u64>> {
         Err(unavailable("txid_current"))
@@ -229,6 +234,22 @@ fn unavailable(what: &str) -> PgError {
 }
 
 impl EvalEnv {
+    /// The value of a setting in the form that SHOW prints, those of the transaction and the role included; `None` if
+    /// there is no such setting.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        if name.eq_ignore_ascii_case("role") {
+            let role =
+                self.catalog.cluster.roles.get(&self.user).filter(|_| self.user != self.session.session_user);
+            return Some(role.map_or_else(|| "none".to_owned(), |role| role.name.clone()));
+        }
+        self.transaction_setting(name).or_else(|| self.session.settings.get(name))
+    }
+
+    /// The value of a setting that is the transaction's; `None` for others.
+    pub fn transaction_setting(&self, name: &str) -> Option<String> {
+        self.session.host.transaction_setting(&name.to_ascii_lowercase())
+    }
+
     /// An environment without session, objects and clock: what immutable expressions are folded in.
     pub fn detached() -> &'static EvalEnv {
         static DETACHED: LazyLock<EvalEnv> = LazyLock::new(|| EvalEnv {

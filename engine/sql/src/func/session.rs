@@ -64,7 +64,7 @@ fn current_schema(_: &[Datum], info: &CallInfo, env: &EvalEnv) -> PgResult<Datum
 }
 
 fn setting(name: &str, missing_ok: bool, env: &EvalEnv) -> PgResult<Datum> {
-    match env.session.settings.get(name) {
+    match env.setting(name) {
         Some(value) => Ok(Datum::text(value)),
         None if missing_ok => Ok(Datum::Null),
         None => Err(PgError::new(
@@ -80,7 +80,28 @@ fn set_config(args: &[Datum], _: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {
     }
     let value = if args.datum(1).is_null() { "" } else { args.text(1)? };
     let local = args.datum(2).as_bool().unwrap_or(false);
-    env.session.settings.set(args.text(0)?, value, local).map(Datum::text)
+    let name = args.text(0)?;
+    if let Some(now) = env.transaction_setting(name) {
+        return set_of_transaction(name, value, now);
+    }
+    env.session.settings.set(name, value, local).map(Datum::text)
+}
+
+/// `set_config` of a setting that is the transaction's: the statement that calls it has fixed it already.
+fn set_of_transaction(name: &str, value: &str, now: String) -> PgResult<Datum> {
+    if value.eq_ignore_ascii_case(&now) {
+        return Ok(Datum::text(now));
+    }
+    let message = match &*name.to_ascii_lowercase() {
+        "transaction_isolation" => "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+        "transaction_deferrable" => "SET TRANSACTION [NOT] DEFERRABLE must be called before any query",
+        _ if now == "on" => "transaction read-write mode must be set before any query",
+        _ => {
+            return Err(PgError::not_supported("set_config cannot make a transaction read only yet")
+                .hint("SET TRANSACTION READ ONLY does."));
+        }
+    };
+    Err(PgError::new(SqlState::ACTIVE_SQL_TRANSACTION, message))
 }
 
 fn format_type(args: &[Datum], _: &CallInfo, env: &EvalEnv) -> PgResult<Datum> {

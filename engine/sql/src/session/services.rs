@@ -11,7 +11,8 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use shardforge_kv::{
-    KvError, ObjectId, ObjectLockMode, SessionLocks, Transaction, TxnId, WaitLimits, WaitPolicy,
+    IsolationLevel, KvError, ObjectId, ObjectLockMode, SessionLocks, Transaction, TxnId, WaitLimits,
+    WaitPolicy,
 };
 use shardforge_pgwire::{CancelToken, ConnectionRegistry, FieldDesc};
 use shardforge_types::io::snapshot::Snapshot as XidSnapshot;
@@ -66,6 +67,8 @@ struct State {
     last_sequence: Option<(Oid, u32)>,
     /// The transaction of the running statement.
     txn: Option<Arc<Transaction>>,
+    /// DEFERRABLE, if the transaction's BEGIN or SET TRANSACTION says so or not.
+    deferrable: Option<bool>,
     /// Holds this session's advisory locks that outlive transactions.
     session_locks: Option<Arc<SessionLocks>>,
     /// The snapshots that the transaction has exported.
@@ -95,6 +98,7 @@ impl SessionServices {
             sequences: HashMap::new(),
             last_sequence: None,
             txn: None,
+            deferrable: None,
             session_locks: None,
             exports: Vec::new(),
         };
@@ -158,10 +162,16 @@ impl SessionServices {
         let exports = {
             let mut state = self.state.lock();
             state.txn = transaction.as_ref().map(|(txn, _)| txn.clone());
+            state.deferrable = None;
             std::mem::take(&mut state.exports)
         };
         drop(exports);
         self.activity.set_transaction(transaction);
+    }
+
+    /// Says whether the open transaction is DEFERRABLE.
+    pub fn set_deferrable(&self, deferrable: bool) {
+        self.state.lock().deferrable = Some(deferrable);
     }
 
     /// How long this session waits for locks.
@@ -466,6 +476,35 @@ impl Host for SessionServices {
         if state.notices.len() < NOTICES_MAX {
             state.notices.push(notice);
             self.has_notices.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn transaction_setting(&self, name: &str) -> Option<String> {
+        let (txn, deferrable) = {
+            let state = self.state.lock();
+            (state.txn.clone(), state.deferrable)
+        };
+        let settings = &self.activity.settings;
+        let on = |flag: bool| Some(if flag { "on" } else { "off" }.to_owned());
+        match name {
+            "transaction_isolation" => {
+                let open = txn.map(|txn| txn.isolation());
+                let level = open.unwrap_or_else(|| settings.parsed(|parsed| parsed.default_isolation));
+                let level = match level {
+                    IsolationLevel::ReadCommitted => "read committed",
+                    IsolationLevel::RepeatableRead => "repeatable read",
+                    IsolationLevel::Serializable => "serializable",
+                };
+                Some(level.to_owned())
+            }
+            "transaction_read_only" => {
+                let open = txn.map(|txn| txn.is_read_only());
+                on(open.unwrap_or_else(|| settings.parsed(|parsed| parsed.default_read_only)))
+            }
+            "transaction_deferrable" => on(deferrable.unwrap_or_else(|| {
+                settings.show("default_transaction_deferrable").is_some_and(|value| value == "on")
+            })),
+            _ => None,
         }
     }
 

@@ -106,6 +106,7 @@ impl PgSession {
         let mut txn = SessionTxn::new(txn, isolation, read_only, true, self.message_at, &self.engine);
         txn.limit = self.transaction_limit();
         txn.deferrable = modes.deferrable.unwrap_or(deferrable);
+        self.services.set_deferrable(txn.deferrable);
         self.txn = Some(txn);
     }
 
@@ -171,6 +172,7 @@ impl PgSession {
                 return refused("SET TRANSACTION [NOT] DEFERRABLE must be called before any query");
             }
             txn.deferrable = deferrable;
+            self.services.set_deferrable(deferrable);
         }
         Ok(())
     }

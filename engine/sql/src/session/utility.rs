@@ -16,6 +16,7 @@ use super::statement::Prepared;
 use crate::bind;
 use crate::catalog::Relation;
 use crate::ddl;
+use crate::exec::env::Host;
 use crate::exec::eval::CompiledExpr;
 use crate::ir::{Col, ColId, OutputColumn, Ty};
 use crate::parse::ast::{
@@ -277,35 +278,10 @@ impl PgSession {
 
     /// The value of a setting, those of the transaction included.
     pub(crate) fn setting_value(&self, name: &str) -> Option<String> {
-        let txn = self.txn.as_ref();
         match name {
-            "transaction_isolation" => {
-                let level =
-                    txn.map_or_else(|| self.settings.parsed(|p| p.default_isolation), |txn| txn.isolation);
-                Some(
-                    match level {
-                        shardforge_kv::IsolationLevel::ReadCommitted => "read committed",
-                        shardforge_kv::IsolationLevel::RepeatableRead => "repeatable read",
-                        shardforge_kv::IsolationLevel::Serializable => "serializable",
-                    }
-                    .to_owned(),
-                )
-            }
-            "transaction_read_only" => {
-                let read_only =
-                    txn.map_or_else(|| self.settings.parsed(|p| p.default_read_only), |txn| txn.read_only);
-                Some(if read_only { "on" } else { "off" }.to_owned())
-            }
-            "transaction_deferrable" => {
-                let deferrable = match txn {
-                    Some(txn) if txn.explicit => txn.deferrable,
-                    _ => self.settings.show("default_transaction_deferrable").as_deref() == Some("on"),
-                };
-                Some(if deferrable { "on" } else { "off" }.to_owned())
-            }
             "role" if self.user == self.session_user => Some("none".to_owned()),
             "role" => self.published.cluster.roles.get(&self.user).map(|role| role.name.clone()),
-            name => self.settings.show(name),
+            name => self.services.transaction_setting(name).or_else(|| self.settings.show(name)),
         }
     }
 
@@ -317,6 +293,7 @@ impl PgSession {
                 .into_iter()
                 .filter(|(desc, _)| !desc.flags.iter().any(|flag| flag == "NO_SHOW_ALL"))
                 .map(|(desc, value)| {
+                    let value = self.services.transaction_setting(desc.name).unwrap_or(value);
                     vec![Datum::text(desc.name), Datum::text(value), Datum::text(&*desc.short_desc)]
                 })
                 .collect();
