@@ -869,7 +869,7 @@ impl Work {
             verify(session, &new, &not_null, &checks).await?;
             for name in &new_indexes {
                 if let Some(position) = new.indexes.iter().position(|index| index.name == *name) {
-                    fill::fill_index(session, old, new.clone(), position).await?;
+                    fill::fill_index(session, "CREATE INDEX", old, new.clone(), position).await?;
                 }
             }
         }

@@ -32,9 +32,9 @@ use super::drop::drop_index;
 use super::fill::{could_not_create, fill_index};
 use crate::catalog::{IndexDesc, IndexState, TableDesc};
 use crate::exec::env::EvalEnv;
-use crate::session::PgSession;
 use crate::session::error::from_kv;
 use crate::session::lock_kind::RELATION;
+use crate::session::{PgSession, ShownProgress};
 use crate::storage::{IndexLayout, ScanRow, TableLayout, TableScan, entry_value};
 
 /// Rows whose entries are made in one transaction: their writers wait for it.
@@ -46,11 +46,12 @@ const BATCH_ROWS: usize = 512;
 /// 23505 if the rows are not unique, and what the index's expressions raise; the index is invalid then.
 pub async fn create(session: &mut PgSession, table: &Arc<TableDesc>, index: IndexDesc) -> PgResult<()> {
     let work = Work::begin(session, table.oid, index.oid).await?;
+    let progress = session.show_progress("CREATE INDEX CONCURRENTLY", table.oid, index.oid);
     let mut changed = TableDesc::clone(table);
     changed.indexes.push(index);
     session.record_table(changed)?;
     session.commit().await?;
-    work.make(session).await
+    work.make(session, &progress).await
 }
 
 /// REINDEX CONCURRENTLY of an index that is not valid.
@@ -59,9 +60,10 @@ pub async fn create(session: &mut PgSession, table: &Arc<TableDesc>, index: Inde
 /// As [`create`].
 pub async fn make_valid(session: &mut PgSession, table: Oid, index: Oid) -> PgResult<()> {
     let work = Work::begin(session, table, index).await?;
+    let progress = session.show_progress("REINDEX CONCURRENTLY", table, index);
     work.find(session)?;
     session.commit().await?;
-    work.make(session).await
+    work.make(session, &progress).await
 }
 
 /// REINDEX CONCURRENTLY of a table's indexes that are valid: nothing is made anew, but it waits as PostgreSQL does, which
@@ -72,9 +74,13 @@ pub async fn make_valid(session: &mut PgSession, table: Oid, index: Oid) -> PgRe
 /// What the waits raise.
 pub async fn outwait(session: &mut PgSession, table: Oid) -> PgResult<()> {
     let work = Work::begin(session, table, table).await?;
+    let progress = session.show_progress("REINDEX CONCURRENTLY", table, Oid(0));
     session.commit().await?;
+    progress.phase("waiting for writers before build");
     work.wait_for_writers(session).await?;
+    progress.phase("waiting for readers before marking dead");
     work.wait_for_readers(session).await?;
+    progress.phase("waiting for readers before dropping");
     work.wait_for_readers(session).await
 }
 
@@ -92,7 +98,7 @@ pub async fn make_anew(session: &mut PgSession, table: Oid, index: Oid) -> PgRes
     made.state = IndexState::Public;
     session.ensure_txn().dropped_storage.push(before);
     session.record_table(changed.clone())?;
-    fill_index(session, &table, Arc::new(changed), position).await
+    fill_index(session, "REINDEX", &table, Arc::new(changed), position).await
 }
 
 /// DROP INDEX CONCURRENTLY of an index on which nothing depends. The table is locked by the transaction, which ends
@@ -173,8 +179,8 @@ impl Work {
     }
 
     /// Makes the index; one that cannot be made holds no writer up.
-    async fn make(&self, session: &mut PgSession) -> PgResult<()> {
-        let made = self.fill(session).await;
+    async fn make(&self, session: &mut PgSession, progress: &ShownProgress) -> PgResult<()> {
+        let made = self.fill(session, progress).await;
         if made.is_err() {
             session.rollback().await;
             if let Err(error) = self.set_state(session, IndexState::DeleteOnly).await {
@@ -185,10 +191,13 @@ impl Work {
     }
 
     /// From an index that writers at most remove entries from to one that can be read.
-    async fn fill(&self, session: &mut PgSession) -> PgResult<()> {
+    async fn fill(&self, session: &mut PgSession, progress: &ShownProgress) -> PgResult<()> {
+        progress.phase("waiting for writers before build");
         self.wait_for_writers(session).await?;
         self.set_state(session, IndexState::WriteOnly).await?;
+        progress.phase("waiting for writers before validation");
         self.wait_for_writers(session).await?;
+        progress.phase("building index");
         let (table, position) = self.find(session)?;
         let catalog = session.catalog();
         let layout = session.engine.layout(&table, &catalog)?;
@@ -205,6 +214,7 @@ impl Work {
             rows.clear();
             let txn = self.transaction(session);
             scan.next_page(&txn, BATCH_ROWS, &mut rows).await?;
+            progress.rows(rows.len());
             let mut busy = Vec::new();
             for row in &rows {
                 if fill.add(&txn, &row.key).await?.is_some() {

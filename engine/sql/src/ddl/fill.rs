@@ -18,12 +18,13 @@ const BATCH_ROWS: usize = 1024;
 /// Computes a row of the new table from one of the old: `None` keeps it as it is.
 pub type RowChange<'a> = &'a (dyn Fn(&mut Vec<Datum>) -> PgResult<()> + Send + Sync);
 
-/// Makes the entries of a new index from the table's rows.
+/// Makes the entries of a new index from the table's rows. Those who look are shown the command.
 ///
 /// # Errors
 /// 23505 if they are not unique; what the index's expressions raise.
 pub async fn fill_index(
     session: &mut PgSession,
+    command: &'static str,
     old: &Arc<TableDesc>,
     new: Arc<TableDesc>,
     position: usize,
@@ -39,12 +40,15 @@ pub async fn fill_index(
     let env = session.eval_env();
     let txn = session.ensure_txn().txn.clone();
     txn.begin_statement();
+    let progress = session.show_progress(command, new.oid, new.indexes[position].oid);
+    progress.phase("building index");
     let mut scan = TableScan::whole(&layout, Visibility::Current);
     let mut seen = KeySet::new(&session.engine, "unique keys");
     let mut rows: Vec<ScanRow> = Vec::new();
     while !scan.is_done() {
         rows.clear();
         scan.next_page(&txn, BATCH_ROWS, &mut rows).await?;
+        progress.rows(rows.len());
         for row in &rows {
             // As the new descriptor has it: columns that the same statement adds are there, with their defaults.
             let values = new_layout.decode(&row.value)?;

@@ -94,7 +94,7 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
     changed.indexes.push(index);
     let position = changed.indexes.len() - 1;
     session.record_table(changed.clone())?;
-    fill::fill_index(session, &table, Arc::new(changed), position).await
+    fill::fill_index(session, "CREATE INDEX", &table, Arc::new(changed), position).await
 }
 
 fn check_method(method: Option<&str>) -> PgResult<()> {

@@ -13,6 +13,7 @@ use shardforge_kv::{Timestamp, Transaction, TxnId};
 use shardforge_types::Oid;
 
 use super::settings::SessionSettings;
+use crate::catalog::pg_catalog::IndexProgress;
 
 /// The sessions of a server, and what they committed lately.
 #[derive(Default)]
@@ -60,6 +61,8 @@ pub struct Now {
     pub transactions: u64,
     /// It sleeps, because a function was asked to.
     pub sleeps: bool,
+    /// The index that it makes.
+    pub index: Option<IndexProgress>,
     /// The last statement of the open transaction that wrote something.
     wrote: Option<Arc<str>>,
 }
@@ -145,6 +148,33 @@ impl SessionDirectory {
     }
 }
 
+/// An index in the making, seen by others until this is dropped.
+pub struct ShownProgress(Arc<SessionActivity>);
+
+impl ShownProgress {
+    /// Something else is done to the index now.
+    pub fn phase(&self, phase: &'static str) {
+        self.change(|progress| progress.phase = phase);
+    }
+
+    /// So many more rows of its table have been read.
+    pub fn rows(&self, count: usize) {
+        self.change(|progress| progress.rows += count as u64);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut IndexProgress)) {
+        if let Some(progress) = &mut self.0.now.lock().index {
+            change(progress);
+        }
+    }
+}
+
+impl Drop for ShownProgress {
+    fn drop(&mut self) {
+        self.0.now.lock().index = None;
+    }
+}
+
 impl std::ops::Deref for Listed {
     type Target = Arc<SessionActivity>;
 
@@ -188,6 +218,12 @@ impl SessionActivity {
         let before = std::mem::replace(&mut now.transaction, transaction);
         drop(now);
         drop(before);
+    }
+
+    /// An index is about to be made.
+    pub fn makes_index(self: &Arc<Self>, progress: IndexProgress) -> ShownProgress {
+        self.now.lock().index = Some(progress);
+        ShownProgress(self.clone())
     }
 
     /// A function sleeps, or has slept.

@@ -42,7 +42,7 @@ use parking_lot::Mutex;
 use shardforge_pgwire::{CancelToken, Startup};
 use shardforge_types::{IoEnv, Oid, PgError, PgResult, SqlState};
 
-pub use activity::SessionDirectory;
+pub use activity::{SessionDirectory, ShownProgress};
 pub use backend::SqlBackend;
 pub use execute::Execution;
 pub use explain::boolean_option;
@@ -51,6 +51,7 @@ pub use settings::SessionSettings;
 pub use snapshots::ExportedSnapshots;
 
 use crate::bind::BindContext;
+use crate::catalog::pg_catalog::IndexProgress;
 use crate::catalog::{CatalogSnapshot, well_known};
 use crate::engine::Engine;
 use crate::exec::env::{EvalEnv, SessionEnv};
@@ -325,6 +326,11 @@ impl PgSession {
             return Err(PgError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         }
         Ok(())
+    }
+
+    /// Shows others that an index is made.
+    pub(crate) fn show_progress(&self, command: &'static str, table: Oid, index: Oid) -> ShownProgress {
+        self.activity.makes_index(IndexProgress { table, index, command, phase: "initializing", rows: 0 })
     }
 
     /// 57014 if the statement has been cancelled.

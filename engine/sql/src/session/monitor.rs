@@ -144,6 +144,10 @@ pub(super) fn activity(engine: &Engine, connections: &[ConnectionInfo]) -> Vec<A
             transaction: txn.filter(|(txn, _)| txn.is_assigned()).map(|(txn, _)| xid(txn.id())),
             snapshot: txn.and_then(|(txn, _)| txn.read_timestamp()).map(|at| at.as_u64() as u32),
             query: now.statement,
+            index: now.index,
+            lockers: wait.map_or((0, 0), |wait| {
+                (blockers(wait).count(), blockers(wait).next().map_or(0, |first| process_id(first.session)))
+            }),
         }
     });
     rows.collect()

@@ -5,8 +5,9 @@ use shardforge_types::{Datum, Oid, oid};
 use super::relations::user_tables;
 use super::rows::array;
 use super::sequences::{role_name, schema_name};
-use super::{Producer, Rows, SystemScan};
+use super::{Activity, Producer, Rows, SystemScan};
 use crate::catalog::TableDesc;
+use crate::catalog::info::has_role;
 
 /// How much of a statement is shown: what PostgreSQL's default of `track_activity_query_size` leaves room for.
 const QUERY_BYTES_MAX: usize = 1023;
@@ -18,6 +19,7 @@ pub(super) const PRODUCERS: &[(&str, Producer)] = &[
     ("pg_stat_activity", pg_stat_activity),
     ("pg_locks", pg_locks),
     ("pg_prepared_xacts", pg_prepared_xacts),
+    ("pg_stat_progress_create_index", pg_stat_progress_create_index),
     ("pg_prepared_statements", pg_prepared_statements),
     ("pg_cursors", pg_cursors),
     ("pg_stat_all_tables", pg_stat_tables),
@@ -33,9 +35,7 @@ fn pg_stat_activity(scan: &SystemScan<'_>, rows: &mut Rows) {
     let time = |micros: Option<i64>| micros.map(Datum::Timestamptz);
     for a in scan.session.activity() {
         let database = scan.catalog.cluster.databases.get(&a.database);
-        let may_see = [a.user, PG_READ_ALL_STATS]
-            .into_iter()
-            .any(|role| crate::catalog::info::has_role(scan.catalog, scan.session.user(), role));
+        let may_see = may_see(scan, &a);
         rows.push(|r| {
             r.set("datid", a.database).set("datname", database.map(|d| &d.name)).set("pid", a.pid);
             r.set("usesysid", a.user).set("usename", role_name(scan, a.user));
@@ -54,6 +54,40 @@ fn pg_stat_activity(scan: &SystemScan<'_>, rows: &mut Rows) {
             r.set("backend_type", "client backend");
         });
     }
+}
+
+/// Whether who asks may see what a session does.
+fn may_see(scan: &SystemScan<'_>, a: &Activity) -> bool {
+    let roles = [a.user, PG_READ_ALL_STATS];
+    roles.into_iter().any(|role| has_role(scan.catalog, scan.session.user(), role))
+}
+
+fn pg_stat_progress_create_index(scan: &SystemScan<'_>, rows: &mut Rows) {
+    for a in scan.session.activity() {
+        let Some(progress) = &a.index else { continue };
+        let database = scan.catalog.cluster.databases.get(&a.database);
+        rows.push(|r| {
+            r.set("pid", a.pid).set("datid", a.database).set("datname", database.map(|d| &d.name));
+            if !may_see(scan, &a) {
+                return;
+            }
+            r.set("relid", progress.table).set("index_relid", progress.index);
+            r.set("command", progress.command).set("phase", progress.phase);
+            let (lockers, locker) = a.lockers;
+            r.set("lockers_total", count(lockers as u64)).set("lockers_done", 0_i64);
+            r.set("current_locker_pid", i64::from(locker));
+            let estimate = scan.catalog.stats.get(&progress.table).map_or(0, |stats| stats.rows as u64);
+            r.set("tuples_total", count(estimate.max(progress.rows)))
+                .set("tuples_done", count(progress.rows));
+            for none in ["blocks_total", "blocks_done", "partitions_total", "partitions_done"] {
+                r.set(none, 0_i64);
+            }
+        });
+    }
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// The beginning of a statement's text, as much as is kept of it.

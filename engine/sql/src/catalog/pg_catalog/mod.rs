@@ -47,7 +47,9 @@ use super::builtin::{SystemRelation, system_relation, system_relation_by_name};
 use super::well_known::{INFORMATION_SCHEMA, PG_CATALOG};
 pub use hints::Hints;
 pub(crate) use rows::{Rows, acl};
-pub use session::{Activity, Cursor, HeldLock, PreparedStatement, PreparedXact, SessionView, TableActivity};
+pub use session::{
+    Activity, Cursor, HeldLock, IndexProgress, PreparedStatement, PreparedXact, SessionView, TableActivity,
+};
 pub(crate) use views::system_view_definition;
 
 /// "This column equals one of these values": what lets a scan look up instead of listing.

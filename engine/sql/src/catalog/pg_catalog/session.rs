@@ -93,7 +93,7 @@ impl SessionView for EvalEnv {
     }
 
     fn setting(&self, name: &str) -> Option<String> {
-        self.session.settings.get(name)
+        EvalEnv::setting(self, name)
     }
 
     fn now(&self) -> i64 {
@@ -166,6 +166,25 @@ pub struct Activity {
     pub snapshot: Option<u32>,
     /// The running statement, or the last one.
     pub query: Arc<str>,
+    /// The index that it makes.
+    pub index: Option<IndexProgress>,
+    /// How many it waits for, and one of them.
+    pub lockers: (usize, i32),
+}
+
+/// How far the making of an index has come.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexProgress {
+    /// Its table.
+    pub table: Oid,
+    /// The index.
+    pub index: Oid,
+    /// `CREATE INDEX CONCURRENTLY` or its like.
+    pub command: &'static str,
+    /// What is done now, in PostgreSQL's words.
+    pub phase: &'static str,
+    /// Rows of the table that have been read.
+    pub rows: u64,
 }
 
 /// A lock, for pg_locks.
