@@ -138,8 +138,9 @@ impl PgSession {
         if stmt.is_vacuum {
             self.require_no_block("VACUUM")?;
         }
-        let own_transactions =
-            stmt.is_vacuum || self.txn.as_ref().is_none_or(|txn| !txn.explicit && !txn.used);
+        // In a pipeline, what came before is not committed on the way.
+        let is_first = self.txn.as_ref().is_none_or(|txn| !txn.used);
+        let own_transactions = stmt.is_vacuum || is_first && self.require_no_block("ANALYZE").is_ok();
         let targets = self.vacuum_targets(stmt, work).await?;
         for target in targets {
             if own_transactions {
