@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
+use tokio::sync::Semaphore;
 
 use crate::directory::DataDirectory;
 use crate::engine::heads::HeadCache;
@@ -27,7 +28,7 @@ use crate::error::{ConsensusError, Result};
 use crate::extent::{Extent, first_extents};
 use crate::failure::Failure;
 use crate::host::{Host, Order, Replicas};
-use crate::limits::{DISK_RESERVE_BYTES, NODE_ID_END};
+use crate::limits::{DISK_RESERVE_BYTES, NODE_ID_END, SNAPSHOTS_SENT_AT_ONCE_MAX};
 use crate::maintenance::{Maintenance, flush_and_purge};
 use crate::raft::log_writer::{LogWriter, LogWriterStats};
 use crate::raft::network::{NoNetwork, Router};
@@ -262,6 +263,7 @@ impl Node {
                 writer: Arc::clone(&writer),
                 network: Arc::clone(&network),
                 router: Arc::clone(&router),
+                sending: Arc::new(Semaphore::new(SNAPSHOTS_SENT_AT_ONCE_MAX)),
                 failure: Arc::clone(&failure),
                 disk_full: Arc::default(),
                 records: Arc::new(records),
@@ -422,8 +424,8 @@ impl Node {
         {
             tracing::error!("the task that hosts replicas ended by a panic");
         }
-        let replicas: Vec<_> = self.replicas.lock().values().cloned().collect();
-        for replica in replicas {
+        let replicas = std::mem::take(&mut *self.replicas.lock());
+        for replica in replicas.into_values() {
             replica.stop().await;
         }
         self.router.clear();

@@ -12,6 +12,7 @@ use openraft::errors::RaftError;
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
+use tokio::sync::Semaphore;
 
 use crate::engine::{Engine, SharedFilter};
 use crate::error::{ConsensusError, Result};
@@ -22,7 +23,7 @@ use crate::limits::{
 use crate::proposer::Proposer;
 use crate::raft::log_store::{GroupLog, LogStore};
 use crate::raft::log_writer::LogWriter;
-use crate::raft::network::{Peers, Router, snapshot_timeout_millis};
+use crate::raft::network::{Hosted, ORDER_PERMITS, Peers, Router, snapshot_timeout_millis};
 use crate::raft::state_machine::{Progress, Report, StateMachine};
 use crate::raft::{Metrics, Raft, StoredMembership, TypeConfig};
 use crate::records::{Claims, Records};
@@ -36,6 +37,8 @@ pub(crate) struct ReplicaContext {
     pub writer: Arc<LogWriter>,
     pub network: Arc<dyn Network>,
     pub router: Arc<Router>,
+    /// Who may send a snapshot now.
+    pub sending: Arc<Semaphore>,
     pub failure: Arc<Failure>,
     pub disk_full: Arc<AtomicBool>,
     pub records: Arc<Records>,
@@ -129,7 +132,7 @@ impl Replica {
             network: Arc::clone(&context.network),
             runtime: context.runtime.clone(),
             replica: name,
-            router: Arc::clone(&context.router),
+            sending: Arc::clone(&context.sending),
         };
         let raft = Raft::new(name, Arc::new(config), peers, LogStore::new(log), state_machine)
             .await
@@ -144,7 +147,8 @@ impl Replica {
         let sitting_out = (!sole_voter && !is_new).then(|| sit_out(&raft, &context.runtime));
         let votes_from =
             context.runtime.now() + if sitting_out.is_some() { ELECTION_TIMEOUT_MAX } else { Duration::ZERO };
-        context.router.add(id, name, raft.clone(), votes_from);
+        let order = Arc::new(Semaphore::new(ORDER_PERMITS as usize));
+        context.router.add(id, name, Hosted { raft: raft.clone(), votes_from, order });
 
         let proposer = Proposer::start(id, raft.clone(), &context.runtime, Arc::clone(&context.failure));
         let replica = Arc::new(Self {

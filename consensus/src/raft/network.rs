@@ -39,7 +39,7 @@ use super::transfer::{Incoming, SnapshotPart};
 use super::{LogId, Placement, Raft, TypeConfig, Vote, codec};
 use crate::error::{ConsensusError, Result};
 use crate::host::Order;
-use crate::limits::{RPC_TIMEOUT, SNAPSHOT_IDLE_MAX, SNAPSHOTS_SENT_AT_ONCE_MAX, SPLIT_WAIT_MAX};
+use crate::limits::{RPC_TIMEOUT, SNAPSHOT_IDLE_MAX, SPLIT_WAIT_MAX};
 use crate::types::{ReplicaId, ShardId};
 
 #[derive(Serialize, Deserialize)]
@@ -96,7 +96,8 @@ pub(crate) struct Peers {
     pub network: Arc<dyn Network>,
     pub runtime: Runtime,
     pub replica: ReplicaId,
-    pub router: Arc<Router>,
+    /// Shared by all who send snapshots from this node.
+    pub sending: Arc<Semaphore>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Peers {
@@ -110,7 +111,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             node: NodeId(placement.node),
             network: Arc::clone(&self.network),
             runtime: self.runtime.clone(),
-            router: Arc::clone(&self.router),
+            sending: Arc::clone(&self.sending),
         }
     }
 }
@@ -123,7 +124,7 @@ pub(crate) struct Peer {
     node: NodeId,
     network: Arc<dyn Network>,
     pub(super) runtime: Runtime,
-    router: Arc<Router>,
+    sending: Arc<Semaphore>,
 }
 
 pub(super) type RpcResult<T> = std::result::Result<T, RPCError<TypeConfig>>;
@@ -211,7 +212,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         let limit = option.soft_ttl();
         let sending = async {
             // Dropped with the sending.
-            let _turn = self.router.sending.acquire().await;
+            let _turn = self.sending.acquire().await;
             self.send_snapshot(vote, snapshot, limit).await
         };
         match select(std::pin::pin!(cancel), std::pin::pin!(sending)).await {
@@ -237,12 +238,19 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     }
 }
 
+/// A replica as requests find it.
 #[derive(Clone)]
-struct Hosted {
-    raft: Raft,
+pub(crate) struct Hosted {
+    pub raft: Raft,
     /// It votes for nobody before.
-    votes_from: Instant,
+    pub votes_from: Instant,
+    /// Held alone while a snapshot is installed, and shared by all other requests: openraft ends the process when it is
+    /// to install one while entries that came before are still on their way to the disk.
+    pub order: Arc<Semaphore>,
 }
+
+/// The permits of [`Hosted::order`]: one for a request, all for a snapshot.
+pub(crate) const ORDER_PERMITS: u32 = 1 << 20;
 
 /// The replicas of this node, as requests from others find them.
 pub(crate) struct Router {
@@ -254,7 +262,6 @@ pub(crate) struct Router {
     /// Who makes replicas that requests ask for; nobody while the node is being opened.
     host: OnceLock<UnboundedSender<Order>>,
     pub(super) incoming: Incoming,
-    sending: Semaphore,
 }
 
 impl Router {
@@ -266,7 +273,6 @@ impl Router {
             added: Notify::new(),
             host: OnceLock::new(),
             incoming,
-            sending: Semaphore::new(SNAPSHOTS_SENT_AT_ONCE_MAX),
         }
     }
 
@@ -292,8 +298,8 @@ impl Router {
     }
 
     /// Lets requests reach a replica, those for its vote from a moment on.
-    pub(crate) fn add(&self, shard: ShardId, replica: ReplicaId, raft: Raft, votes_from: Instant) {
-        self.replicas.write().insert((shard, replica), Hosted { raft, votes_from });
+    pub(crate) fn add(&self, shard: ShardId, replica: ReplicaId, hosted: Hosted) {
+        self.replicas.write().insert((shard, replica), hosted);
         self.added.notify_waiters();
     }
 
@@ -318,14 +324,21 @@ impl Router {
             }
             Ok(envelope) => match self.replica(envelope.shard, envelope.to).await {
                 Err(error) => Answer::Refused(error.to_string()),
-                Ok(Hosted { raft, votes_from }) => match envelope.request {
+                Ok(Hosted { raft, votes_from, order }) => match envelope.request {
                     Request::Snapshot(part) => {
-                        self.incoming.take_in(envelope.shard, envelope.to, &raft, part).await
+                        self.incoming.take_in(envelope.shard, envelope.to, (raft, order), part).await
                     }
                     request if asks_for_vote(&request) && self.runtime.now() < votes_from => {
                         Answer::Refused("the replica sits out the leases that it may have granted".to_owned())
                     }
-                    request => dispatch(&raft, request).await,
+                    request => {
+                        // In a task of its own: it goes on when the caller waits no longer, and so does what it holds.
+                        let handling = self.runtime.spawn("raft request", async move {
+                            let _shared = order.acquire().await;
+                            dispatch(&raft, request).await
+                        });
+                        handling.await.unwrap_or_else(|error| Answer::Refused(error.to_string()))
+                    }
                 },
             },
         };

@@ -25,8 +25,9 @@ use openraft::raft::SnapshotResponse;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use shardforge_runtime::{Instant, Runtime};
+use tokio::sync::Semaphore;
 
-use super::network::{Answer, Peer, Request, RpcResult, unexpected};
+use super::network::{Answer, ORDER_PERMITS, Peer, Request, RpcResult, unexpected};
 use super::snapshot::SnapshotData;
 use super::{Raft, SnapshotMeta, TypeConfig, Vote};
 use crate::engine::{CursorOptions, Engine, Pinned, Staging};
@@ -154,14 +155,15 @@ struct Transfer {
 /// The snapshots that are being received.
 pub(crate) struct Incoming {
     runtime: Runtime,
-    engine: Arc<dyn Engine>,
+    /// Until the node stops: requests may outlive it.
+    engine: Mutex<Option<Arc<dyn Engine>>>,
     claims: Arc<Claims>,
     transfers: Mutex<BTreeMap<(ShardId, ReplicaId), Transfer>>,
 }
 
 impl Incoming {
     pub(crate) fn new(runtime: Runtime, engine: Arc<dyn Engine>, claims: Arc<Claims>) -> Self {
-        Self { runtime, engine, claims, transfers: Mutex::default() }
+        Self { runtime, engine: Mutex::new(Some(engine)), claims, transfers: Mutex::default() }
     }
 
     /// Drops what has come for a replica.
@@ -171,9 +173,17 @@ impl Incoming {
         self.claims.withdraw(shard);
     }
 
+    /// Drops everything; nothing is received any more.
     pub(super) fn clear(&self) {
+        let closed = self.engine.lock().take();
+        drop(closed);
         let gone = std::mem::take(&mut *self.transfers.lock());
         drop(gone);
+    }
+
+    fn engine(&self) -> Result<Arc<dyn Engine>> {
+        let stopped = || ConsensusError::Stopped { reason: "the node was shut down".to_owned() };
+        self.engine.lock().clone().ok_or_else(stopped)
     }
 
     /// Drops the transfers that have come to a halt.
@@ -192,7 +202,7 @@ impl Incoming {
         &self,
         shard: ShardId,
         replica: ReplicaId,
-        raft: &Raft,
+        to: (Raft, Arc<Semaphore>),
         part: SnapshotPart,
     ) -> Answer {
         let result = match part.step {
@@ -203,7 +213,7 @@ impl Incoming {
                 self.chunk(shard, replica, part.transfer, number, pairs).await.map(|()| Answer::Done)
             }
             Step::End { chunks, vote, meta } => {
-                self.end(shard, replica, part.transfer, chunks, raft, (vote, meta)).await
+                self.end(shard, replica, part.transfer, chunks, to, (vote, meta)).await
             }
         };
         result.unwrap_or_else(|error| Answer::Refused(error.to_string()))
@@ -218,7 +228,7 @@ impl Incoming {
         self.claims.announce(shard, &extent.range).map_err(|other| {
             ConsensusError::Storage(format!("the range of {shard} is still held by {other} here"))
         })?;
-        let staging = Arc::clone(&self.engine).stage(extent.content().into())?;
+        let staging = self.engine()?.stage(extent.content().into())?;
         let touched = self.runtime.now();
         let transfer = Transfer { name, extent, staging, chunks: 0, touched };
         let replaced = self.transfers.lock().insert((shard, replica), transfer);
@@ -273,7 +283,7 @@ impl Incoming {
         replica: ReplicaId,
         name: u64,
         chunks: u64,
-        raft: &Raft,
+        (raft, order): (Raft, Arc<Semaphore>),
         (vote, meta): (Vote, SnapshotMeta),
     ) -> Result<Answer> {
         let Transfer { extent, staging, .. } = self.take(shard, replica, name, chunks)?;
@@ -283,9 +293,13 @@ impl Incoming {
             .ok_or_else(|| ConsensusError::Storage(format!("the range of {shard} has changed on its way")))?;
         let data = SnapshotData::Received { staging, extent };
         let snapshot = SnapshotOf::<TypeConfig, SnapshotData> { meta, snapshot: data };
-        let installed = raft.install_full_snapshot(vote, snapshot).await;
-        let is_here = || Extent::load(&*self.engine, shard).is_ok_and(|extent| extent.is_some());
-        if !held && !is_here() {
+        let installing = self.runtime.spawn("install snapshot", async move {
+            let _alone = order.acquire_many(ORDER_PERMITS).await;
+            raft.install_full_snapshot(vote, snapshot).await
+        });
+        let installed =
+            installing.await.map_err(|error| ConsensusError::Stopped { reason: error.to_string() })?;
+        if !held && Extent::load(&*self.engine()?, shard)?.is_none() {
             self.claims.let_go(shard);
         }
         installed.map(Answer::Snapshot).map_err(|error| ConsensusError::Storage(error.to_string()))

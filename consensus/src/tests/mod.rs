@@ -6,6 +6,7 @@ mod cluster_of_nodes;
 mod heads;
 mod members;
 mod node;
+mod replacing;
 mod rocks;
 mod splits;
 
