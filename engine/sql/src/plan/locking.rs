@@ -18,7 +18,8 @@ pub struct LockedRow {
 }
 
 /// Locks a row by its key; `None` if another transaction has it and it is to be skipped. The outcome is about the row as
-/// the query sees it: a cursor's may be older than what the transaction did since, and than what others committed.
+/// the query sees it: a cursor's may be older than what the transaction did since, and than what others committed; and
+/// WITH may have changed rows.
 ///
 /// # Errors
 /// 55P03 under NOWAIT; what waiting for the lock raises; 40001 for a row that is not as the transaction's only snapshot
@@ -50,7 +51,10 @@ pub async fn lock_row(
         Err(KvError::LockNotAvailable(_)) if wait == RowWait::SkipLocked => return Ok(None),
         Err(error) => return Err(from_kv_row_lock(error)),
     };
-    if locked.moved_to.is_some() || cx.visibility == Visibility::At(cx.txn.snapshot()) {
+    // What WITH has changed was changed by the same statement.
+    let is_changed = locked.outcome.own && !cx.written.is_empty();
+    let is_newest = cx.visibility == Visibility::At(cx.txn.snapshot());
+    if locked.moved_to.is_some() || (is_newest && !is_changed) {
         return Ok(Some(locked));
     }
     let outcome = Box::pin(since_then(cx, layout, key, strength, locked.outcome)).await?;
@@ -73,7 +77,7 @@ async fn followed(
     })
 }
 
-/// A locked row beside what a query that began before the running statement has seen of it.
+/// A locked row beside what a query has seen of it that does not see the newest of it.
 async fn since_then(
     cx: &ExecContext,
     layout: &TableLayout,

@@ -430,6 +430,15 @@ impl Run<'_> {
         self.change(key, source, (strength, outcome), locked_first).await
     }
 
+    /// Whether WITH has changed a row already: a statement changes a row once.
+    async fn is_changed_by_statement(&self, key: &[u8], current: &Bytes) -> PgResult<bool> {
+        if self.cx.written.is_empty() {
+            return Ok(false);
+        }
+        let before = self.cx.txn.get(key, self.cx.visibility).await.map_err(from_kv)?;
+        Ok(before.as_ref() != Some(current))
+    }
+
     /// Updates or deletes one row, which is locked. `locked_first`: the source was not read, so the conditions that
     /// it would have checked still have to be.
     async fn change(
@@ -449,6 +458,10 @@ impl Run<'_> {
             self.result.passed_over = true;
             return Ok(());
         };
+        if outcome.own && self.is_changed_by_statement(&key, &current).await? {
+            self.result.passed_over = true;
+            return Ok(());
+        }
         let check_again = outcome.changed || locked_first;
         let looks_at_row = match &plan.op {
             ModifyKind::Delete { recheck, .. } => {
