@@ -25,6 +25,7 @@ use crate::raft::SnapshotMeta;
 use crate::raft::log_writer::LogWriter;
 use crate::replica::Replica;
 use crate::routing::Routing;
+use crate::shard::Shard;
 
 /// What maintenance works on.
 pub(crate) struct Maintenance {
@@ -94,15 +95,28 @@ pub(crate) async fn flush_and_purge(
     for shard in shards.iter() {
         let raft = shard.replica().raft();
         let mark = raft.with_state_machine(|machine| Box::pin(std::future::ready(machine.mark()))).await;
-        marks.push(mark.map_err(|error| stopped(&error))?);
+        match mark {
+            Ok(mark) => marks.push((shard, mark)),
+            Err(_) if has_gone(shard, routing) => {}
+            Err(error) => return Err(stopped(&error)),
+        }
     }
     let engine = Arc::clone(kv);
     let flush = runtime.spawn_blocking("flush kvdb", move || engine.flush());
     flush.await.map_err(|error| stopped(&error))??;
-    for (shard, mark) in shards.iter().zip(marks) {
-        purge(shard.replica(), mark).await?;
+    for (shard, mark) in marks {
+        match purge(shard.replica(), mark).await {
+            Err(_) if has_gone(shard, routing) => {}
+            outcome => outcome?,
+        }
     }
     Ok(())
+}
+
+/// Whether a replica has been removed since its shard was looked up.
+fn has_gone(shard: &Shard, routing: &Routing) -> bool {
+    let map = routing.map();
+    map.by_id(shard.id()).is_none_or(|now| !Arc::ptr_eq(now.replica(), shard.replica()))
 }
 
 /// The same for one replica.
