@@ -7,6 +7,8 @@
 //!   stored: 33      handed out: 1 2 3 ...       after a crash the next one is 34
 //! ```
 //!
+//! A sequence whose values go fast, as in a bulk load, has more of them reserved each time, up to a limit.
+//!
 //! [`crate::Store::close`] stores what was really handed out, so that a clean restart leaves no gap.
 
 use std::collections::BTreeMap;
@@ -15,10 +17,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::lock::Mutex as AsyncMutex;
 use parking_lot::Mutex;
+use shardforge_runtime::Instant;
 
 use crate::encoding;
 use crate::error::{KvError, Result};
-use crate::limits::SEQUENCE_RESERVE_VALUES;
+use crate::limits::{SEQUENCE_RESERVE_TIME, SEQUENCE_RESERVE_VALUES, SEQUENCE_RESERVE_VALUES_MAX};
 use crate::store::{Shared, Store};
 
 const FORMAT: u8 = 1;
@@ -76,6 +79,9 @@ impl SequenceState {
 impl SequenceOptions {
     /// The value after the state, and how many follow without a wrap (that one included, at most `wanted`).
     fn next(&self, state: Option<SequenceState>, wanted: u64) -> Result<(i64, u64)> {
+        if self.increment == 0 {
+            return Err(KvError::InvalidState("a sequence needs an increment"));
+        }
         let ascending = self.increment > 0;
         let first = match state {
             None => self.start,
@@ -109,6 +115,31 @@ struct Cached {
     state: Option<SequenceState>,
     /// Values after `state` that the store has reserved.
     reserved: u64,
+    /// How many were reserved beyond those asked for, and when.
+    reserve: Option<(u64, Instant)>,
+}
+
+impl Cached {
+    /// Takes values from memory; none if they have to be reserved first.
+    fn take(&mut self, options: &SequenceOptions, count: u64) -> Result<Option<SequenceRange>> {
+        let (first, count) = options.next(self.state, count)?;
+        if self.reserved < count {
+            return Ok(None);
+        }
+        self.reserved -= count;
+        self.state = Some(SequenceState { last: options.nth(first, count), is_called: true });
+        Ok(Some(SequenceRange { first, increment: options.increment, count }))
+    }
+
+    /// How many values to reserve beyond those asked for.
+    fn next_reserve(&self, now: Instant) -> u64 {
+        match self.reserve {
+            Some((reserve, at)) if now < at + SEQUENCE_RESERVE_TIME => {
+                (reserve * 2).min(SEQUENCE_RESERVE_VALUES_MAX)
+            }
+            _ => SEQUENCE_RESERVE_VALUES,
+        }
+    }
 }
 
 /// The sequences in use.
@@ -156,22 +187,40 @@ impl Store {
         options: &SequenceOptions,
         count: u64,
     ) -> Result<SequenceRange> {
-        if options.increment == 0 {
-            return Err(KvError::InvalidState("a sequence needs an increment"));
-        }
         let sequence = self.shared.sequences.get(id);
         let mut cached = sequence.lock().await;
         self.shared.load_sequence(id, &mut cached)?;
-        let (first, count) = options.next(cached.state, count)?;
-        if cached.reserved < count {
-            let (_, reserve) = options.next(cached.state, count.saturating_add(SEQUENCE_RESERVE_VALUES))?;
-            let last = options.nth(first, reserve);
-            self.shared.store_sequence(id, SequenceState { last, is_called: true }).await?;
-            cached.reserved = reserve;
+        if let Some(range) = cached.take(options, count)? {
+            return Ok(range);
         }
-        cached.reserved -= count;
+        let now = self.shared.runtime.now();
+        let ahead = cached.next_reserve(now);
+        let (first, count) = options.next(cached.state, count)?;
+        let (_, reserve) = options.next(cached.state, count.saturating_add(ahead))?;
+        let last = options.nth(first, reserve);
+        self.shared.store_sequence(id, SequenceState { last, is_called: true }).await?;
+        cached.reserved = reserve - count;
+        cached.reserve = Some((ahead, now));
         cached.state = Some(SequenceState { last: options.nth(first, count), is_called: true });
         Ok(SequenceRange { first, increment: options.increment, count })
+    }
+
+    /// As [`Self::next_sequence_values`], if that has to wait for nothing: neither for the store nor for somebody else
+    /// who is taking values. None, and nothing is taken, if it has to.
+    ///
+    /// # Errors
+    /// As [`Self::next_sequence_values`].
+    pub fn next_sequence_values_at_once(
+        &self,
+        id: u64,
+        options: &SequenceOptions,
+        count: u64,
+    ) -> Result<Option<SequenceRange>> {
+        let sequence = self.shared.sequences.get(id);
+        match sequence.try_lock() {
+            Some(mut cached) if cached.loaded => cached.take(options, count),
+            _ => Ok(None),
+        }
     }
 
     /// Where a sequence stands; `None` when no value has been taken yet.
@@ -194,7 +243,7 @@ impl Store {
         let sequence = self.shared.sequences.get(id);
         let mut cached = sequence.lock().await;
         self.shared.store_sequence(id, state).await?;
-        *cached = Cached { loaded: true, state: Some(state), reserved: 0 };
+        *cached = Cached { loaded: true, state: Some(state), ..Cached::default() };
         Ok(())
     }
 
@@ -246,6 +295,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const UP: SequenceOptions = SequenceOptions { start: 1, increment: 1, min: 1, max: 5, cycle: false };
@@ -275,6 +326,27 @@ mod tests {
         let full = SequenceOptions { start: 1, increment: 1, min: i64::MIN, max: i64::MAX, cycle: false };
         assert!(full.next(called(i64::MAX), 1).is_err());
         assert_eq!(full.next(called(i64::MIN), u64::MAX).unwrap().1, u64::MAX);
+    }
+
+    #[test]
+    fn values_that_go_fast_are_reserved_in_larger_numbers() {
+        let at = |seconds| Instant::from_nanos(0) + Duration::from_secs(seconds);
+        let mut cached = Cached::default();
+        for expected in [32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 8192] {
+            assert_eq!(cached.next_reserve(at(5)), expected);
+            cached.reserve = Some((expected, at(5)));
+        }
+        assert_eq!(cached.next_reserve(at(6)), 32);
+    }
+
+    #[test]
+    fn values_are_taken_from_memory_as_long_as_they_last() {
+        let mut cached = Cached { loaded: true, reserved: 3, ..Cached::default() };
+        let mut take = |count| cached.take(&UP, count).unwrap().map(|range| (range.first, range.count));
+        assert_eq!(take(2), Some((1, 2)));
+        assert_eq!(take(2), None);
+        assert_eq!(take(1), Some((3, 1)));
+        assert_eq!(take(1), None);
     }
 
     #[test]

@@ -335,12 +335,12 @@ impl Sequences for SessionServices {
             }
         }
         let wanted = u64::try_from(desc.cache).unwrap_or(1).max(1);
-        let range = wait_for(self.engine.store.next_sequence_values(
-            desc.counter(),
-            &sequence_options(&desc),
-            wanted,
-        ))
-        .map_err(|error| sequence_error(error, &desc))?;
+        let (store, counter, options) = (&self.engine.store, desc.counter(), sequence_options(&desc));
+        let range = match store.next_sequence_values_at_once(counter, &options, wanted).transpose() {
+            Some(taken) => taken,
+            None => wait_for(store.next_sequence_values(counter, &options, wanted)),
+        };
+        let range = range.map_err(|error| sequence_error(error, &desc))?;
         let mut state = self.state.lock();
         let cached = CachedSequence {
             last: Some(range.first),
