@@ -151,7 +151,7 @@ pub async fn insert_all(
     loop {
         let mut sink = Collect::new(types.clone());
         let progress = cursor.fetch(&cx, BATCH_ROWS, &mut sink).await?;
-        writer.insert_many(&mut sink.rows).await?;
+        writer.insert_many(&mut sink.rows).await.map_err(|failed| failed.error)?;
         count += sink.rows.len() as u64;
         cx.txn.spill_if_large().await.map_err(from_kv)?;
         if progress.done {

@@ -286,7 +286,7 @@ impl Run<'_> {
                 }
             }
         }
-        self.writer.insert_many(&mut rows).await?;
+        self.writer.insert_many(&mut rows).await.map_err(|failed| failed.error)?;
         failed?;
         if !self.plan.returns {
             self.result.count += rows.len() as u64;

@@ -168,3 +168,14 @@ pub fn is_volatile(scalar: &Scalar) -> bool {
         _ => false,
     })
 }
+
+/// True if a function of it other than `nextval` is volatile.
+pub fn is_volatile_but_for_nextval(scalar: &Scalar) -> bool {
+    scalar.any(&|s| match &s.kind {
+        ScalarKind::Call(call) => {
+            let proc = builtin().proc_by_oid(call.func);
+            proc.is_none_or(|proc| proc.volatility == Volatility::Volatile && proc.name != "nextval")
+        }
+        _ => false,
+    })
+}

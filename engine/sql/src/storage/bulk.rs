@@ -13,30 +13,53 @@
 use bytes::Bytes;
 use hashbrown::HashSet;
 use shardforge_kv::{KvError, LockStrength, WaitPolicy};
-use shardforge_types::{Datum, PgResult};
+use shardforge_types::{Datum, PgError, PgResult};
 
 use super::write::{RowKeys, TableWriter};
 use crate::session::error::from_kv;
+
+/// Why rows could not all be inserted.
+pub struct FailedRow {
+    /// The position of the first that could not.
+    pub row: usize,
+    /// Its error.
+    pub error: PgError,
+}
 
 impl TableWriter<'_> {
     /// Inserts rows as [`Self::insert`] does without arbiters, one after the other.
     ///
     /// # Errors
     /// As [`Self::insert`]. Some of the rows may have been written.
-    pub async fn insert_many(&self, rows: &mut [Vec<Datum>]) -> PgResult<()> {
-        if rows.len() > 1 && self.insert_together(rows).await? {
+    pub async fn insert_many(&self, rows: &mut [Vec<Datum>]) -> Result<(), FailedRow> {
+        let passed = rows.len() > 1 && rows.iter_mut().all(|row| self.check_row(row).is_ok());
+        self.insert_passed(rows, passed).await
+    }
+
+    /// As [`Self::insert_many`], for rows that have passed [`Self::check_row`].
+    ///
+    /// # Errors
+    /// As [`Self::insert`], without those of the check.
+    pub async fn insert_checked(&self, rows: &mut [Vec<Datum>]) -> Result<(), FailedRow> {
+        self.insert_passed(rows, rows.len() > 1).await
+    }
+
+    async fn insert_passed(&self, rows: &mut [Vec<Datum>], together: bool) -> Result<(), FailedRow> {
+        if together && self.insert_together(rows).await.map_err(|error| FailedRow { row: 0, error })? {
             return Ok(());
         }
-        for row in rows {
-            self.insert(row, &|_| false, LockStrength::KeyShare).await?;
+        for (position, row) in rows.iter_mut().enumerate() {
+            let inserted = self.insert(row, &|_| false, LockStrength::KeyShare).await;
+            inserted.map_err(|error| FailedRow { row: position, error })?;
         }
         Ok(())
     }
 
-    /// Inserts the rows if there is nothing in the way of any of them; false if there is, or a row has an error.
-    async fn insert_together(&self, rows: &mut [Vec<Datum>]) -> PgResult<bool> {
+    /// Inserts rows that have passed their checks, if there is nothing in the way of any of them; false if there is, or
+    /// an index has an error.
+    async fn insert_together(&self, rows: &[Vec<Datum>]) -> PgResult<bool> {
         let mut keys = Vec::with_capacity(rows.len());
-        for row in rows.iter_mut() {
+        for row in rows {
             match self.keys_of(row) {
                 Ok(of_row) => keys.push(of_row),
                 Err(_) => return Ok(false),

@@ -31,6 +31,7 @@ pub use access::{
     AccessPath, Bound, Converted, KeySpan, KeyValue, choose, comparison_strategy, convert, order_of,
 };
 pub use boundary::Stored;
+pub use bulk::FailedRow;
 pub use check::{key_text, schema_name, value_text};
 pub use describe::describe_key;
 pub use events::{AfterQueue, RowChange, RowEvent, Watch};

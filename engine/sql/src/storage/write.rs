@@ -94,6 +94,7 @@ impl TableWriter<'_> {
         arbiter: &(dyn Fn(usize) -> bool + Send + Sync),
         strength: LockStrength,
     ) -> PgResult<InsertOutcome> {
+        self.check_row(row)?;
         let keys = self.keys_of(row)?;
         if self.layout.key.is_some() {
             let is_arbiter = arbiter(0);
@@ -118,10 +119,16 @@ impl TableWriter<'_> {
         Ok(InsertOutcome::Inserted(row_key))
     }
 
-    /// The keys of a new row and of its index entries; checks its constraints first, and computes its generated
-    /// columns.
-    pub(super) fn keys_of(&self, row: &mut [Datum]) -> PgResult<RowKeys> {
-        self.layout.check_row(row, self.env)?;
+    /// Computes the generated columns of a row that is to be inserted, and checks its NOT NULL and CHECK constraints.
+    ///
+    /// # Errors
+    /// 23502, 23514, and what the expressions raise.
+    pub fn check_row(&self, row: &mut [Datum]) -> PgResult<()> {
+        self.layout.check_row(row, self.env)
+    }
+
+    /// The keys of a new row that has passed its checks, and of its index entries.
+    pub(super) fn keys_of(&self, row: &[Datum]) -> PgResult<RowKeys> {
         let row_key = self.layout.row_key(row, || self.engine.next_row_id());
         let mut entries = Vec::with_capacity(self.layout.indexes.len());
         for (index, layout) in self.layout.indexes.iter().enumerate() {

@@ -1,9 +1,11 @@
 //! COPY: bulk data in and out, in text, CSV and binary format.
 //!
 //! * [`options`]: what the options mean, with PostgreSQL's rules about what goes together.
+//! * [`batch`]: rows that are inserted together.
 //! * [`reader`]: the client's bytes to rows of field texts (or binary fields).
 //! * [`writer`]: rows to lines.
 
+mod batch;
 mod options;
 mod reader;
 mod writer;
@@ -11,7 +13,7 @@ mod writer;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shardforge_kv::{LockStrength, ObjectLockMode};
+use shardforge_kv::ObjectLockMode;
 use shardforge_pgwire::{Format as WireFormat, Responder};
 use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
@@ -25,14 +27,13 @@ use crate::exec::eval::CompiledExpr;
 use crate::func;
 use crate::ir::Col;
 use crate::parse::ast::{CopyStmt, CopyTarget, Name, RangeVar, SelectStmt, Statement};
+use crate::plan::single::{is_volatile, is_volatile_but_for_nextval};
 use crate::ri;
 use crate::storage::TableWriter;
+use batch::RowBatch;
 use options::{CopyFormat, CopyOptions, LogVerbosity, OnError};
 use reader::{CopyReader, FieldText};
 use writer::CopyWriter;
-
-/// Rows inserted between two looks at the size of the transaction.
-const SPILL_CHECK_ROWS: u64 = 1_000;
 
 impl PgSession {
     /// COPY.
@@ -149,6 +150,7 @@ impl PgSession {
         let format = if options.format == CopyFormat::Binary { WireFormat::Binary } else { WireFormat::Text };
         out.copy_in(format, target.columns.len()).await?;
         let mut reader = CopyReader::new(options, target.columns.len());
+        let mut batch = RowBatch::new(target.one_by_one);
         let (mut count, mut skipped) = (0u64, 0u64);
         let mut done = false;
         while !done {
@@ -185,23 +187,20 @@ impl PgSession {
                         return Err(target.located(error, &reader, &table));
                     }
                 };
-                if let Some(filter) = &target.filter
-                    && filter.eval(&row, &[], &cx.env)? != Datum::Bool(true)
-                {
+                let passed = target.passes(&mut row, &writer, &cx.env);
+                if !passed.map_err(|error| target.located(error, &reader, &table))? {
                     continue;
                 }
-                writer
-                    .insert(&mut row, &|_| false, LockStrength::KeyShare)
-                    .await
-                    .map_err(|error| target.located(error, &reader, &table))?;
-                count += 1;
-                if count.is_multiple_of(SPILL_CHECK_ROWS) {
+                batch.push(row, reader.line(), reader.line_bytes());
+                if batch.is_full() {
+                    count += target.insert(&mut batch, &writer, &reader, &table).await?;
                     cx.txn.spill_if_large().await.map_err(from_kv)?;
                     ri::during_statement(&cx).await?;
                     self.cancel.check()?;
                 }
             }
         }
+        count += target.insert(&mut batch, &writer, &reader, &table).await?;
         ri::after_statement(&cx).await?;
         if skipped > 0 && options.log_verbosity >= LogVerbosity::Default {
             let rows = if skipped == 1 { "row was" } else { "rows were" };
@@ -252,8 +251,10 @@ impl PgSession {
         options: &CopyOptions,
     ) -> PgResult<CopyPlan> {
         let columns = copied_columns(table, &stmt.columns)?;
+        let mut one_by_one = false;
         let mut default_of = |attnum: i16| {
             let scalar = self.with_bind_context(|cx| bind::column_default(table, attnum, cx))?;
+            one_by_one |= scalar.as_ref().is_some_and(is_volatile_but_for_nextval);
             scalar.map(|scalar| CompiledExpr::compile(&scalar, &|_| None)).transpose()
         };
         let mut defaults = Vec::new();
@@ -284,6 +285,7 @@ impl PgSession {
                     let message = "generated columns are not supported in COPY FROM WHERE conditions";
                     return Err(PgError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
                 }
+                one_by_one |= is_volatile(&scalar);
                 Some(CompiledExpr::compile(&scalar, &|id| {
                     cols.iter().find(|(col, _)| col.id == id).map(|(_, attnum)| *attnum as usize - 1)
                 })?)
@@ -304,6 +306,7 @@ impl PgSession {
             defaults,
             own_defaults,
             filter,
+            one_by_one,
         })
     }
 }
@@ -367,6 +370,8 @@ struct CopyPlan {
     /// Of those that it has, if it may ask for them.
     own_defaults: Vec<Option<CompiledExpr>>,
     filter: Option<CompiledExpr>,
+    /// Each row is inserted before the next one is looked at.
+    one_by_one: bool,
 }
 
 impl CopyPlan {
@@ -422,6 +427,33 @@ impl CopyPlan {
             error: error.context(format!("column {}: \"{}\"", self.names[i], shortened(text))),
             column: i,
             text: text.to_owned(),
+        })
+    }
+
+    /// Whether WHERE lets a row in; what the table demands of its rows is checked then.
+    fn passes(&self, row: &mut [Datum], writer: &TableWriter<'_>, env: &EvalEnv) -> PgResult<bool> {
+        if let Some(filter) = &self.filter
+            && filter.eval(&&*row, &[], env)? != Datum::Bool(true)
+        {
+            return Ok(false);
+        }
+        writer.check_row(row)?;
+        Ok(true)
+    }
+
+    async fn insert(
+        &self,
+        batch: &mut RowBatch,
+        writer: &TableWriter<'_>,
+        reader: &CopyReader,
+        table: &TableDesc,
+    ) -> PgResult<u64> {
+        batch.insert(writer).await.map_err(|(mut error, line)| {
+            if !batch.hides_text() {
+                return self.located(error, reader, table);
+            }
+            error.fields_mut().where_ = Some(format!("COPY {}, line {line}", table.name));
+            error
         })
     }
 

@@ -143,6 +143,11 @@ impl CopyReader {
         self.line
     }
 
+    /// The length of that line; 0 in binary.
+    pub fn line_bytes(&self) -> usize {
+        self.row.1 - self.row.0
+    }
+
     /// The text of that line.
     pub fn current_line(&self) -> Option<String> {
         if self.format == CopyFormat::Binary {
