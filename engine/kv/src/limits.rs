@@ -101,14 +101,15 @@ pub const GC_ENTRY_DELETES_MAX: usize = 2_000;
 /// Sequence values that one replicated step reserves beyond those asked for (PostgreSQL's `SEQ_LOG_VALS`).
 pub const SEQUENCE_RESERVE_VALUES: u64 = 32;
 
-/// Rows whose keys a transaction has changed, of which it is known where they have gone: those who wait for others fail.
-pub const MOVED_ROWS_OF_TRANSACTION_MAX: usize = 100_000;
-
-/// The same of all transactions together, as long as older snapshots are in use.
-pub const MOVED_ROWS_MAX: usize = 1_000_000;
 /// The most of them, for a sequence whose values go fast. A step waits for the disk, as PostgreSQL's does not: with this
 /// many, that is a small part of what a value costs. A crash may lose as many.
 pub const SEQUENCE_RESERVE_VALUES_MAX: u64 = 8_192;
 
 /// A sequence whose reserve was used up within this time gets twice as large a one.
 pub const SEQUENCE_RESERVE_TIME: Duration = Duration::from_secs(1);
+
+/// Rows whose keys a transaction has changed, of which it is known where they have gone: those who wait for others fail.
+pub const MOVED_ROWS_OF_TRANSACTION_MAX: usize = 100_000;
+
+/// The same of all transactions together, as long as older snapshots are in use.
+pub const MOVED_ROWS_MAX: usize = 1_000_000;
