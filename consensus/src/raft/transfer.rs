@@ -21,7 +21,7 @@ use std::time::Duration;
 use openraft::alias::SnapshotOf;
 use openraft::errors::{NetworkError, RPCError};
 use openraft::network::RPCTypes;
-use openraft::raft::SnapshotResponse;
+use openraft::raft::{AppendEntriesRequest, SnapshotResponse};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use shardforge_runtime::{Instant, Runtime};
@@ -291,17 +291,29 @@ impl Incoming {
             .claims
             .hold(shard, &extent.range)
             .ok_or_else(|| ConsensusError::Storage(format!("the range of {shard} has changed on its way")))?;
+        // To openraft the entries that a snapshot covers are gone at once, and then it looks for those that are here and not
+        // applied yet. What is here of this leader it has committed: it is applied first.
+        let committed = AppendEntriesRequest {
+            vote: vote.clone(),
+            prev_log_id: None,
+            entries: Vec::new(),
+            leader_commit: meta.last_log_id.clone(),
+        };
         let data = SnapshotData::Received { staging, extent };
         let snapshot = SnapshotOf::<TypeConfig, SnapshotData> { meta, snapshot: data };
         let installing = self.runtime.spawn("install snapshot", async move {
             let _alone = order.acquire_many(ORDER_PERMITS).await;
-            raft.install_full_snapshot(vote, snapshot).await
+            raft.append_entries(committed)
+                .await
+                .map_err(|error| ConsensusError::Storage(error.to_string()))?;
+            let installed = raft.install_full_snapshot(vote, snapshot).await;
+            installed.map_err(|error| ConsensusError::Storage(error.to_string()))
         });
         let installed =
             installing.await.map_err(|error| ConsensusError::Stopped { reason: error.to_string() })?;
         if !held && Extent::load(&*self.engine()?, shard)?.is_none() {
             self.claims.let_go(shard);
         }
-        installed.map(Answer::Snapshot).map_err(|error| ConsensusError::Storage(error.to_string()))
+        installed.map(Answer::Snapshot)
     }
 }
