@@ -39,7 +39,7 @@ pub(crate) enum RecordStatus {
     Staging = 1,
     /// Committed.
     Committed = 2,
-    /// All shards have been asked for their parts, and that is all for now.
+    /// All shards have been asked for their parts; COMMIT PREPARED or ROLLBACK PREPARED decides.
     Prepared = 3,
 }
 
