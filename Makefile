@@ -15,12 +15,11 @@ build: setup
 
 # Starts at once when the binary is newer than every source.
 start:
-	@if [[ ! -x $(BINARY) ]] || [[ -n "$$(find Cargo.lock consensus engine pgwire-frontend server -newer $(BINARY) \( -name '*.rs' -o -name '*.toml' -o -name '*.tsv' -o -name Cargo.lock \) -print -quit)" ]]; then $(MAKE) --no-print-directory build; fi
+	@if [[ ! -x $(BINARY) ]] || [[ -n "$$(find Cargo.lock consensus engine pgwire-frontend server transport -newer $(BINARY) \( -name '*.rs' -o -name '*.toml' -o -name '*.tsv' -o -name Cargo.lock \) -print -quit)" ]]; then $(MAKE) --no-print-directory build; fi
 	@exec $(BINARY) start --data-dir ./data --listen 127.0.0.1:5432
 
 test: setup
 	@cargo test $(CARGO_FLAGS)
-	@cargo test --release --locked -p shardforge-transport --features grpc
 
 # Transactions in a simulated world: engine/kv/simulation/README.md. One seed with SEED=n.
 simulate: setup

@@ -1,4 +1,4 @@
-//! What a call between two nodes takes over the loopback: `cargo run --release -p shardforge-transport --features grpc
+//! What a call between two nodes takes over the loopback: `cargo run --release --workspace
 //! --example round_trip [SECONDS]`.
 //!
 //! Both nodes are in this process, on one runtime with as many threads as there are processors, and the handler

@@ -23,8 +23,6 @@
 //!
 //! [`Traffic`]: shardforge_runtime::Traffic
 
-#![cfg(feature = "grpc")]
-
 mod answers;
 mod calls;
 pub mod certificates;
