@@ -26,6 +26,9 @@ pub enum Command {
     /// Show the shards of a running cluster, or split them.
     #[command(subcommand)]
     Shard(ShardCommand),
+    /// Show the nodes of a running cluster, let nodes join it and leave it.
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -113,6 +116,49 @@ impl ShardsOf {
         let table = self.table.as_ref().map(|name| format!("TABLE {name}"));
         table.or_else(|| self.index.as_ref().map(|name| format!("INDEX {name}")))
     }
+}
+
+/// `shardforge node`.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// List the nodes: where they are, whether they are alive, what they hold, and what to do if something is wrong.
+    Ls(Target),
+    /// Say how the cluster stands, and what to do if something is wrong.
+    Status(Target),
+    /// Print a token with which one node can join, once.
+    Token(NodeToken),
+    /// Have other nodes lead what this one leads, before it is stopped for a while.
+    Drain(NodeNumber),
+    /// Let a node that was drained take part again.
+    Resume(NodeNumber),
+    /// Have other nodes hold what this one holds, before it is stopped for good.
+    Decommission(NodeNumber),
+}
+
+/// The cluster that a command is about.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Where to connect, any node [default: as for `shardforge sql`].
+    pub dsn: Option<String>,
+}
+
+/// `shardforge node token`.
+#[derive(Debug, Args)]
+pub struct NodeToken {
+    /// How long it is valid, such as `10 minutes` [default: an hour].
+    #[arg(long, value_name = "INTERVAL")]
+    pub valid_for: Option<String>,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `shardforge node drain`, `resume` and `decommission`.
+#[derive(Debug, Args)]
+pub struct NodeNumber {
+    /// Which, as `shardforge node ls` numbers them.
+    pub node: u32,
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// `shardforge config`.

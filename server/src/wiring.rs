@@ -83,6 +83,7 @@ impl Database {
             max_connections: u32::try_from(config.max_connections).unwrap_or(u32::MAX),
             max_prepared_transactions: u32::try_from(config.max_prepared_transactions).unwrap_or(u32::MAX),
             data_dir: config.data_dir.clone(),
+            cluster: None,
         };
         let engine = Engine::open(store.clone(), runtime, options).await?;
         let backend = Arc::new(Backend::new(engine, config.insecure));

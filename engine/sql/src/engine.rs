@@ -11,6 +11,7 @@ use shardforge_types::{Oid, PgError, PgResult};
 
 use crate::bind::{self, BindContext};
 use crate::catalog::{Catalog, CatalogSnapshot, Change, IndexDesc, StorageId, TableDesc, YoungIndexes};
+use crate::cluster::ClusterControl;
 use crate::df::DfRuntime;
 use crate::exec::env::EvalEnv;
 use crate::exec::eval::CompiledExpr;
@@ -33,6 +34,8 @@ pub struct EngineOptions {
     pub max_prepared_transactions: u32,
     /// What `data_directory` shows.
     pub data_dir: std::path::PathBuf,
+    /// The cluster that the node is part of; absent: it is alone.
+    pub cluster: Option<Arc<dyn ClusterControl>>,
 }
 
 /// The SQL engine of one server.

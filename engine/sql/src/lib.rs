@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod catalog;
+pub mod cluster;
 pub mod ddl;
 pub mod df;
 pub mod engine;

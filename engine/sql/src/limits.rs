@@ -1,5 +1,7 @@
 //! How wide things may be: PostgreSQL's limits, and one of ours. The protocol and the stored forms count columns in 16 bits.
 
+use std::time::Duration;
+
 use shardforge_types::{PgError, PgResult, SqlState};
 
 /// Columns of a table or view, dropped ones included (`MaxHeapAttributeNumber`).
@@ -16,6 +18,12 @@ const INDEX_COLUMNS_MAX: usize = 32;
 
 /// Places at which one statement splits shards. A node runs a raft group for each.
 const SPLITS_MAX: usize = 1_000;
+
+/// How long a join token is valid if nothing is said.
+pub const JOIN_TOKEN_VALID_DEFAULT: Duration = Duration::from_secs(3_600);
+
+/// How long it may be valid.
+pub const JOIN_TOKEN_VALID_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 fn too_many(count: usize, max: usize, message: &str) -> PgResult<()> {
     if count <= max { Ok(()) } else { Err(PgError::new(SqlState::TOO_MANY_COLUMNS, message)) }

@@ -2,6 +2,7 @@
 
 mod config;
 mod init;
+mod node;
 mod shard;
 mod start;
 
@@ -94,6 +95,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Start(args) => start::run(&args),
         Command::Sql(args) => Ok(shell::run(args)?),
         Command::Shard(command) => shard::run(command),
+        Command::Node(command) => node::run(command),
         Command::Config(command) => config::run(&command),
         Command::Version => {
             println!("shardforge {}", env!("CARGO_PKG_VERSION"));

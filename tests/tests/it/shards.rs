@@ -97,6 +97,7 @@ fn what_cannot_be_split_is_refused() {
         ("show shards from table w", "42809 \"w\" is not a table"),
         ("show shards from index t", "42809 \"t\" is not an index"),
         ("show shards from index nope", "42P01 relation \"nope\" does not exist"),
+        ("show nodes.x", "42704 unrecognized configuration parameter \"nodes.x\""),
         ("show shards.x", "42704 unrecognized configuration parameter \"shards.x\""),
     ] {
         assert_eq!(rows(&mut c, sql), [format!("ERROR {error}")], "{sql}");
@@ -132,6 +133,10 @@ async fn drivers_hear_of_the_columns() {
         ("start_key", &Type::TEXT),
         ("end_key", &Type::TEXT),
         ("size_bytes", &Type::INT8),
+        ("leader", &Type::INT8),
+        ("replicas", &Type::INT8_ARRAY),
+        ("learners", &Type::INT8_ARRAY),
+        ("applied_index", &Type::INT8),
     ];
     assert_eq!(columns, expected);
     let rows = client.query(&statement, &[]).await.expect("rows");

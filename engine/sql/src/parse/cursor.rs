@@ -140,6 +140,16 @@ impl<'a> Parser<'a> {
         self.kind_at(n) == Kind::Kw(kw)
     }
 
+    /// Whether the token here is this word, which is no keyword.
+    pub(super) fn at_word(&self, word: &str) -> bool {
+        self.at_word_n(0, word)
+    }
+
+    pub(super) fn at_word_n(&self, n: usize, word: &str) -> bool {
+        let is_word = |tok: &Tok| tok.kind == Kind::Ident && self.text(*tok).eq_ignore_ascii_case(word);
+        self.toks.get(self.at + n).is_some_and(is_word)
+    }
+
     /// Whether these keywords stand here one after the other.
     pub(super) fn at_kws(&self, kws: &[Kw]) -> bool {
         kws.iter().enumerate().all(|(i, kw)| self.at_kw_n(i, *kw))

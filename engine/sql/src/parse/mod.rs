@@ -18,11 +18,13 @@
 //! Files follow gram.y's sections: `statement` (which one it is), `select`, `from`, `dml`, `expr` (operators), `primary`
 //! (operands), `functions` (calls with a syntax of their own), `types`, `table` and `alter_table`, `index` (indexes, views,
 //! sequences, schemas), `create` (functions, types, triggers), `object` (how objects are named; DROP, COMMENT), `role`
-//! (roles, privileges, databases), `transaction` (also SET and SHOW), `utility` (cursors, COPY, maintenance), `options`.
+//! (roles, privileges, databases), `transaction` (also SET and SHOW), `utility` (cursors, COPY, maintenance), `options`. `shard`
+//! and `cluster` have statements that PostgreSQL has not.
 
 pub mod ast;
 
 mod alter_table;
+mod cluster;
 mod create;
 mod cursor;
 mod dml;

@@ -13,11 +13,6 @@ use super::keywords::Kw;
 use super::lexer::Kind;
 
 impl Parser<'_> {
-    /// Whether the token here is this word, which is no keyword.
-    fn at_word(&self, word: &str) -> bool {
-        self.kind() == Kind::Ident && self.text(self.tok()).eq_ignore_ascii_case(word)
-    }
-
     /// What follows SHOW, if it is SHARDS and not a setting of that name.
     pub(super) fn opt_show_shards(&mut self) -> PResult<Option<Statement>> {
         if !self.at_word("shards") || self.kind_at(1) == Kind::Char(b'.') {

@@ -165,6 +165,7 @@ impl Parser<'_> {
                 self.bump();
                 return self.create_role(true, pos);
             }
+            Kw::Join if self.at_join_token() => return self.create_join_token(),
             _ => (),
         }
         let tag = match kw {
@@ -298,6 +299,9 @@ impl Parser<'_> {
 
     fn alter(&mut self) -> PResult<Statement> {
         let pos = self.bump().start;
+        if self.at_word("node") {
+            return self.alter_node();
+        }
         let Kind::Kw(kw) = self.kind() else { return self.unexpected() };
         let second = self.kind_at(1);
         match kw {

@@ -335,6 +335,9 @@ impl Parser<'_> {
         if let Some(shards) = self.opt_show_shards()? {
             return Ok(shards);
         }
+        if let Some(cluster) = self.opt_show_cluster() {
+            return Ok(cluster);
+        }
         let setting = if self.eat_kw(Kw::All) { name("all") } else { self.shown_name()? };
         Ok(Statement::VariableShow(VariableShowStmt { name: setting, pos }))
     }

@@ -10,6 +10,7 @@
 mod activity;
 mod analyze;
 pub mod backend;
+mod cluster;
 mod conflict;
 mod copy;
 mod cursors;
@@ -317,6 +318,11 @@ impl PgSession {
         let io = self.settings.parsed(|parsed| parsed.io.clone());
         let database = self.database_name.clone();
         f(&self.bind_context(&catalog, &search_path, &io, &database, Vec::new()))
+    }
+
+    /// Whether the session acts for a superuser now.
+    pub(crate) fn is_superuser(&self) -> bool {
+        self.engine.catalog.cluster().roles.get(&self.user).is_some_and(|role| role.superuser)
     }
 
     /// 25001 inside a transaction block.

@@ -164,7 +164,7 @@ fn timestamp_of_number(text: &str) -> Option<Timestamp> {
 }
 
 /// Microseconds of an interval, with PostgreSQL's 30 days a month.
-fn micros_of(interval: &Interval) -> Option<i64> {
+pub(super) fn micros_of(interval: &Interval) -> Option<i64> {
     const DAY: i64 = 86_400_000_000;
     let days = i64::from(interval.months).checked_mul(30)?.checked_add(i64::from(interval.days))?;
     days.checked_mul(DAY)?.checked_add(interval.micros)

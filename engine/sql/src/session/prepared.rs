@@ -257,9 +257,7 @@ impl PgSession {
     /// What is kept of a transaction that this session may end.
     fn finishable(&self, info: &PreparedInfo) -> PgResult<Kept> {
         let kept = Kept::decode(&info.payload)?;
-        let cluster = self.engine.catalog.cluster();
-        let is_superuser = cluster.roles.get(&self.user).is_some_and(|role| role.superuser);
-        if kept.owner != self.user && !is_superuser {
+        if kept.owner != self.user && !self.is_superuser() {
             let message = "permission denied to finish prepared transaction";
             return Err(PgError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
                 .hint("Must be superuser or the user that prepared the transaction."));

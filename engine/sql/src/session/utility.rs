@@ -8,6 +8,7 @@ use shardforge_pgwire::Responder;
 use shardforge_types::{Datum, IoEnv, Oid, PgError, PgResult, SqlState, oid};
 
 use super::PgSession;
+use super::cluster::{cluster_columns, token_columns};
 use super::execute::{Execution, Tag};
 use super::setting_value::normalise;
 use super::settings::unrecognized;
@@ -40,6 +41,8 @@ impl PgSession {
                 Ok(Some(text_output(&[&name])))
             }
             Statement::ShowShards(_) => Ok(Some(shard_columns())),
+            Statement::ShowCluster(show) => Ok(Some(cluster_columns(*show))),
+            Statement::CreateJoinToken(_) => Ok(Some(token_columns())),
             Statement::Explain(explain) => Ok(Some(Self::explain_columns(explain))),
             Statement::Fetch(fetch) => self.fetch_columns(fetch),
             Statement::Execute(execute) => {
@@ -72,7 +75,12 @@ impl PgSession {
         match stmt {
             Statement::VariableSet(set) => self.set_variable(set),
             Statement::VariableShow(show) => self.show(&show.name),
-            Statement::ShowShards(show) => self.show_shards(show),
+            Statement::ShowShards(show) => Box::pin(self.show_shards(show)).await,
+            Statement::ShowCluster(show) => Box::pin(self.show_cluster(*show)).await,
+            Statement::CreateJoinToken(valid_for) => {
+                Box::pin(self.create_join_token(valid_for.as_deref())).await
+            }
+            Statement::AlterNode(alter) => Box::pin(self.alter_node(alter)).await,
             Statement::Prepare(prepare) => self.prepare_statement(prepare, sql).await,
             Statement::Execute(execute) => self.execute_statement(execute, sql, out).await,
             Statement::Deallocate(name) => self.deallocate(name.as_deref()),

@@ -7,6 +7,7 @@
 //!   when an error leaves for the client: [`super::error_position`].
 //! - Identifiers are already folded to lower case and cut to 63 bytes, string literals already decoded.
 
+mod cluster;
 mod ddl;
 mod expr;
 mod query;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub use cluster::*;
 pub use ddl::*;
 pub use expr::*;
 pub use query::*;
@@ -91,6 +93,12 @@ pub enum Statement {
     VariableShow(VariableShowStmt),
     /// SHOW SHARDS.
     ShowShards(Box<ShowShardsStmt>),
+    /// SHOW NODES, SHOW CLUSTER.
+    ShowCluster(ClusterShow),
+    /// CREATE JOIN TOKEN, and for how long it is valid.
+    CreateJoinToken(Option<Box<Expr>>),
+    /// ALTER NODE.
+    AlterNode(AlterNodeStmt),
     /// EXPLAIN.
     Explain(Box<ExplainStmt>),
     /// COPY.
