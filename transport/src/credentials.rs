@@ -11,7 +11,7 @@ use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 use crate::certificates::{CertificateFiles, read_certificates, read_key};
 use crate::error::TransportError;
 use crate::identity::{ClusterId, node_name};
-use crate::tls::{self, Identity};
+use crate::tls::{self, Configs, Identity};
 
 /// A node's certificates and key, in force.
 ///
@@ -28,6 +28,7 @@ pub struct Credentials {
 pub(crate) struct Loaded {
     stamp: Stamp,
     pub client: Arc<ClientConfig>,
+    pub tunnel_client: Arc<ClientConfig>,
     pub server: Arc<ServerConfig>,
 }
 
@@ -76,6 +77,7 @@ impl Credentials {
                 let old = Loaded {
                     stamp,
                     client: Arc::clone(&current.client),
+                    tunnel_client: Arc::clone(&current.tunnel_client),
                     server: Arc::clone(&current.server),
                 };
                 *self.current.write() = Arc::new(old);
@@ -115,8 +117,8 @@ fn load(files: &CertificateFiles, cluster: ClusterId, node: NodeId) -> Result<Lo
     // The CA goes along, for nodes that join: they know it by its fingerprint alone.
     let mut chain = vec![own];
     chain.extend(ca.iter().cloned());
-    let (client, server) = tls::configs(Identity { ca: &ca, chain, key })?;
-    Ok(Loaded { stamp, client, server })
+    let Configs { client, tunnel_client, server } = tls::configs(Identity { ca: &ca, chain, key })?;
+    Ok(Loaded { stamp, client, tunnel_client, server })
 }
 
 #[cfg(test)]

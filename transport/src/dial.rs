@@ -6,7 +6,6 @@ use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -16,6 +15,7 @@ use tonic::body::Body;
 use tonic::client::GrpcService;
 
 use crate::limits::{HTTP_FRAME_BYTES, Timing, WINDOW_BYTES};
+use crate::wire::Wire;
 
 /// A task that ends when this is dropped.
 pub(crate) struct Task(pub JoinHandle<()>);
@@ -40,28 +40,35 @@ pub(crate) struct Connection {
 
 /// Connects to `address` (HOST:PORT). The error says how far it got.
 pub(crate) async fn dial(address: &str, tls: DialTls, timing: &Timing) -> Result<Connection, String> {
-    let attempt = async {
-        let tcp = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-        // Batches are made here; the kernel need not wait for more.
-        tcp.set_nodelay(true).map_err(|error| error.to_string())?;
-        match tls {
-            DialTls::None => speak_http2(tcp, timing).await,
-            DialTls::With(config, name) => {
-                let tls = TlsConnector::from(config).connect(name, tcp).await;
-                speak_http2(tls.map_err(|error| format!("TLS: {error}"))?, timing).await
-            }
-        }
-    };
+    within(timing, async { speak_http2(connect(address, tls).await?, timing).await }).await
+}
+
+/// As [`dial`], for what is not HTTP/2.
+pub(crate) async fn open_wire(address: &str, tls: DialTls, timing: &Timing) -> Result<Wire, String> {
+    within(timing, connect(address, tls)).await
+}
+
+async fn within<T>(timing: &Timing, attempt: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     match tokio::time::timeout(timing.connect_max, attempt).await {
         Ok(result) => result,
         Err(_elapsed) => Err(format!("no connection within {:?}", timing.connect_max)),
     }
 }
 
-async fn speak_http2(
-    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    timing: &Timing,
-) -> Result<Connection, String> {
+async fn connect(address: &str, tls: DialTls) -> Result<Wire, String> {
+    let tcp = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    // Batches are made here; the kernel need not wait for more.
+    tcp.set_nodelay(true).map_err(|error| error.to_string())?;
+    match tls {
+        DialTls::None => Ok(Wire::Plain(tcp)),
+        DialTls::With(config, name) => {
+            let tls = TlsConnector::from(config).connect(name, tcp).await;
+            Ok(Wire::Tls(Box::new(tls.map_err(|error| format!("TLS: {error}"))?.into())))
+        }
+    }
+}
+
+async fn speak_http2(wire: Wire, timing: &Timing) -> Result<Connection, String> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW_BYTES)
@@ -70,7 +77,7 @@ async fn speak_http2(
         .keep_alive_interval(timing.ping_interval)
         .keep_alive_timeout(timing.silence_max)
         .keep_alive_while_idle(true)
-        .handshake(TokioIo::new(io))
+        .handshake(TokioIo::new(wire))
         .await
         .map_err(|error| error.to_string())?;
     let driver = tokio::spawn(async move {

@@ -56,7 +56,7 @@ impl FromStr for Version {
 
 impl Version {
     /// Whether the two can talk to each other.
-    fn check(self) -> Result<(), String> {
+    pub(crate) fn check(self) -> Result<(), String> {
         if self.major == VERSION.major {
             return Ok(());
         }
@@ -66,13 +66,19 @@ impl Version {
     }
 }
 
-/// How a caller introduces itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Hello {
-    pub version: Version,
+/// Who calls whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Parties {
     pub cluster: ClusterId,
     pub from: NodeId,
     pub to: NodeId,
+}
+
+/// How a caller introduces itself at the beginning of a stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Hello {
+    pub version: Version,
+    pub parties: Parties,
     pub traffic: Traffic,
 }
 
@@ -90,9 +96,9 @@ pub(crate) enum Shown {
 impl Hello {
     pub(crate) fn write(&self, metadata: &mut MetadataMap) {
         metadata.insert(PROTOCOL, ascii(&self.version));
-        metadata.insert(CLUSTER, ascii(&self.cluster));
-        metadata.insert(FROM, MetadataValue::from(self.from.0));
-        metadata.insert(TO, MetadataValue::from(self.to.0));
+        metadata.insert(CLUSTER, ascii(&self.parties.cluster));
+        metadata.insert(FROM, MetadataValue::from(self.parties.from.0));
+        metadata.insert(TO, MetadataValue::from(self.parties.to.0));
         metadata.insert(TRAFFIC, MetadataValue::from_static(self.traffic.name()));
     }
 
@@ -102,15 +108,17 @@ impl Hello {
         version.check()?;
         let name = field(metadata, TRAFFIC)?;
         let traffic = Traffic::ALL.into_iter().find(|traffic| traffic.name() == name);
-        Ok(Self {
-            version,
+        let parties = Parties {
             cluster: parsed(metadata, CLUSTER)?,
             from: NodeId(parsed(metadata, FROM)?),
             to: NodeId(parsed(metadata, TO)?),
-            traffic: traffic.ok_or_else(|| format!("traffic of kind {name:?} is not known here"))?,
-        })
+        };
+        let traffic = traffic.ok_or_else(|| format!("traffic of kind {name:?} is not known here"))?;
+        Ok(Self { version, parties, traffic })
     }
+}
 
+impl Parties {
     /// Whether a caller may talk to this node.
     pub(crate) fn check(&self, cluster: ClusterId, node: NodeId, shown: &Shown) -> Result<(), String> {
         let from = self.from;
@@ -131,6 +139,14 @@ impl Hello {
         }
         Ok(())
     }
+
+    /// Whether the one who answered is the one who was called.
+    pub(crate) fn check_answer(&self, cluster: ClusterId, from: NodeId) -> Result<(), String> {
+        if cluster != self.cluster {
+            return Err(format!("it is of cluster {cluster}, and this is cluster {}", self.cluster));
+        }
+        if from != self.to { Err(format!("{from} answers there")) } else { Ok(()) }
+    }
 }
 
 /// How the one who is called introduces itself.
@@ -141,13 +157,9 @@ pub(crate) fn write_welcome(metadata: &mut MetadataMap, cluster: ClusterId, node
 }
 
 /// Whether the one who answered is the one who was called.
-pub(crate) fn check_welcome(metadata: &MetadataMap, cluster: ClusterId, node: NodeId) -> Result<(), String> {
+pub(crate) fn check_welcome(metadata: &MetadataMap, parties: Parties) -> Result<(), String> {
     field(metadata, PROTOCOL)?.parse::<Version>()?.check()?;
-    let (theirs, answered) = (parsed::<ClusterId>(metadata, CLUSTER)?, NodeId(parsed(metadata, FROM)?));
-    if theirs != cluster {
-        return Err(format!("it is of cluster {theirs}, and this is cluster {cluster}"));
-    }
-    if answered != node { Err(format!("{answered} answers there")) } else { Ok(()) }
+    parties.check_answer(parsed(metadata, CLUSTER)?, NodeId(parsed(metadata, FROM)?))
 }
 
 fn ascii(value: &impl fmt::Display) -> MetadataValue<Ascii> {
@@ -170,11 +182,12 @@ mod tests {
     use shardforge_runtime::{NodeId, Traffic};
     use tonic::metadata::{MetadataMap, MetadataValue};
 
-    use super::{Hello, Shown, VERSION, Version, check_welcome, write_welcome};
+    use super::{Hello, Parties, Shown, VERSION, Version, check_welcome, write_welcome};
     use crate::identity::ClusterId;
 
     fn hello(cluster: ClusterId) -> Hello {
-        Hello { version: VERSION, cluster, from: NodeId(1), to: NodeId(2), traffic: Traffic::Bulk }
+        let parties = Parties { cluster, from: NodeId(1), to: NodeId(2) };
+        Hello { version: VERSION, parties, traffic: Traffic::Bulk }
     }
 
     fn sent(hello: &Hello) -> Result<Hello, String> {
@@ -187,7 +200,8 @@ mod tests {
     fn introductions_arrive() {
         let hello = hello(ClusterId::random());
         assert_eq!(sent(&hello), Ok(hello.clone()));
-        assert_eq!(hello.check(hello.cluster, NodeId(2), &Shown::Plaintext), Ok(()));
+        let parties = hello.parties;
+        assert_eq!(parties.check(parties.cluster, NodeId(2), &Shown::Plaintext), Ok(()));
     }
 
     #[test]
@@ -205,8 +219,8 @@ mod tests {
     #[test]
     fn strangers_are_told_why_they_are_refused() {
         let cluster = ClusterId::random();
-        let hello = hello(cluster);
-        let refused = |cluster, node, shown| hello.check(cluster, node, &shown).unwrap_err();
+        let parties = hello(cluster).parties;
+        let refused = |cluster, node, shown| parties.check(cluster, node, &shown).unwrap_err();
         let other = refused(ClusterId::random(), NodeId(2), Shown::Plaintext);
         assert!(other.starts_with(&format!("n1 is of cluster {cluster}, and this is cluster ")), "{other}");
         assert_eq!(refused(cluster, NodeId(3), Shown::Plaintext), "n1 looks for n2, and this is n3");
@@ -232,8 +246,11 @@ mod tests {
         let cluster = ClusterId::random();
         let mut metadata = MetadataMap::new();
         write_welcome(&mut metadata, cluster, NodeId(2));
-        assert_eq!(check_welcome(&metadata, cluster, NodeId(2)), Ok(()));
-        assert_eq!(check_welcome(&metadata, cluster, NodeId(3)).unwrap_err(), "n2 answers there");
-        assert!(check_welcome(&metadata, ClusterId::random(), NodeId(2)).is_err());
+        let parties = hello(cluster).parties;
+        assert_eq!(check_welcome(&metadata, parties), Ok(()));
+        let third = Parties { to: NodeId(3), ..parties };
+        assert_eq!(check_welcome(&metadata, third).unwrap_err(), "n2 answers there");
+        let foreign = Parties { cluster: ClusterId::random(), ..parties };
+        assert!(check_welcome(&metadata, foreign).is_err());
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! [`Transport`] is both ends. A node dials each of its peers four times, once for each kind of [`Traffic`], so that
 //! neither a snapshot nor a slow request is in the way of a heartbeat: each has its own connection, window and queue.
-//! The README says why it is so, and what it costs.
+//! The README says why it is so, and what it costs. What is no request goes through a [`Tunnel`].
 //!
 //! Invariants:
 //! - Every call ends: with an answer, at its deadline, or with its connection. A call that is given up leaves nothing
@@ -31,6 +31,7 @@ mod credentials;
 mod dial;
 mod error;
 mod frame;
+mod greeting;
 mod handshake;
 mod identity;
 mod join;
@@ -46,12 +47,17 @@ mod tests;
 mod tls;
 pub mod token;
 mod transport;
+mod tunnel;
+mod tunnels;
+mod wire;
 
 pub use credentials::Credentials;
 pub use error::{CallError, TransportError};
 pub use identity::{ClusterId, node_name};
 pub use join::{Admission, JoinHandler, JoinRequest, Joined, join};
-pub use limits::{Timing, TrafficLimits};
+pub use limits::{Timing, TrafficLimits, TunnelLimits};
 pub use shared::{Security, TransportOptions};
-pub use status::{LinkCounts, LinkState, LinkStatus, PeerStatus};
+pub use status::{LinkCounts, LinkState, LinkStatus, PeerStatus, TunnelCounts};
 pub use transport::Transport;
+pub use tunnel::Tunnel;
+pub use tunnels::TunnelHandler;

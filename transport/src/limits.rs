@@ -56,6 +56,21 @@ impl Default for Timing {
     }
 }
 
+/// How many tunnels there may be, those that others open included.
+#[derive(Clone, Debug)]
+pub struct TunnelLimits {
+    /// With one peer.
+    pub per_peer_max: usize,
+    /// With all of them.
+    pub total_max: usize,
+}
+
+impl Default for TunnelLimits {
+    fn default() -> Self {
+        Self { per_peer_max: 4096, total_max: 8192 }
+    }
+}
+
 /// What one kind of traffic to one peer may take.
 #[derive(Clone, Debug)]
 pub struct TrafficLimits {

@@ -35,7 +35,7 @@ use crate::codec::{EXCHANGE_PATH, RawCodec};
 use crate::dial::{Connection, DialTls, dial, status_text};
 use crate::error::CallError;
 use crate::frame::{Batch, Frame, Frames};
-use crate::handshake::{self, Hello};
+use crate::handshake::{self, Hello, Parties};
 use crate::identity::node_name;
 use crate::limits::Timing;
 use crate::shared::{Security, Shared};
@@ -210,9 +210,7 @@ impl Link {
         let connection = dial(&self.address, tls, &options.timing).await?;
         let hello = Hello {
             version: handshake::VERSION,
-            cluster: options.cluster,
-            from: options.node,
-            to: self.node,
+            parties: Parties { cluster: options.cluster, from: options.node, to: self.node },
             traffic: self.traffic,
         };
         let introduction = self.introduce(connection, &hello, calls);
@@ -233,7 +231,7 @@ impl Link {
         hello.write(request.metadata_mut());
         let origin = Uri::builder()
             .scheme("http")
-            .authority(node_name(hello.cluster, hello.to))
+            .authority(node_name(hello.parties.cluster, hello.parties.to))
             .path_and_query("/")
             .build()
             .map_err(|error| error.to_string())?;
@@ -245,7 +243,7 @@ impl Link {
             .streaming(request, path, RawCodec::<Batch>::default())
             .await
             .map_err(|status| status_text(&status))?;
-        handshake::check_welcome(response.metadata(), hello.cluster, hello.to)?;
+        handshake::check_welcome(response.metadata(), hello.parties)?;
         Ok(Established { answers: response.into_inner(), _connection: connection })
     }
 

@@ -13,7 +13,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -27,6 +26,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::codec::{EXCHANGE_PATH, JOIN_PATH, RawCodec};
 use crate::dial::with_causes;
 use crate::frame::Batch;
+use crate::greeting::begins_tunnel;
 use crate::handshake::{Hello, Shown, write_welcome};
 use crate::join::{read_call, write_admission};
 use crate::limits::{
@@ -34,6 +34,8 @@ use crate::limits::{
 };
 use crate::session::{Session, SessionAnswers};
 use crate::shared::{Security, Shared};
+use crate::tls::is_tunnel;
+use crate::wire::Wire;
 
 /// A connection carries one stream, or a request to join; a few more are no reason to break it.
 const STREAMS_MAX: u32 = 4;
@@ -84,7 +86,17 @@ async fn serve(tcp: TcpStream, from: SocketAddr, shared: Arc<Shared>, permits: P
         return;
     }
     match &shared.options.security {
-        Security::Plaintext => serve_http2(tcp, from, Shown::Plaintext, shared, permits).await,
+        Security::Plaintext => {
+            // HTTP/2 and tunnels both begin with what the caller says.
+            let mut first = [0];
+            match tokio::time::timeout(STRANGER_TIME_MAX, tcp.peek(&mut first)).await {
+                Ok(Ok(1..)) => {
+                    let (wire, shown) = (Wire::Plain(tcp), Shown::Plaintext);
+                    serve_wire(wire, begins_tunnel(first[0]), from, shown, shared, permits).await;
+                }
+                Ok(_) | Err(_) => tracing::debug!(%from, "a connection ended before it began"),
+            }
+        }
         Security::Tls(credentials) => {
             let acceptor = TlsAcceptor::from(Arc::clone(&credentials.current().server));
             let limit = shared.options.timing.connect_max;
@@ -95,7 +107,9 @@ async fn serve(tcp: TcpStream, from: SocketAddr, shared: Arc<Shared>, permits: P
                         Some(certificate) => Shown::Certificate(certificate.clone().into_owned()),
                         None => Shown::Nothing,
                     };
-                    serve_http2(tls, from, shown, shared, permits).await;
+                    let tunnel = is_tunnel(tls.get_ref().1.alpn_protocol());
+                    let wire = Wire::Tls(Box::new(tls.into()));
+                    serve_wire(wire, tunnel, from, shown, shared, permits).await;
                 }
                 Ok(Err(error)) => tracing::warn!(%from, %error, "a connection was refused: TLS"),
                 Err(_elapsed) => tracing::warn!(%from, "a connection was refused: no TLS within {limit:?}"),
@@ -104,13 +118,27 @@ async fn serve(tcp: TcpStream, from: SocketAddr, shared: Arc<Shared>, permits: P
     }
 }
 
-async fn serve_http2(
-    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+async fn serve_wire(
+    wire: Wire,
+    tunnel: bool,
     from: SocketAddr,
     shown: Shown,
     shared: Arc<Shared>,
     permits: Permits,
 ) {
+    if !tunnel {
+        return serve_http2(wire, from, shown, shared, permits).await;
+    }
+    let taken = shared.take_tunnel(wire, from, &shown).await;
+    // Tunnels are counted by themselves, so that they leave room for what keeps the cluster together.
+    drop((shared, permits));
+    match taken {
+        Ok((handler, tunnel)) => handler(tunnel.peer(), tunnel).await,
+        Err(error) => tracing::debug!(%from, %error, "a connection did not become a tunnel"),
+    }
+}
+
+async fn serve_http2(wire: Wire, from: SocketAddr, shown: Shown, shared: Arc<Shared>, permits: Permits) {
     let timing = shared.options.timing.clone();
     let Permits { _connection, stranger } = permits;
     let connection = Arc::new(Connection {
@@ -135,7 +163,7 @@ async fn serve_http2(
         .max_concurrent_streams(STREAMS_MAX)
         .keep_alive_interval(timing.ping_interval)
         .keep_alive_timeout(timing.silence_max)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(wire), service);
     tokio::select! {
         ended = serving => {
             if let Err(error) = ended {
@@ -184,13 +212,9 @@ impl Connection {
     }
 
     async fn begin_exchange(&self, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
-        let options = &self.shared.options;
         let introduced =
             Hello::read(&MetadataMap::from_headers(request.headers().clone())).and_then(|hello| {
-                hello.check(options.cluster, options.node, &self.shown)?;
-                if self.shared.expelled.borrow().contains(&hello.from) {
-                    return Err(format!("{} was removed from the cluster", hello.from));
-                }
+                self.shared.admit(hello.parties, &self.shown)?;
                 Ok(hello)
             });
         let hello = match introduced {
@@ -201,7 +225,7 @@ impl Connection {
             }
         };
         self.stranger.lock().take();
-        self.shared.nudge(hello.from);
+        self.shared.nudge(hello.parties.from);
         let limit = self.shared.message_bytes_max(hello.traffic);
         Grpc::new(RawCodec::<Batch>::default())
             .max_decoding_message_size(limit)
@@ -223,7 +247,8 @@ impl StreamingService<Bytes> for Exchange<'_> {
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let shared = &self.connection.shared;
-        let (session, answers) = Session::new(Arc::clone(shared), self.hello.from, self.hello.traffic);
+        let (session, answers) =
+            Session::new(Arc::clone(shared), self.hello.parties.from, self.hello.traffic);
         self.connection.sessions.lock().spawn(session.run(request.into_inner()));
         let mut response = Response::new(Batches(answers));
         write_welcome(response.metadata_mut(), shared.options.cluster, shared.options.node);

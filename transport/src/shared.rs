@@ -9,10 +9,12 @@ use shardforge_runtime::{NodeId, RequestHandler, Traffic};
 use tokio::sync::watch;
 
 use crate::credentials::Credentials;
+use crate::handshake::{Parties, Shown};
 use crate::identity::ClusterId;
 use crate::join::JoinHandler;
-use crate::limits::{Timing, TrafficLimits};
+use crate::limits::{Timing, TrafficLimits, TunnelLimits};
 use crate::peer::Peer;
+use crate::tunnels::{TunnelHandler, Tunnels};
 
 /// Whether connections are encrypted, and both ends proven.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub struct TransportOptions {
     pub timing: Timing,
     /// What each kind of traffic may take, in the order of [`Traffic::ALL`].
     pub limits: [TrafficLimits; 4],
+    /// How many tunnels there may be.
+    pub tunnels: TunnelLimits,
 }
 
 impl TransportOptions {
@@ -45,7 +49,15 @@ impl TransportOptions {
     #[must_use]
     pub fn new(node: NodeId, cluster: ClusterId, security: Security, listen: SocketAddr) -> Self {
         let limits = Traffic::ALL.map(TrafficLimits::of);
-        Self { node, cluster, security, listen, timing: Timing::default(), limits }
+        Self {
+            node,
+            cluster,
+            security,
+            listen,
+            timing: Timing::default(),
+            limits,
+            tunnels: TunnelLimits::default(),
+        }
     }
 }
 
@@ -53,6 +65,8 @@ pub(crate) struct Shared {
     pub options: TransportOptions,
     pub handler: RwLock<Option<RequestHandler>>,
     pub joins: RwLock<Option<Arc<dyn JoinHandler>>>,
+    pub tunnel_handler: RwLock<Option<TunnelHandler>>,
+    pub tunnels: Arc<Tunnels>,
     pub peers: RwLock<BTreeMap<NodeId, Peer>>,
     /// Nodes that are not of the cluster any more, whatever their certificates say.
     pub expelled: watch::Sender<BTreeSet<NodeId>>,
@@ -64,6 +78,8 @@ impl Shared {
             options,
             handler: RwLock::default(),
             joins: RwLock::default(),
+            tunnel_handler: RwLock::default(),
+            tunnels: Arc::default(),
             peers: RwLock::default(),
             expelled: watch::Sender::default(),
         })
@@ -76,6 +92,15 @@ impl Shared {
     /// The largest message of a kind of traffic: a batch that was nearly full, and one payload more.
     pub(crate) fn message_bytes_max(&self, traffic: Traffic) -> usize {
         self.limits(traffic).payload_bytes_max + 2 * crate::limits::BATCH_SIZE_BYTES
+    }
+
+    /// Whether who introduces itself so may talk to this node.
+    pub(crate) fn admit(&self, parties: Parties, shown: &Shown) -> Result<(), String> {
+        parties.check(self.options.cluster, self.options.node, shown)?;
+        if self.expelled.borrow().contains(&parties.from) {
+            return Err(format!("{} was removed from the cluster", parties.from));
+        }
+        Ok(())
     }
 
     /// A node has shown that it is there: whoever waits to dial it again need not wait any longer.

@@ -92,6 +92,17 @@ pub struct LinkCounts {
     pub bytes_in: u64,
 }
 
+/// The tunnels of a node, in both directions.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TunnelCounts {
+    /// Those that are there now, or in the making.
+    pub open: usize,
+    /// All since the start.
+    pub total: u64,
+    /// Those for which there was no place here.
+    pub refused: u64,
+}
+
 /// [`LinkCounts`] in the making.
 #[derive(Default)]
 pub(crate) struct Counters {

@@ -26,7 +26,9 @@ use crate::error::TransportError;
 use crate::identity::{ClusterId, node_name};
 use crate::token::Fingerprint;
 
+/// What is spoken over a connection, as its two ends agree on in TLS (ALPN).
 const HTTP2: &[u8] = b"h2";
+const TUNNEL: &[u8] = b"shardforge-tunnel";
 
 fn failed(error: impl std::fmt::Display) -> TransportError {
     TransportError::Certificate(error.to_string())
@@ -51,10 +53,23 @@ pub(crate) struct Identity<'a> {
     pub key: PrivateKeyDer<'static>,
 }
 
-/// Makes the two ends' settings of a node.
-pub(crate) fn configs(
-    identity: Identity<'_>,
-) -> Result<(Arc<ClientConfig>, Arc<ServerConfig>), TransportError> {
+/// What a node needs for either end of a connection.
+pub(crate) struct Configs {
+    /// For dialling HTTP/2.
+    pub client: Arc<ClientConfig>,
+    /// For dialling a tunnel.
+    pub tunnel_client: Arc<ClientConfig>,
+    /// For being dialled, for whatever it is.
+    pub server: Arc<ServerConfig>,
+}
+
+/// Whether the two ends have agreed on a tunnel.
+pub(crate) fn is_tunnel(alpn: Option<&[u8]>) -> bool {
+    alpn == Some(TUNNEL)
+}
+
+/// Makes the settings of a node.
+pub(crate) fn configs(identity: Identity<'_>) -> Result<Configs, TransportError> {
     let roots = Arc::new(roots(identity.ca).map_err(failed)?);
     let servers = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider())
         .build()
@@ -72,15 +87,17 @@ pub(crate) fn configs(
     client.alpn_protocols = vec![HTTP2.to_vec()];
     // Connections live long; resuming one would go by a certificate that may have been replaced.
     client.resumption = Resumption::disabled();
+    let mut tunnel_client = client.clone();
+    tunnel_client.alpn_protocols = vec![TUNNEL.to_vec()];
     let mut server = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(failed)?
         .with_client_cert_verifier(clients)
         .with_single_cert(identity.chain, identity.key)
         .map_err(failed)?;
-    server.alpn_protocols = vec![HTTP2.to_vec()];
+    server.alpn_protocols = vec![HTTP2.to_vec(), TUNNEL.to_vec()];
     server.send_tls13_tickets = 0;
-    Ok((Arc::new(client), Arc::new(server)))
+    Ok(Configs { client: Arc::new(client), tunnel_client: Arc::new(tunnel_client), server: Arc::new(server) })
 }
 
 /// The settings of a node that joins: it has no certificate, and knows the CA by its fingerprint.

@@ -18,7 +18,9 @@ use crate::link::Link;
 use crate::peer::Peer;
 use crate::server::accept;
 use crate::shared::{Security, Shared, TransportOptions};
-use crate::status::{LinkState, PeerStatus};
+use crate::status::{LinkState, PeerStatus, TunnelCounts};
+use crate::tunnel::Tunnel;
+use crate::tunnels::TunnelHandler;
 
 /// The network as one node has it: it listens for others, and calls those whose addresses it was told.
 ///
@@ -111,6 +113,28 @@ impl Transport {
         self.shared.peers.read().get(&node).map(|peer| peer.link(traffic).state())
     }
 
+    /// Opens a stream of bytes to a peer, which hands it to what it has given to [`Transport::serve_tunnels`].
+    ///
+    /// The tunnel ends when the peer cannot be reached any more, is moved by [`Transport::set_peer`], removed or expelled.
+    ///
+    /// # Errors
+    /// When the peer is not known, is out of reach or does not take the tunnel; `ResourceBusy` when there are as many as may
+    /// be, here or there.
+    pub async fn open_tunnel(&self, to: NodeId) -> io::Result<Tunnel> {
+        self.shared.open_tunnel(to).await
+    }
+
+    /// Says what is done with the tunnels that others open. Until then, they are refused.
+    pub fn serve_tunnels(&self, handler: TunnelHandler) {
+        *self.shared.tunnel_handler.write() = Some(handler);
+    }
+
+    /// How many tunnels there are and were.
+    #[must_use]
+    pub fn tunnels(&self) -> TunnelCounts {
+        self.shared.tunnels.counts()
+    }
+
     /// Says who decides whether a node may join through this one. Until then, none may.
     pub fn serve_joins(&self, handler: Arc<dyn JoinHandler>) {
         *self.shared.joins.write() = Some(handler);
@@ -124,6 +148,7 @@ impl Drop for Transport {
         drop(peers);
         *self.shared.handler.write() = None;
         *self.shared.joins.write() = None;
+        *self.shared.tunnel_handler.write() = None;
     }
 }
 

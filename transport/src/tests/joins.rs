@@ -19,7 +19,7 @@ use crate::codec::{EXCHANGE_PATH, RawCodec};
 use crate::credentials::Credentials;
 use crate::dial::{DialTls, dial};
 use crate::error::TransportError;
-use crate::handshake::{Hello, VERSION};
+use crate::handshake::{Hello, Parties, VERSION};
 use crate::join::{Admission, JoinHandler, JoinRequest, join};
 use crate::limits::Timing;
 use crate::shared::{Security, TransportOptions};
@@ -133,8 +133,8 @@ async fn a_node_without_certificate_can_do_nothing_but_join() {
     let tls = tls::joining_config(token.ca().unwrap()).unwrap();
     let tls = DialTls::With(tls, "join.shardforge".try_into().unwrap());
     let mut connection = dial(&address, tls, &timing).await.unwrap();
-    let hello =
-        Hello { version: VERSION, cluster: CLUSTER, from: NodeId(5), to: ONE, traffic: Traffic::Request };
+    let parties = Parties { cluster: CLUSTER, from: NodeId(5), to: ONE };
+    let hello = Hello { version: VERSION, parties, traffic: Traffic::Request };
     let mut request = Request::new(futures::stream::pending::<Bytes>());
     hello.write(request.metadata_mut());
     let origin = Uri::from_static("http://n1.shardforge/");

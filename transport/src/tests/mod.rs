@@ -5,6 +5,7 @@ mod joins;
 mod links;
 mod proxy;
 mod security;
+mod tunnels;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use crate::status::LinkState;
 use crate::transport::Transport;
 
 /// Writes the files of a further node of a cluster.
-fn add_node(authority: &Authority, node: NodeId) -> TempDir {
+pub(super) fn add_node(authority: &Authority, node: NodeId) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let key = NodeKey::generate().unwrap();
     let certificate = authority.issue(node, key.public_key()).unwrap();
@@ -27,14 +27,14 @@ fn add_node(authority: &Authority, node: NodeId) -> TempDir {
 }
 
 /// The files of two nodes of a new cluster.
-fn two_nodes() -> (Authority, TempDir, TempDir) {
+pub(super) fn two_nodes() -> (Authority, TempDir, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let authority = create_cluster(folder.path(), CLUSTER, ONE).unwrap();
     let second = add_node(&authority, TWO);
     (authority, folder, second)
 }
 
-fn tls(folder: &Path, node: NodeId) -> TransportOptions {
+pub(super) fn tls(folder: &Path, node: NodeId) -> TransportOptions {
     let credentials = Credentials::open(folder, CLUSTER, node).unwrap();
     TransportOptions { security: Security::Tls(credentials), ..options(node) }
 }
