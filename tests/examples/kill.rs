@@ -1,17 +1,28 @@
-//! Kills a server under load, again and again: `kill [--rounds N] [--clients N] [--commits MIN..MAX] [--splits N]
-//! [--seed N] [--data-dir DIR]`. The directory must not be there yet; without one, a temporary one is used and removed.
+//! Kills servers under load, again and again: see `shardforge_tests::kill`. The directory must not be there yet; without
+//! one, a temporary one is used and removed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
-use shardforge_tests::kill::{Options, Report, run};
+use shardforge_tests::kill::{Fault, Options, Report, median_and_worst, run};
 
 const USAGE: &str =
-    "usage: kill [--rounds N] [--clients N] [--commits MIN..MAX] [--splits N] [--seed N] [--data-dir DIR]";
+    "usage: kill [--nodes N] [--rounds N] [--clients N] [--commits MIN..MAX] [--splits N] [--bulk yes|no]
+            [--fault kill|stop|freeze] [--seed N] [--data-dir DIR]";
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Options, Option<PathBuf>)> {
-    let mut options = Options { rounds: 100, clients: 16, commits: 200..=3_000, splits: 4, seed: 1 };
+    let mut options = Options {
+        nodes: 1,
+        rounds: 100,
+        clients: 16,
+        commits: 200..=3_000,
+        splits: 4,
+        bulk: true,
+        fault: Fault::Kill,
+        seed: 1,
+    };
     let mut directory = None;
     while let Some(name) = arguments.next() {
         let value = arguments.next()?;
@@ -19,6 +30,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Options, Option
             value.parse().ok()
         }
         match name.as_str() {
+            "--nodes" => options.nodes = number(&value)?,
             "--rounds" => options.rounds = number(&value)?,
             "--clients" => options.clients = number(&value)?,
             "--commits" => {
@@ -26,12 +38,53 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Options, Option
                 options.commits = number(min)?..=number(max)?;
             }
             "--splits" => options.splits = number(&value)?,
+            "--bulk" => options.bulk = ["no", "yes"].iter().position(|word| *word == value)? == 1,
+            "--fault" => {
+                options.fault = match value.as_str() {
+                    "kill" => Fault::Kill,
+                    "stop" => Fault::Stop,
+                    "freeze" => Fault::Freeze,
+                    _ => return None,
+                }
+            }
             "--seed" => options.seed = number(&value)?,
             "--data-dir" => directory = Some(PathBuf::from(value)),
             _ => return None,
         }
     }
-    (!options.commits.is_empty()).then_some((options, directory))
+    // A server by itself that is frozen has nobody to go on in its place.
+    let sensible = !options.commits.is_empty() && options.nodes > usize::from(options.fault == Fault::Freeze);
+    sensible.then_some((options, directory))
+}
+
+fn tell(options: &Options, report: &Report) {
+    let Report { counts, splits, shards, looks, slowest_start, troubles, failovers, others } = report;
+    println!(
+        "{} rounds: {} acknowledged, 0 lost, {} undone, {} in doubt ({} came); {looks} looks; {splits} splits, {shards} \
+         shards; slowest start {} ms",
+        options.rounds,
+        counts.committed,
+        counts.undone,
+        counts.in_doubt,
+        counts.came,
+        slowest_start.as_millis()
+    );
+    let of = |what: &str, times: Vec<Duration>| {
+        if let Some((median, worst)) = median_and_worst(times.iter().copied()) {
+            println!(
+                "{what}: median {} ms, worst {} ms ({})",
+                median.as_millis(),
+                worst.as_millis(),
+                times.len()
+            );
+        }
+    };
+    of("primary lost, writes resumed at a client", failovers.iter().map(|(first, _)| *first).collect());
+    of("primary lost, writes resumed at every client", failovers.iter().map(|(_, all)| *all).collect());
+    of("another node lost, writes resumed at every client", others.clone());
+    if options.nodes > 1 {
+        println!("clients had to connect or begin again: {troubles:?}");
+    }
 }
 
 #[tokio::main]
@@ -43,17 +96,8 @@ async fn main() -> ExitCode {
     let temporary = tempfile::tempdir().expect("a temporary directory");
     let directory = directory.unwrap_or_else(|| temporary.path().join("data"));
     match run(&options, &directory, |line| println!("{line}")).await {
-        Ok(Report { counts, splits, shards, slowest_start }) => {
-            println!(
-                "{} rounds: {} acknowledged, 0 lost, {} undone, {} in doubt ({} came); {splits} splits, {shards} shards; \
-                 slowest start {} ms",
-                options.rounds,
-                counts.committed,
-                counts.undone,
-                counts.in_doubt,
-                counts.came,
-                slowest_start.as_millis()
-            );
+        Ok(report) => {
+            tell(&options, &report);
             ExitCode::SUCCESS
         }
         Err(violation) => {

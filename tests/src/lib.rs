@@ -1,5 +1,11 @@
 //! What the whole-system tests are made of. See the crate's README.
 
+pub mod cluster;
+pub mod doors;
 pub mod isolation;
 pub mod kill;
+pub mod load;
+mod ports;
+mod process;
+mod replicas;
 pub mod server;

@@ -1,26 +1,20 @@
-//! A server process on a data directory of its own.
+//! What tests of SQL run against: a server on a data directory of its own, or a cluster in its place.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, Error, NoTls};
 
-/// A running server. Killed when dropped.
+use crate::cluster::TestCluster;
+
+/// How many nodes a server of the tests is made of; one if the variable is not set. The tests say the same of a
+/// cluster as of one node.
+pub const NODES_VARIABLE: &str = "SHARDFORGE_TEST_NODES";
+
+/// A running server, or the cluster in its place, reached through its last node. Killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    cluster: TestCluster,
     dsn: String,
-}
-
-/// The binary that cargo built beside this test or example.
-fn binary() -> PathBuf {
-    let mut path = std::env::current_exe().expect("a test has a path");
-    path.pop();
-    if path.ends_with("deps") || path.ends_with("examples") {
-        path.pop();
-    }
-    path.join("shardforge")
 }
 
 impl Server {
@@ -31,19 +25,12 @@ impl Server {
 
     /// Starts a server with some settings, by their variables.
     pub fn start_with(data_dir: &Path, settings: &[(&str, &str)]) -> Server {
-        let mut child = Command::new(binary())
-            .args(["start", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .envs(settings.iter().copied())
-            .env("RUST_LOG", "error")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("the server says when it is ready");
-        let dsn = line.trim().strip_prefix("ready: ").unwrap_or_else(|| panic!("said {line:?}")).to_owned();
-        Server { child, dsn }
+        let nodes = std::env::var(NODES_VARIABLE).map_or(1, |nodes| {
+            nodes.parse().unwrap_or_else(|_| panic!("{NODES_VARIABLE} is a number, not {nodes:?}"))
+        });
+        let mut cluster = TestCluster::start(data_dir, nodes, settings);
+        let dsn = cluster.node(nodes - 1).dsn().to_owned();
+        Server { cluster, dsn }
     }
 
     /// A connection.
@@ -52,7 +39,7 @@ impl Server {
     }
 
     /// A connection, if the server is still there.
-    pub async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
+    pub async fn try_connect(&self) -> Result<Client, Error> {
         let (client, connection) = tokio_postgres::connect(&self.dsn, NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
@@ -70,14 +57,8 @@ impl Server {
 
     /// Ends it without warning, as `kill -9` does.
     pub fn kill(&mut self) {
-        self.child.kill().expect("the server can be killed");
-        self.child.wait().expect("and is gone then");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        for node in 0..self.cluster.count() {
+            self.cluster.node(node).kill();
+        }
     }
 }

@@ -1,11 +1,20 @@
 //! `kill -9` under load: see `shardforge_tests::kill`. `cargo run --example kill` does it at length.
 
-use shardforge_tests::kill::{Options, run};
+use shardforge_tests::kill::{Fault, Options, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_transactions_survive_kill_9() {
     let directory = tempfile::tempdir().expect("a directory");
-    let options = Options { rounds: 3, clients: 16, commits: 200..=500, splits: 4, seed: 1 };
+    let options = Options {
+        nodes: 1,
+        rounds: 3,
+        clients: 16,
+        commits: 200..=500,
+        splits: 4,
+        bulk: true,
+        fault: Fault::Kill,
+        seed: 1,
+    };
     let report = run(&options, directory.path(), |_| {}).await.unwrap_or_else(|error| panic!("{error}"));
     assert!(report.counts.committed >= 3 * 150, "{report:?}");
     assert!(report.shards > 1, "{report:?}");

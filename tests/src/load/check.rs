@@ -1,4 +1,4 @@
-//! What must hold after a restart.
+//! What must hold after a load, and whatever happened under it.
 
 use tokio_postgres::{Client, Error};
 
@@ -100,7 +100,7 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Checks everything after a restart, given what is known of the transactions from number `first` on.
+    /// Checks everything, given what is known of the transactions from number `first` on.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -109,7 +109,7 @@ impl Checker {
         client: &Client,
         first: i64,
         entries: &[Entry],
-        bulk: Bulk,
+        bulk: &Bulk,
     ) -> Result<(Counts, Bulk), Violation> {
         let mut counts = Counts::default();
         for trace in Trace::ALL {
@@ -166,7 +166,7 @@ async fn found(client: &Client, trace: Trace, first: i64) -> Result<Found, Error
 }
 
 /// Of the large transactions, the rows of one are there, and all of them; which is known from now on.
-async fn check_bulk(client: &Client, bulk: Bulk) -> Result<Bulk, Violation> {
+async fn check_bulk(client: &Client, bulk: &Bulk) -> Result<Bulk, Violation> {
     let rows = client.query("SELECT id, count(*), count(DISTINCT part) FROM bulk GROUP BY id", &[]).await?;
     let there: Vec<(i64, i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
     let settled = match there[..] {
@@ -174,8 +174,8 @@ async fn check_bulk(client: &Client, bulk: Bulk) -> Result<Bulk, Violation> {
         [(number, BULK_ROWS, BULK_ROWS)] => number,
         _ => return Err(Violation::Data(format!("bulk: {there:?} of {bulk:?}"))),
     };
-    if settled == bulk.settled || Some(settled) == bulk.in_doubt {
-        return Ok(Bulk { settled, in_doubt: None });
+    if settled == bulk.settled || bulk.in_doubt.contains(&settled) {
+        return Ok(Bulk { settled, in_doubt: Vec::new() });
     }
     Err(Violation::Data(format!("bulk: the rows of {settled} are there, of {bulk:?}")))
 }

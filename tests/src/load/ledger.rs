@@ -52,12 +52,12 @@ pub struct Entry {
 }
 
 /// The large transaction: each takes the rows of the one before it away and writes as many new ones.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Bulk {
     /// Whose rows are known to have been there; 0: nobody's.
     pub settled: i64,
     /// Whose rows may be there in their place.
-    pub in_doubt: Option<i64>,
+    pub in_doubt: Vec<i64>,
 }
 
 /// Counts of transactions.

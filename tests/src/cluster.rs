@@ -1,0 +1,260 @@
+//! Servers of one cluster, as processes of this machine, each with a directory, ports and a log of its own.
+//!
+//! ```text
+//!   DIRECTORY/n1/       data of node 1      n1.toml, n1.log
+//!   DIRECTORY/n2/       ...
+//! ```
+//!
+//! A server that is no cluster's node is here too, by the same code: it has no configuration file.
+
+use std::path::{Path, PathBuf};
+
+use crate::doors::Doors;
+use crate::ports::free_port;
+use crate::process::{Process, command};
+
+/// Settings of a server, by their variables.
+type Settings = Vec<(String, String)>;
+
+/// One server: its files, and its process while it runs.
+#[derive(Debug)]
+pub struct Node {
+    /// What `shardforge start` is given.
+    arguments: Vec<String>,
+    settings: Settings,
+    log: PathBuf,
+    process: Option<Process>,
+    dsn: String,
+}
+
+impl Node {
+    /// A server for itself, on a free port.
+    fn alone(directory: &Path, settings: &[(&str, &str)]) -> Node {
+        let data = data_dir(directory, 1);
+        let arguments =
+            ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", text(&data)];
+        Node::new(arguments.map(str::to_owned).to_vec(), settings, data.with_extension("log"))
+    }
+
+    /// A node with a configuration file.
+    fn configured(config: &Path, settings: &[(&str, &str)]) -> Node {
+        let arguments = vec!["--config".to_owned(), text(config).to_owned()];
+        Node::new(arguments, settings, config.with_extension("log"))
+    }
+
+    fn new(arguments: Vec<String>, settings: &[(&str, &str)], log: PathBuf) -> Node {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Node { arguments, settings: settings.collect(), log, process: None, dsn: String::new() }
+    }
+
+    /// Starts it, and waits for nothing: it may need others to serve.
+    fn launch(&mut self) {
+        self.process = Some(Process::start(&self.arguments, &self.settings, &self.log));
+    }
+
+    fn wait(&mut self) {
+        let ready = self.process().ready();
+        self.dsn = ready.unwrap_or_else(|problem| panic!("{problem}"));
+    }
+
+    fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the server runs")
+    }
+
+    /// Ends it without warning, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process().kill();
+        self.process = None;
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not end well.
+    pub fn stop(&mut self) -> Result<(), String> {
+        self.process().stop()?;
+        self.process = None;
+        Ok(())
+    }
+
+    /// Where it takes clients, or took them last.
+    pub fn dsn(&self) -> &str {
+        &self.dsn
+    }
+
+    /// What is wrong with it: that it has ended by itself, or has panicked.
+    fn complaint(&mut self) -> Option<String> {
+        if let Some(process) = &mut self.process
+            && let Some(status) = process.ended()
+        {
+            return Some(format!("a server has ended by itself, {status}\n{}", process.log_tail()));
+        }
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let panic = log.lines().find(|line| line.contains("panicked at"))?;
+        Some(format!("{}: {panic}", self.log.display()))
+    }
+}
+
+/// One server or several.
+#[derive(Debug)]
+pub struct TestCluster {
+    directory: PathBuf,
+    settings: Settings,
+    nodes: Vec<Node>,
+    doors: Doors,
+}
+
+impl TestCluster {
+    /// Starts so many servers on what a directory holds, or makes them in it: for one, a server that is no cluster's
+    /// node.
+    ///
+    /// # Panics
+    /// When they do not come to serve.
+    pub fn start(directory: &Path, count: usize, settings: &[(&str, &str)]) -> TestCluster {
+        make(directory);
+        if count == 1 {
+            return TestCluster::launch(directory, settings, vec![Node::alone(directory, settings)]);
+        }
+        let mut cluster = TestCluster::growing(directory, settings);
+        while cluster.nodes.len() < count {
+            cluster.join();
+        }
+        cluster
+    }
+
+    /// Starts the nodes of the cluster in a directory; where there is none, a first one, which others may join.
+    ///
+    /// # Panics
+    /// When they do not come to serve.
+    pub fn growing(directory: &Path, settings: &[(&str, &str)]) -> TestCluster {
+        let there = (1..).map(|number| config_file(directory, number)).take_while(|config| config.exists());
+        let mut nodes: Vec<Node> = there.map(|config| Node::configured(&config, settings)).collect();
+        if nodes.is_empty() {
+            make(directory);
+            init(directory, 1, &["--single-node"]);
+            nodes.push(Node::configured(&config_file(directory, 1), settings));
+        }
+        TestCluster::launch(directory, settings, nodes)
+    }
+
+    fn launch(directory: &Path, settings: &[(&str, &str)], nodes: Vec<Node>) -> TestCluster {
+        let settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut cluster =
+            TestCluster { directory: directory.to_owned(), settings, nodes, doors: Doors::default() };
+        cluster.start_all();
+        cluster
+    }
+
+    /// Adds a node and starts it; its place among the nodes.
+    ///
+    /// # Panics
+    /// When it cannot join.
+    pub fn join(&mut self) -> usize {
+        let number = self.nodes.len() + 1;
+        let (door, address) = self.entrance();
+        let token = command(&["node", "token", &door]).unwrap_or_else(|problem| panic!("{problem}"));
+        init(&self.directory, number, &["--join", &address, "--token", &token]);
+        let settings: Vec<(&str, &str)> =
+            self.settings.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let node = Node::configured(&config_file(&self.directory, number), &settings);
+        self.nodes.push(node);
+        self.restart(number - 1);
+        number - 1
+    }
+
+    /// Where a node that runs takes clients, and where it takes nodes.
+    fn entrance(&self) -> (String, String) {
+        let running = self.nodes.iter().position(Node::runs).expect("a node runs");
+        let config = config_file(&self.directory, running + 1);
+        let text =
+            std::fs::read_to_string(&config).unwrap_or_else(|error| panic!("{}: {error}", config.display()));
+        let address = text.lines().find_map(|line| line.strip_prefix("cluster_listen = "));
+        let address = address.unwrap_or_else(|| panic!("{} names no cluster_listen", config.display()));
+        (self.nodes[running].dsn.clone(), address.trim_matches('"').to_owned())
+    }
+
+    /// Starts the servers that do not run, all at once, as none may serve without others.
+    ///
+    /// # Panics
+    /// When they do not come to serve.
+    pub fn start_all(&mut self) {
+        let mut started: Vec<&mut Node> = self.nodes.iter_mut().filter(|node| !node.runs()).collect();
+        started.iter_mut().for_each(|node| node.launch());
+        started.iter_mut().for_each(|node| node.wait());
+        self.open_doors();
+    }
+
+    /// Starts a server again.
+    ///
+    /// # Panics
+    /// When it does not come to serve.
+    pub fn restart(&mut self, node: usize) {
+        self.nodes[node].launch();
+        self.nodes[node].wait();
+        self.open_doors();
+    }
+
+    /// Tells clients where they may connect from now on.
+    fn open_doors(&self) {
+        self.doors.set(self.nodes.iter().map(|node| node.dsn.clone()).collect());
+    }
+
+    /// Where clients may connect, now and later.
+    pub fn doors(&self) -> &Doors {
+        &self.doors
+    }
+
+    /// A server.
+    pub fn node(&mut self, node: usize) -> &mut Node {
+        &mut self.nodes[node]
+    }
+
+    /// How many servers there are.
+    pub fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// What is wrong with a server that ought to run.
+    ///
+    /// # Errors
+    /// The first that has ended by itself, or has panicked.
+    pub fn healthy(&mut self) -> Result<(), String> {
+        self.nodes.iter_mut().find_map(Node::complaint).map_or(Ok(()), Err)
+    }
+}
+
+/// Makes the files of a cluster's node.
+fn init(directory: &Path, number: usize, kind: &[&str]) {
+    let (data, config) = (data_dir(directory, number), config_file(directory, number));
+    let [sql, peers] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
+    let mut arguments = vec!["init", "--data-dir", text(&data), "--config", text(&config)];
+    arguments.extend(["--listen", &sql, "--cluster-listen", &peers, "--admin-listen", "127.0.0.1:0"]);
+    arguments.extend(kind);
+    command(&arguments).unwrap_or_else(|problem| panic!("{problem}"));
+}
+
+fn make(directory: &Path) {
+    std::fs::create_dir_all(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+}
+
+fn data_dir(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("n{number}"))
+}
+
+fn config_file(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("n{number}.toml"))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("tests have their files under names in UTF-8")
+}

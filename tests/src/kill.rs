@@ -1,0 +1,253 @@
+//! `kill -9` of real servers under load, round after round on one set of data directories.
+//!
+//! ```text
+//!   one server:   load -> so many transactions are acknowledged -> SIGKILL -> the load ends
+//!                 -> restart -> compare the ledger with what is there -> the next round
+//!
+//!   a cluster:    load through all nodes -> so many transactions are acknowledged -> SIGKILL of the next node in turn
+//!                 -> every client writes again -> the node is started -> more transactions -> the load ends
+//!                 -> compare the ledger with what is there -> the next round
+//!                 -> in the end: replicas hold the same
+//! ```
+//!
+//! What must hold is said in [`crate::load`].
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::cluster::TestCluster;
+use crate::doors::Trouble;
+use crate::load::{Bulk, Checker, Load, Numbers, Outcome, Plan, Resumption, Troubles, setup};
+pub use crate::load::{Counts, Violation};
+
+/// How often what is there is looked at again when a node's loss cuts the look short.
+const CHECKS_MAX: u32 = 5;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Servers: one by itself, or the nodes of a cluster.
+    pub nodes: usize,
+    /// How often one is killed.
+    pub rounds: u32,
+    /// Clients with small transactions.
+    pub clients: u32,
+    /// Transactions acknowledged before it is killed, amid the next ones: between these, in each round.
+    pub commits: RangeInclusive<u32>,
+    /// Splits in each round, at most.
+    pub splits: u32,
+    /// Whether there are large transactions too.
+    pub bulk: bool,
+    /// What is done to a server.
+    pub fault: Fault,
+    /// What random numbers begin with.
+    pub seed: u64,
+}
+
+/// What is done to a server in each round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM.
+    Stop,
+    /// SIGSTOP, and SIGCONT when clients write again.
+    Freeze,
+}
+
+/// What has happened.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Small transactions.
+    pub counts: Counts,
+    /// Splits acknowledged.
+    pub splits: u32,
+    /// Shards in the end.
+    pub shards: i64,
+    /// How often a client looked meanwhile and found nothing lost.
+    pub looks: u64,
+    /// The longest time from the start of a process until it served.
+    pub slowest_start: Duration,
+    /// What went wrong that may go wrong.
+    pub troubles: Troubles,
+    /// Of each round whose victim ran the transactions, so that every client lost its connection: the time until the first
+    /// of them wrote again, and until all did.
+    pub failovers: Vec<(Duration, Duration)>,
+    /// Of each other round the time until all clients wrote again.
+    pub others: Vec<Duration>,
+}
+
+/// The middle one and the largest.
+pub fn median_and_worst(times: impl Iterator<Item = Duration>) -> Option<(Duration, Duration)> {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    Some((*times.get(times.len() / 2)?, *times.last()?))
+}
+
+/// Runs rounds in a new directory, and tells of each.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub async fn run(
+    options: &Options,
+    directory: &Path,
+    mut tell: impl FnMut(String),
+) -> Result<Report, Violation> {
+    let mut cluster = TestCluster::start(directory, options.nodes, &[]);
+    let client = cluster.doors().enter(0).await?;
+    for statement in setup() {
+        client.batch_execute(&statement).await?;
+    }
+    drop(client);
+    cluster.replicated().await?;
+    let mut rounds = Rounds {
+        options,
+        numbers: Numbers::new(options.seed),
+        checker: Checker::default(),
+        bulk: Bulk::default(),
+        first: 1,
+        report: Report { shards: count_shards(&cluster).await?, ..Report::default() },
+    };
+    for round in 1..=options.rounds {
+        let said = rounds.round(&mut cluster, round).await?;
+        cluster.healthy().map_err(Violation::Data)?;
+        tell(format!("round {round}: {said}"));
+    }
+    Ok(rounds.report)
+}
+
+struct Rounds<'o> {
+    options: &'o Options,
+    numbers: Numbers,
+    checker: Checker,
+    bulk: Bulk,
+    /// The number of the next transaction.
+    first: i64,
+    report: Report,
+}
+
+impl Rounds<'_> {
+    async fn round(&mut self, cluster: &mut TestCluster, round: u32) -> Result<String, Violation> {
+        let several = self.options.nodes > 1;
+        let victim = (round as usize - 1) % self.options.nodes;
+        let (outcome, resumption, start) = self.load(cluster, victim, several).await?;
+        let counts = self.check(cluster, &outcome, round as usize).await?;
+        self.first = outcome.next;
+
+        let shards = count_shards(cluster).await?;
+        let report = &mut self.report;
+        if shards < report.shards {
+            return Err(Violation::Data(format!("{} shards have become {shards}", report.shards)));
+        }
+        report.shards = shards;
+        report.splits += outcome.splits;
+        report.counts.add(counts);
+        report.looks += outcome.looks;
+        report.slowest_start = report.slowest_start.max(start);
+        for (what, count) in outcome.troubles {
+            *report.troubles.entry(what).or_default() += count;
+        }
+        let mut said = format!(
+            "{} acknowledged, {} undone, {} in doubt ({} came), {shards} shards, serving again after {} ms",
+            counts.committed,
+            counts.undone,
+            counts.in_doubt,
+            counts.came,
+            start.as_millis()
+        );
+        if let Some(Resumption { first, all, lost }) = resumption {
+            let failover = lost == self.options.clients;
+            if failover {
+                report.failovers.push((first, all));
+            } else {
+                report.others.push(all);
+            }
+            said.push_str(&format!(
+                "; node {}{} was lost by {lost} clients, writes resumed after {} ms, everybody's after {} ms",
+                victim + 1,
+                if failover { " (primary)" } else { "" },
+                first.as_millis(),
+                all.as_millis()
+            ));
+        }
+        Ok(said)
+    }
+
+    /// Puts load on the cluster, does to one of its servers what is to be done, and brings it back: what is known then, how
+    /// clients went on meanwhile, and how long the server took to come back.
+    async fn load(
+        &mut self,
+        cluster: &mut TestCluster,
+        victim: usize,
+        several: bool,
+    ) -> Result<(Outcome, Option<Resumption>, Duration), Violation> {
+        let options = self.options;
+        let plan = Plan { clients: options.clients, splits: options.splits, bulk: options.bulk, several };
+        let bulk = std::mem::take(&mut self.bulk);
+        let mut load = Load::start(&plan, cluster.doors(), &mut self.numbers, self.first, bulk);
+        let bounds = i64::from(*options.commits.start())..=i64::from(*options.commits.end());
+        let commits = self.numbers.within(bounds) as u32;
+        load.commits(commits).await?;
+        let fault = load.fault();
+        match options.fault {
+            Fault::Kill => cluster.node(victim).kill(),
+            Fault::Stop => cluster.node(victim).stop().map_err(Violation::Data)?,
+            Fault::Freeze => cluster.node(victim).process().freeze(),
+        }
+        if !several {
+            let outcome = load.stop().await?;
+            return Ok((outcome, None, bring_back(cluster, victim, options.fault)));
+        }
+        let resumption = load.resumed(fault).await?;
+        let start = bring_back(cluster, victim, options.fault);
+        load.commits(commits / 2).await?;
+        Ok((load.stop().await?, resumption, start))
+    }
+
+    /// Compares the ledger with what is there, asked through some node.
+    async fn check(
+        &mut self,
+        cluster: &TestCluster,
+        outcome: &Outcome,
+        door: usize,
+    ) -> Result<Counts, Violation> {
+        let mut checks = 0;
+        loop {
+            checks += 1;
+            let client = cluster.doors().enter(door).await?;
+            let checked = async {
+                let found = self.checker.check(&client, self.first, &outcome.entries, &outcome.bulk).await?;
+                self.checker.settle(&client, outcome.next).await?;
+                Ok(found)
+            };
+            match checked.await {
+                Ok((counts, bulk)) => {
+                    self.bulk = bulk;
+                    return Ok(counts);
+                }
+                // The node that came back may have taken the others' part over meanwhile.
+                Err(Violation::Statement(error))
+                    if self.options.nodes > 1
+                        && checks < CHECKS_MAX
+                        && Trouble::of(&error) != Trouble::Wrong => {}
+                Err(violation) => return Err(violation),
+            }
+        }
+    }
+}
+
+/// Undoes what was done to a server; how long it took until it served.
+fn bring_back(cluster: &mut TestCluster, victim: usize, fault: Fault) -> Duration {
+    let started = Instant::now();
+    match fault {
+        Fault::Kill | Fault::Stop => cluster.restart(victim),
+        Fault::Freeze => cluster.node(victim).process().thaw(),
+    }
+    started.elapsed()
+}
+
+async fn count_shards(cluster: &TestCluster) -> Result<i64, Violation> {
+    let rows = cluster.doors().enter(0).await?.query("SHOW SHARDS", &[]).await?;
+    Ok(rows.len() as i64)
+}
