@@ -28,6 +28,7 @@ mod records;
 mod replica;
 mod routing;
 mod shard;
+mod tenure;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -46,6 +47,7 @@ pub use raft::log_writer::LogWriterStats;
 pub use read::ReadView;
 pub use routing::ShardMap;
 pub use shard::{Lineage, Shard};
+pub use tenure::Tenure;
 pub use types::{
     DATA_START, KeyRange, LOCAL_KEY_HEADER_BYTES, LOCAL_PREFIX, NodeId, ReplicaId, SYSTEM_PREFIX, ShardId,
 };

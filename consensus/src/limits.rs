@@ -26,6 +26,13 @@ pub const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(1_500);
 /// See [`ELECTION_TIMEOUT_MIN`].
 pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(3_000);
 
+/// A leader relies on a lease for this part of [`ELECTION_TIMEOUT_MAX`] less than its followers grant it: clocks of two nodes
+/// may run at rates that differ by 3 %, a hundred times as much as they do.
+pub const LEASE_MARGIN_SHARE: u32 = 32;
+
+/// A new tenure waits for this many shards at the same time.
+pub const BARRIERS_AT_ONCE_MAX: usize = 256;
+
 /// A node gives its shards this long at open to elect their sole voters and replay their logs' tails.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
 

@@ -13,6 +13,7 @@
 //! so no name is given twice, whoever leads.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -145,7 +146,8 @@ impl Shard {
     }
 
     /// Hands the leadership to the voter on another node, as soon as that one has all that this one has. Returns at once; it
-    /// has come to pass when [`Shard::is_leader`] says so there.
+    /// has come to pass when [`Shard::is_leader`] says so there. A tenure of this node is over before anything is done, as the
+    /// other one need not wait for any lease; and this replica leads no more in its term, whatever comes of it.
     ///
     /// # Errors
     /// [`ConsensusError::Refused`] when the node has no voter, and [`ConsensusError::NotLeader`].
@@ -157,7 +159,7 @@ impl Shard {
 impl Replica {
     pub(crate) fn members(&self) -> Members {
         let metrics = self.raft().server_metrics();
-        let config = std::sync::Arc::clone(&metrics.borrow_watched().membership_config);
+        let config = Arc::clone(&metrics.borrow_watched().membership_config);
         let voters: BTreeSet<_> = config.voter_ids().collect();
         let member = |(replica, placement): (&ReplicaId, &Placement)| Member {
             replica: *replica,
@@ -170,7 +172,7 @@ impl Replica {
     /// The nodes of those who vote when a change of voters is complete.
     fn later_voters(&self) -> BTreeSet<NodeId> {
         let metrics = self.raft().server_metrics();
-        let config = std::sync::Arc::clone(&metrics.borrow_watched().membership_config);
+        let config = Arc::clone(&metrics.borrow_watched().membership_config);
         let voters = config.get_joint_config().last().cloned().unwrap_or_default();
         let placed = config.nodes().filter(|(replica, _)| voters.contains(replica));
         placed.map(|(_, placement)| NodeId(placement.node)).collect()
@@ -221,7 +223,7 @@ impl Replica {
         }
     }
 
-    async fn set_voters(&self, nodes: &BTreeSet<NodeId>) -> Result<()> {
+    async fn set_voters(self: &Arc<Self>, nodes: &BTreeSet<NodeId>) -> Result<()> {
         self.check_leads()?;
         let members = self.members();
         let mut voters = BTreeSet::new();
@@ -234,7 +236,13 @@ impl Replica {
         if voters.is_empty() {
             return self.refused("it needs a voter");
         }
-        self.change(ChangeMembers::ReplaceAllVoters(voters)).await
+        // In a task of its own, which knows when it is over, whoever waits for it.
+        let under_way = self.change_of_voters();
+        let changing = self.runtime.spawn("change of voters", async move {
+            under_way.replica().change(ChangeMembers::ReplaceAllVoters(voters)).await
+        });
+        let changed = changing.await;
+        changed.map_err(|error| ConsensusError::Ambiguous { shard: self.id, reason: error.to_string() })?
     }
 
     async fn remove_learner(&self, replica: ReplicaId, is_lost: bool) -> Result<()> {
@@ -258,6 +266,10 @@ impl Replica {
         let Some(voter) = voter else {
             return self.refused(&format!("{to} has no replica that votes"));
         };
+        if voter.replica == self.name {
+            return Ok(());
+        }
+        self.hand_over();
         let transferred = self.raft().trigger().transfer_leader(voter.replica).await;
         transferred.map_err(|error| ConsensusError::Stopped { reason: error.to_string() })
     }

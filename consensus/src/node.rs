@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::directory::DataDirectory;
 use crate::engine::heads::HeadCache;
@@ -38,6 +38,7 @@ use crate::records::{Claims, Records};
 use crate::replica::ReplicaContext;
 use crate::routing::{Routing, ShardMap};
 use crate::shard::Shard;
+use crate::tenure::{Tenure, Tenures};
 use crate::types::{KeyRange, SYSTEM_PREFIX, ShardId};
 
 /// Called once when the node's storage has failed and the node has stopped; says what happened. A server ends
@@ -208,6 +209,7 @@ fn open_stores(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
 pub struct Node {
     runtime: Runtime,
     routing: Arc<Routing>,
+    tenures: Arc<Tenures>,
     /// Closed when nothing is hosted any more.
     reports: UnboundedSender<Report>,
     orders: UnboundedSender<Order>,
@@ -254,7 +256,8 @@ impl Node {
         let records = Records::open(options.node_id, &*engines.raft, Arc::clone(&writer))?;
         let (reports, mut reported) = unbounded();
         let (orders, ordered) = unbounded();
-        let routing = Arc::new(Routing::new(Arc::clone(&failure)));
+        let tenures = Arc::<Tenures>::default();
+        let routing = Arc::new(Routing::new(Arc::clone(&failure), Arc::clone(&tenures)));
         let host = Host {
             context: ReplicaContext {
                 runtime: runtime.clone(),
@@ -270,6 +273,7 @@ impl Node {
                 claims,
                 filter: options.compaction_filter.clone(),
                 reports: reports.clone(),
+                tenures: Arc::clone(&tenures),
             },
             routing: Arc::clone(&routing),
             replicas: Replicas::default(),
@@ -300,6 +304,7 @@ impl Node {
         Ok(Arc::new(Self {
             runtime,
             routing,
+            tenures,
             reports,
             orders,
             host: Mutex::new(Some(host)),
@@ -323,6 +328,20 @@ impl Node {
     #[must_use]
     pub fn shards(&self) -> Arc<ShardMap> {
         self.routing.map()
+    }
+
+    /// The time in which this node may serve what all shards hold, if that is now: it leads the system shard and all data
+    /// shards, which are all here, and has applied all that was committed in them before. As long as it lasts this returns
+    /// the same.
+    #[must_use]
+    pub fn tenure(&self) -> Option<Tenure> {
+        self.tenures.tenure(&self.runtime, &self.routing)
+    }
+
+    /// Counts what may make [`Node::tenure`] begin or end: who leads, and which shards are here.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.tenures.changes()
     }
 
     /// Waits until a shard that answered [`ConsensusError::Moved`] has been replaced in [`Node::shards`].
@@ -428,6 +447,7 @@ impl Node {
         for replica in replicas.into_values() {
             replica.stop().await;
         }
+        self.tenures.close();
         self.router.clear();
         self.writer.stop(&self.runtime).await;
     }
@@ -445,6 +465,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.routing.close();
+        self.tenures.close();
         self.reports.close_channel();
         self.orders.close_channel();
         if let Some(maintenance) = self.maintenance.lock().take() {

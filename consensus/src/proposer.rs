@@ -33,6 +33,7 @@ use crate::limits::{
 };
 use crate::raft::batch::EncodedCommand;
 use crate::raft::{Callback, CommandBatch, Raft, TypeConfig};
+use crate::tenure::Tenure;
 use crate::types::ShardId;
 
 struct Proposal {
@@ -76,23 +77,34 @@ impl Proposer {
         Self { shared, task: Mutex::new(Some(task)) }
     }
 
-    /// Proposes a command to the shard as it is in a generation, and waits for what becomes of it.
-    pub(crate) async fn propose(&self, command: &Command, generation: Option<u64>) -> Result<Applied> {
+    /// Proposes a command to the shard as it is in a generation, and waits for what becomes of it. It is refused when its
+    /// tenure, if it is of one, has ended.
+    pub(crate) async fn propose(
+        &self,
+        command: &Command,
+        generation: Option<u64>,
+        tenure: Option<&Tenure>,
+    ) -> Result<Applied> {
         let encoded = encode(command, generation)?;
-        self.propose_encoded(encoded, command.expected_term).await
+        self.propose_encoded(encoded, command.expected_term, tenure).await
     }
 
     /// Proposes to split the shard, which is of a generation, and waits until it is.
     pub(crate) async fn propose_split(&self, at: &[u8], right: ShardId, generation: u64) -> Result<Applied> {
-        self.propose_encoded(EncodedCommand::split(at, right, generation), None).await
+        self.propose_encoded(EncodedCommand::split(at, right, generation), None, None).await
     }
 
-    async fn propose_encoded(&self, encoded: EncodedCommand, expected_term: Option<u64>) -> Result<Applied> {
+    async fn propose_encoded(
+        &self,
+        encoded: EncodedCommand,
+        expected_term: Option<u64>,
+        tenure: Option<&Tenure>,
+    ) -> Result<Applied> {
         let shared = &self.shared;
         let stopped = || ConsensusError::Stopped { reason: shared.failure.reason() };
         let _room = shared.room.acquire().await.map_err(|_closed| stopped())?;
         let (reply, answer) = oneshot::channel();
-        self.enqueue(encoded, expected_term, reply)?;
+        self.enqueue(encoded, expected_term, tenure, reply)?;
         // Dropped without an answer: raft stopped with the entry on its way.
         answer.await.unwrap_or_else(|_canceled| {
             Err(ConsensusError::Ambiguous { shard: shared.shard, reason: shared.failure.reason() })
@@ -101,7 +113,12 @@ impl Proposer {
 
     /// Queues a command at once, so that its place in the shard's order is fixed when this returns: behind
     /// everything that was queued before, ahead of what is queued later. `None` when there is no room.
-    pub(crate) fn submit(&self, command: &Command, generation: Option<u64>) -> Result<Option<Submitted>> {
+    pub(crate) fn submit(
+        &self,
+        command: &Command,
+        generation: Option<u64>,
+        tenure: Option<&Tenure>,
+    ) -> Result<Option<Submitted>> {
         let encoded = encode(command, generation)?;
         let stopped = || ConsensusError::Stopped { reason: self.shared.failure.reason() };
         match self.shared.room.try_acquire() {
@@ -112,7 +129,7 @@ impl Proposer {
         }
         let (reply, answer) = oneshot::channel();
         let submitted = Submitted { shared: Arc::clone(&self.shared), answer };
-        self.enqueue(encoded, command.expected_term, reply)?;
+        self.enqueue(encoded, command.expected_term, tenure, reply)?;
         Ok(Some(submitted))
     }
 
@@ -120,10 +137,15 @@ impl Proposer {
         &self,
         encoded: EncodedCommand,
         expected_term: Option<u64>,
+        tenure: Option<&Tenure>,
         reply: oneshot::Sender<Result<Applied>>,
     ) -> Result<()> {
         {
             let mut queue = self.shared.queue.lock();
+            // Under the lock: what is queued once a tenure has ended comes behind all of it.
+            if tenure.is_some_and(Tenure::has_ended) {
+                return Err(ConsensusError::NotLeader { shard: self.shared.shard, leader: None });
+            }
             if self.shared.closed.load(Ordering::Acquire) {
                 return Err(ConsensusError::Stopped { reason: self.shared.failure.reason() });
             }

@@ -1,18 +1,20 @@
 //! This node's replica of a shard: a member of the raft group that replicates it.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
+use futures::future::{Either, select};
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::RaftError;
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::engine::{Engine, SharedFilter};
 use crate::error::{ConsensusError, Result};
@@ -25,8 +27,9 @@ use crate::raft::log_store::{GroupLog, LogStore};
 use crate::raft::log_writer::LogWriter;
 use crate::raft::network::{Hosted, ORDER_PERMITS, Peers, Router, snapshot_timeout_millis};
 use crate::raft::state_machine::{Progress, Report, StateMachine};
-use crate::raft::{Metrics, Raft, StoredMembership, TypeConfig};
+use crate::raft::{AllMetrics, Metrics, Raft, StoredMembership, TypeConfig};
 use crate::records::{Claims, Records};
+use crate::tenure::{Lease, Tenures};
 use crate::types::{ReplicaId, ShardId};
 
 /// What the replicas of a node share.
@@ -47,6 +50,7 @@ pub(crate) struct ReplicaContext {
     pub filter: Option<SharedFilter>,
     /// Where replicas tell what has become of their shards.
     pub reports: UnboundedSender<Report>,
+    pub tenures: Arc<Tenures>,
 }
 
 /// See the module's essay.
@@ -69,6 +73,7 @@ pub(crate) struct Replica {
     pub filter: Option<SharedFilter>,
     pub failure: Arc<Failure>,
     disk_full: Arc<AtomicBool>,
+    tenures: Arc<Tenures>,
 }
 
 /// What raft last said about who leads.
@@ -78,9 +83,38 @@ struct Leadership {
     leading_term: AtomicU64,
     /// The newest term seen.
     term: AtomicU64,
+    /// The last term in which this replica was asked to hand the leadership over: it leads no more in it.
+    handed_over: AtomicU64,
     /// Whether there is no other voter.
     sole_voter: AtomicBool,
-    changed: tokio::sync::Notify,
+    /// Changes of voters that are under way: raft may be further than what it has said.
+    changes_of_voters: AtomicUsize,
+    changed: Notify,
+    /// Has this looked at again.
+    look_again: Notify,
+}
+
+impl Leadership {
+    fn is_sole_voter(&self, members: &StoredMembership, replica: ReplicaId) -> bool {
+        self.changes_of_voters.load(Ordering::SeqCst) == 0 && is_sole_voter(members, replica)
+    }
+}
+
+/// A change of voters that is under way.
+pub(crate) struct ChangeOfVoters(Arc<Replica>);
+
+impl ChangeOfVoters {
+    pub(crate) fn replica(&self) -> &Replica {
+        &self.0
+    }
+}
+
+impl Drop for ChangeOfVoters {
+    fn drop(&mut self) {
+        self.0.leadership.changes_of_voters.fetch_sub(1, Ordering::SeqCst);
+        self.0.members_changed();
+        self.0.look_again();
+    }
 }
 
 fn raft_config() -> Config {
@@ -168,8 +202,10 @@ impl Replica {
             filter: context.filter.clone(),
             failure: Arc::clone(&context.failure),
             disk_full: Arc::clone(&context.disk_full),
+            tenures: Arc::clone(&context.tenures),
         });
-        let watching = watch_leadership(Arc::downgrade(&replica), replica.raft.server_metrics());
+        let told = (Arc::clone(&replica.leadership), Arc::clone(&replica.progress));
+        let watching = watch_leadership(Arc::downgrade(&replica), told, replica.raft.server_metrics());
         *replica.watcher.lock() = Some(context.runtime.spawn("leadership", watching));
         if sole_voter && let Err(error) = replica.elect(&context.runtime).await {
             context.router.remove(id, name);
@@ -220,10 +256,75 @@ impl Replica {
     }
 
     /// Whether this node leads the shard and has applied all that was committed before its term, and so may
-    /// serve reads and take proposals. Two atomic loads.
+    /// serve reads and take proposals. Three atomic loads.
     pub(crate) fn is_leader(&self) -> bool {
+        self.led_in().is_some()
+    }
+
+    /// The term in which it leads and has applied all that was committed before.
+    pub(crate) fn led_in(&self) -> Option<u64> {
         let leading = self.leadership.leading_term.load(Ordering::Acquire);
-        leading != 0 && self.progress.opened_term.load(Ordering::Acquire) == leading
+        let leads = self.leads_in(leading) && self.progress.opened_term.load(Ordering::Acquire) == leading;
+        leads.then_some(leading)
+    }
+
+    /// Whether it leads in a term.
+    pub(crate) fn leads_in(&self, term: u64) -> bool {
+        term != 0
+            && self.leadership.leading_term.load(Ordering::Acquire) == term
+            && self.leadership.handed_over.load(Ordering::Acquire) != term
+    }
+
+    /// How long nobody else can lead, as raft says now; `None` if this replica does not lead in the term.
+    pub(crate) fn lease_in(&self, term: u64) -> Option<Lease> {
+        let metrics = self.metrics();
+        let now = metrics.borrow_watched();
+        let leads = now.state == ServerState::Leader
+            && (now.current_term, now.vote.leader_id.term) == (term, term)
+            && self.leads_in(term);
+        if !leads {
+            return None;
+        }
+        if self.leadership.is_sole_voter(&now.membership_config, self.name) {
+            return Some(Lease::Unlimited);
+        }
+        Some(now.last_quorum_acked.map_or(Lease::Unknown, |sent| Lease::Since(sent.into_inner().into())))
+    }
+
+    pub(crate) fn metrics(&self) -> WatchReceiverOf<TypeConfig, AllMetrics> {
+        self.raft.metrics()
+    }
+
+    /// How often the shard has been split, as far as is applied here.
+    pub(crate) fn generation(&self) -> u64 {
+        self.progress.generation.load(Ordering::Acquire)
+    }
+
+    /// Has it be looked at once more who leads.
+    pub(crate) fn look_again(&self) {
+        self.leadership.look_again.notify_one();
+    }
+
+    /// The leadership is about to be handed to somebody else. Whoever relied on it does no more when this returns.
+    pub(crate) fn hand_over(&self) {
+        self.leadership.handed_over.store(self.term(), Ordering::SeqCst);
+        self.tenures.hand_over(self.id);
+        self.look_again();
+    }
+
+    /// Who votes is about to change: from now on no other voter is overlooked.
+    pub(crate) fn change_of_voters(self: &Arc<Self>) -> ChangeOfVoters {
+        self.leadership.changes_of_voters.fetch_add(1, Ordering::SeqCst);
+        self.members_changed();
+        ChangeOfVoters(Arc::clone(self))
+    }
+
+    fn members_changed(&self) {
+        let metrics = self.raft.server_metrics();
+        let sole_voter =
+            self.leadership.is_sole_voter(&metrics.borrow_watched().membership_config, self.name);
+        self.leadership.sole_voter.store(sole_voter, Ordering::Release);
+        self.tenures.renew(self);
     }
 
     /// The newest term that this replica has seen; the one it leads in, if it leads.
@@ -375,27 +476,42 @@ fn sit_out(raft: &Raft, runtime: &Runtime) -> TaskHandle<()> {
 ///
 /// It may be late. That a sole voter has become one of several counts before another can lead: whoever votes for that one
 /// has to have heard nothing of this one for [`ELECTION_TIMEOUT_MAX`].
-async fn watch_leadership(replica: Weak<Replica>, mut metrics: WatchReceiverOf<TypeConfig, Metrics>) {
+async fn watch_leadership(
+    replica: Weak<Replica>,
+    (leadership, progress): (Arc<Leadership>, Arc<Progress>),
+    mut metrics: WatchReceiverOf<TypeConfig, Metrics>,
+) {
     loop {
+        let mut opened = std::pin::pin!(progress.opened.notified());
+        // Registered before the look, so that nothing is missed in between.
+        opened.as_mut().enable();
         {
             // Holding the replica would keep raft alive when nobody else does.
             let Some(replica) = replica.upgrade() else { return };
-            let server = metrics.borrow_watched();
-            let term = server.vote.leader_id.term;
-            let leads = server.state == ServerState::Leader;
-            let members = &server.membership_config;
-            let leadership = &replica.leadership;
-            leadership.sole_voter.store(is_sole_voter(members, replica.name), Ordering::Release);
-            leadership.term.store(term, Ordering::Release);
-            leadership.leading_term.store(if leads { term } else { 0 }, Ordering::Release);
-            // A leader that has nobody to talk to needs no timers.
-            replica.raft.runtime_config().tick(!leads || members.nodes().count() > 1);
+            // Read first: if the shard has had a leader, raft has said by then who it was.
+            let first_term = replica.first_term();
+            {
+                let server = metrics.borrow_watched();
+                let term = server.vote.leader_id.term;
+                let leads = server.state == ServerState::Leader;
+                let members = &server.membership_config;
+                let sole_voter = leadership.is_sole_voter(members, replica.name);
+                leadership.sole_voter.store(sole_voter, Ordering::Release);
+                leadership.term.store(term, Ordering::Release);
+                leadership.leading_term.store(if leads { term } else { 0 }, Ordering::Release);
+                // A leader that has nobody to talk to needs no timers.
+                replica.raft.runtime_config().tick(!leads || members.nodes().count() > 1);
+            }
             leadership.changed.notify_waiters();
+            replica.tenures.check(&replica, first_term);
         }
-        if metrics.changed().await.is_err() {
+        let again = pin!(leadership.look_again.notified());
+        let told = select(opened, again);
+        if let Either::Left((Err(_), _)) = select(pin!(metrics.changed()), told).await {
+            leadership.leading_term.store(0, Ordering::Release);
+            leadership.changed.notify_waiters();
             let Some(replica) = replica.upgrade() else { return };
-            replica.leadership.leading_term.store(0, Ordering::Release);
-            replica.leadership.changed.notify_waiters();
+            replica.tenures.check(&replica, None);
             return;
         }
     }

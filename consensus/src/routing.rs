@@ -19,6 +19,7 @@ use crate::error::{ConsensusError, Result};
 use crate::extent::Extent;
 use crate::failure::Failure;
 use crate::shard::Shard;
+use crate::tenure::Tenures;
 use crate::types::{KeyRange, ShardId};
 
 /// The shards of a node at one moment, in the order of their keys.
@@ -68,16 +69,18 @@ pub(crate) struct Routing {
     next_id: AtomicU64,
     closed: AtomicBool,
     failure: Arc<Failure>,
+    tenures: Arc<Tenures>,
 }
 
 impl Routing {
-    pub(crate) fn new(failure: Arc<Failure>) -> Self {
+    pub(crate) fn new(failure: Arc<Failure>, tenures: Arc<Tenures>) -> Self {
         Self {
             map: RwLock::default(),
             changed: Notify::new(),
             next_id: AtomicU64::new(ShardId::SYSTEM.0),
             closed: AtomicBool::new(false),
             failure,
+            tenures,
         }
     }
 
@@ -128,8 +131,10 @@ impl Routing {
         shards.sort_by(|left, right| left.range().start.cmp(&right.range().start));
         let ids = shards.iter().map(|shard| shard.id().0 + 1);
         self.next_id.fetch_max(ids.max().unwrap_or_default(), Ordering::SeqCst);
-        *map = Arc::new(ShardMap(shards));
+        let changed = Arc::new(ShardMap(shards));
+        *map = Arc::clone(&changed);
         drop(map);
+        self.tenures.rerouted(&changed);
         self.changed.notify_waiters();
     }
 

@@ -15,6 +15,7 @@ use crate::limits::KEY_SIZE_MAX_BYTES;
 use crate::proposer::Submitted;
 use crate::read::ReadView;
 use crate::replica::Replica;
+use crate::tenure::Tenure;
 use crate::types::{KeyRange, LOCAL_KEY_HEADER_BYTES, LOCAL_PREFIX, ShardId};
 
 /// A replicated range of keys, see the module's essay.
@@ -88,6 +89,10 @@ impl Shard {
         self.generation
     }
 
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        self.origin
+    }
+
     /// What it was split off, if that was since the node was opened and the shard has had a leader since.
     #[must_use]
     pub fn lineage(&self) -> Option<Lineage> {
@@ -96,7 +101,7 @@ impl Shard {
     }
 
     /// Whether this node leads the shard and has applied all that was committed before its term, and so may
-    /// serve reads and take proposals. Two atomic loads.
+    /// serve reads and take proposals. Three atomic loads.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.replica.is_leader()
@@ -147,7 +152,13 @@ impl Shard {
     /// carried out nevertheless.
     pub async fn propose(&self, command: Command) -> Result<Applied> {
         self.check(&command)?;
-        self.replica.proposer.propose(&command, Some(self.generation)).await
+        self.replica.proposer.propose(&command, Some(self.generation), None).await
+    }
+
+    /// As [`Shard::propose`], of a tenure.
+    pub(crate) async fn propose_in(&self, command: &Command, tenure: &Tenure) -> Result<Applied> {
+        self.check(command)?;
+        self.replica.proposer.propose(command, Some(self.generation), Some(tenure)).await
     }
 
     /// As [`Shard::propose`], but the command's place in the shard's order is fixed when this returns: whatever
@@ -159,7 +170,13 @@ impl Shard {
     /// As [`Shard::propose`].
     pub fn submit(&self, command: &Command) -> Result<Option<Submitted>> {
         self.check(command)?;
-        self.replica.proposer.submit(command, Some(self.generation))
+        self.replica.proposer.submit(command, Some(self.generation), None)
+    }
+
+    /// As [`Shard::submit`], of a tenure.
+    pub(crate) fn submit_in(&self, command: &Command, tenure: &Tenure) -> Result<Option<Submitted>> {
+        self.check(command)?;
+        self.replica.proposer.submit(command, Some(self.generation), Some(tenure))
     }
 
     /// Whether a command may be proposed here and now.
@@ -192,7 +209,7 @@ impl Shard {
     /// As [`Shard::propose`].
     pub async fn barrier(&self) -> Result<Applied> {
         self.replica.check_writable(false)?;
-        self.replica.proposer.propose(&Command::default(), None).await
+        self.replica.proposer.propose(&Command::default(), None, None).await
     }
 
     /// Proposes to cut the shard at a key, and returns when it is cut; the node starts the right one then.

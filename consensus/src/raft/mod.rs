@@ -80,6 +80,7 @@ impl RaftTypeConfig for TypeConfig {
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, state_machine::StateMachine>;
 pub(crate) type Metrics = openraft::metrics::RaftServerMetrics<TypeConfig>;
+pub(crate) type AllMetrics = openraft::RaftMetrics<TypeConfig>;
 pub(crate) type LogId = LogIdOf<TypeConfig>;
 pub(crate) type Vote = VoteOf<TypeConfig>;
 pub(crate) type Entry = <TypeConfig as RaftTypeConfig>::Entry;

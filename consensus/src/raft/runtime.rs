@@ -28,6 +28,12 @@ impl std::fmt::Debug for RaftRuntime {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct RaftInstant(Instant);
 
+impl From<RaftInstant> for Instant {
+    fn from(instant: RaftInstant) -> Self {
+        instant.0
+    }
+}
+
 impl openraft::Instant for RaftInstant {
     fn now() -> Self {
         Self(Runtime::current().now())

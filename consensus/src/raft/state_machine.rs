@@ -135,6 +135,8 @@ pub(crate) struct Progress {
     pub opened_term: AtomicU64,
     /// The first term in which the shard had a leader; zero if that was before this node was opened.
     pub first_term: AtomicU64,
+    /// How often the shard had been split by then; never behind `opened_term`.
+    pub generation: AtomicU64,
     /// Woken when either moves past a leader's first entry.
     pub opened: tokio::sync::Notify,
 }
@@ -169,6 +171,9 @@ impl StateMachine {
         let extent = Extent::load(&*engine, shard)?;
         let (applied, membership) = applied_state(&*engine, shard)?;
         progress.applied_index.store(applied.map_or(0, |id: LogId| id.index), Ordering::Release);
+        if let Some(extent) = &extent {
+            progress.generation.store(extent.generation, Ordering::Release);
+        }
         Ok(Self {
             shard,
             extent,
@@ -234,6 +239,9 @@ impl StateMachine {
         }
         self.applied = Some(last);
         self.progress.applied_index.store(last.index, Ordering::Release);
+        if let Some(extent) = &self.extent {
+            self.progress.generation.store(extent.generation, Ordering::Release);
+        }
         // Before it counts as opened: who opens the node then finds all splits that were replayed.
         for (report, _) in gathered.splits.drain(..) {
             // Nobody takes it when the node is stopping; the next open finds the extents.
@@ -394,6 +402,7 @@ impl StateMachine {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.progress.applied_index.store(meta.last_log_id.map_or(0, |id| id.index), Ordering::Release);
+        self.progress.generation.store(extent.generation, Ordering::Release);
         self.extent = Some(extent.clone());
         let _stopping = self.reports.unbounded_send(Report::Installed(extent));
         Ok(())

@@ -9,6 +9,7 @@ mod node;
 mod replacing;
 mod rocks;
 mod splits;
+mod tenure;
 
 use bytes::Bytes;
 
