@@ -24,32 +24,61 @@ use shardforge_types::{PgError, PgResult, Severity, SqlState};
 use tokio::time::{sleep, timeout};
 
 use crate::backend::{Backend, Session, Startup, TransactionStatus};
-use crate::cancel::ConnectionState;
+use crate::cancel::{CancelReason, ConnectionState};
 use crate::copy::CopyState;
+use crate::doors::Phase;
 use crate::encode::{self, fatal};
 use crate::extended::{self, Scratch};
 use crate::frontend::Shared;
-use crate::limits::FAREWELL_TIMEOUT;
+use crate::limits::{FAREWELL_TIMEOUT, TURN_AWAY_TIMEOUT};
 use crate::message::{Cursor, Frame, fatal_violation};
+use crate::metrics::Metrics;
 use crate::registry::Registration;
 use crate::responder::{Responder, connection_lost};
 use crate::startup::{self, Opening};
 use crate::transport::{Stream, Transport};
 
-/// Serves one client until it leaves or is sent away.
+/// Serves one client until it leaves or is sent away, or the frontend ends.
 pub(crate) async fn serve<B: Backend>(shared: Arc<Shared<B>>, stream: Box<dyn Stream>, peer: SocketAddr) {
+    tokio::select! {
+        () = serve_to_end(&shared, stream, peer) => {}
+        () = shared.doors.reached(Phase::Gone) => tracing::warn!(%peer, "a connection was dropped"),
+    }
+}
+
+async fn serve_to_end<B: Backend>(shared: &Shared<B>, stream: Box<dyn Stream>, peer: SocketAddr) {
     let mut out = Responder::new(Transport::new(stream, Arc::clone(&shared.metrics)));
-    let started = timeout(shared.options.authentication_timeout, start(&shared, &mut out, peer)).await;
+    let limit = shared.options.authentication_timeout;
+    let started = tokio::select! {
+        biased;
+        started = timeout(limit, start(shared, &mut out, peer)) => started.unwrap_or_else(|_elapsed| {
+            Err(fatal(SqlState::QUERY_CANCELED, "canceling authentication due to timeout"))
+        }),
+        () = shared.doors.reached(Phase::Ending) => Err(CancelReason::Terminate.error()),
+    };
     match started {
-        Ok(Ok(Some((registration, session)))) => run(&shared, session, &mut out, &registration).await,
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => refuse(&shared, &mut out, peer, error),
-        Err(_elapsed) => {
-            let error = fatal(SqlState::QUERY_CANCELED, "canceling authentication due to timeout");
-            refuse(&shared, &mut out, peer, error);
-        }
+        Ok(Some((registration, session))) => run(shared, session, &mut out, &registration).await,
+        Ok(None) => {}
+        Err(error) => refuse(shared, &mut out, peer, error),
     }
     farewell(&mut out).await;
+}
+
+/// Tells a client that is not served why, once it has said what it wants.
+pub(crate) async fn turn_away(stream: Box<dyn Stream>, error: PgError, metrics: Arc<Metrics>) {
+    let mut out = Responder::new(Transport::new(stream, metrics));
+    let error = match timeout(TURN_AWAY_TIMEOUT, startup::open(&mut out)).await {
+        Ok(Ok(Opening::Start(_))) => error,
+        Ok(Err(malformed)) => malformed,
+        Ok(Ok(Opening::Cancel { .. } | Opening::Gone)) | Err(_) => return,
+    };
+    encode::error(out.output(), &error.severity(Severity::Fatal));
+    farewell(&mut out).await;
+}
+
+/// What a client is told that comes while the server ends.
+pub(crate) fn shutting_down() -> PgError {
+    fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down")
 }
 
 /// Everything up to the first ReadyForQuery; `None` if no session was asked for.

@@ -1,4 +1,4 @@
-//! The listener: accepts connections, runs each in a task of its own, and ends them all at shutdown.
+//! A frontend: what connections have in common, and how they all end.
 //!
 //! ```text
 //!   accepting ── shutdown ──> closed: idle connections end (57P01), running statements go on
@@ -10,16 +10,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
+use crate::accept::{self, accept};
 use crate::backend::Backend;
-use crate::connection;
+use crate::connection::{self, shutting_down};
+use crate::doors::{Doors, Phase};
 use crate::limits::{AUTHENTICATION_TIMEOUT, CONNECTIONS_OVER_LIMIT_MAX, FAREWELL_TIMEOUT};
 use crate::metrics::Metrics;
 use crate::registry::ConnectionRegistry;
+use crate::transport::Stream;
 
 /// What an operator may set.
 #[derive(Debug, Clone)]
@@ -61,7 +64,7 @@ pub(crate) struct Shared<B> {
     pub(crate) options: FrontendOptions,
     pub(crate) registry: Arc<ConnectionRegistry>,
     pub(crate) metrics: Arc<Metrics>,
-    closing: Notify,
+    pub(crate) doors: Doors,
 }
 
 impl<B: Backend> Frontend<B> {
@@ -75,7 +78,7 @@ impl<B: Backend> Frontend<B> {
             options,
             registry: Arc::default(),
             metrics: Arc::default(),
-            closing: Notify::new(),
+            doors: Doors::default(),
         };
         Frontend { shared: Arc::new(shared) }
     }
@@ -92,72 +95,76 @@ impl<B: Backend> Frontend<B> {
 
     /// Opens a listening socket. Keep-alive and no-delay are inherited by what it accepts.
     pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.set_keepalive(true)?;
-        socket.set_nodelay(true)?;
-        socket.bind(address)?;
-        socket.listen(1024)
+        accept::bind(address)
     }
 
     /// Accepts connections until [`Frontend::shutdown`] is called, and returns when the last one has ended.
     pub async fn serve(&self, listener: TcpListener) {
         let places = self.shared.options.max_connections + CONNECTIONS_OVER_LIMIT_MAX;
-        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        let closing = self.shared.closing.notified();
-        tokio::pin!(closing);
-        let mut connections = JoinSet::new();
-        loop {
-            let accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (place, listener.accept().await)
-            };
-            tokio::select! {
-                biased;
-                () = &mut closing => break,
-                Some(ended) = connections.join_next() => {
-                    if let Err(error) = ended {
-                        self.shared.metrics.panic();
-                        tracing::error!(%error, "the task of a connection failed");
-                    }
-                }
-                (place, accepted) = accepted => match accepted {
-                    Ok((stream, peer)) => {
-                        let shared = Arc::clone(&self.shared);
-                        connections.spawn(async move {
-                            connection::serve(shared, Box::new(stream), peer).await;
-                            drop(place);
-                        });
-                    }
-                    // Out of file descriptors, most likely: they come back when connections end.
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        sleep(Duration::from_millis(100)).await;
-                    }
-                },
+        let serve = |stream, peer| {
+            let frontend = self.clone();
+            async move { frontend.serve_stream(stream, peer).await }
+        };
+        let closing = self.shared.doors.reached(Phase::Closing);
+        accept(listener, places, closing, serve, || self.shared.metrics.panic()).await;
+    }
+
+    /// Serves one client, which speaks over any stream of bytes and comes from `peer`. After
+    /// [`Frontend::shutdown`] it is told so.
+    pub async fn serve_stream(&self, stream: impl Stream + 'static, peer: SocketAddr) {
+        match self.admit() {
+            Some(serve) => serve(Box::new(stream), peer).await,
+            None => {
+                let metrics = Arc::clone(&self.shared.metrics);
+                connection::turn_away(Box::new(stream), shutting_down(), metrics).await;
             }
         }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
     }
 
-    /// Stops accepting, ends idle connections at once, and the others when their statement ends or `grace` is
-    /// over. Returns when all have ended, or a little after `grace`.
+    /// Takes no more connections, ends idle ones at once (57P01), and the others when their statement ends or `grace`
+    /// is over. Then all are interrupted, whatever they wait for; what does not end even so is dropped where it stands.
+    ///
+    /// Returns when the last one is gone. From then on nothing here uses the backend, so that what is under it
+    /// can be closed.
     pub async fn shutdown(&self, grace: Duration) {
-        self.shared.closing.notify_one();
-        self.shared.registry.close();
-        if timeout(grace, self.emptied()).await.is_ok() {
+        let Shared { doors, registry, .. } = &*self.shared;
+        doors.close();
+        registry.close();
+        if timeout(grace, doors.emptied()).await.is_ok() {
             return;
         }
-        self.shared.registry.terminate_all();
-        if timeout(FAREWELL_TIMEOUT * 2, self.emptied()).await.is_err() {
-            tracing::warn!(connections = self.shared.registry.len(), "connections did not end in time");
+        doors.advance(Phase::Ending);
+        registry.terminate_all();
+        if timeout(FAREWELL_TIMEOUT * 2, doors.emptied()).await.is_ok() {
+            return;
         }
-    }
-
-    async fn emptied(&self) {
-        while !self.shared.registry.is_empty() {
-            sleep(Duration::from_millis(10)).await;
-        }
+        tracing::warn!(connections = doors.inside(), "connections did not end in time and are dropped");
+        doors.advance(Phase::Gone);
+        doors.emptied().await;
     }
 }
+
+impl<B: Backend> Service for Frontend<B> {
+    fn admit(&self) -> Option<Serve> {
+        let place = self.shared.doors.enter()?;
+        let shared = Arc::clone(&self.shared);
+        let serve = move |stream, peer| {
+            let serving = async move {
+                // Lets go of `shared` before the place is given back.
+                connection::serve(shared, stream, peer).await;
+                drop(place);
+            };
+            serving.boxed()
+        };
+        Some(Box::new(serve))
+    }
+}
+
+/// What takes connections: a [`Frontend`], whatever its backend is.
+pub trait Service: Send + Sync + 'static {
+    /// A place for a connection, and the way to serve it there; `None` when there will be none any more.
+    fn admit(&self) -> Option<Serve>;
+}
+
+/// Serves the one connection that a [`Service`] has admitted: its stream, and where the client is.
+pub type Serve = Box<dyn FnOnce(Box<dyn Stream>, SocketAddr) -> BoxFuture<'static, ()> + Send>;

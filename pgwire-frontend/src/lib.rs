@@ -9,6 +9,9 @@
 //!   socket <── transport <── Responder <──────────────────┘
 //! ```
 //!
+//! In a cluster a [`Gateway`] brings each connection to the node whose [`Frontend`] serves it; the README shows how the
+//! two are used.
+//!
 //! Invariants
 //! - A connection owns one input and one output buffer; both are bounded, and the announced length of a
 //!   message never decides how much is allocated.
@@ -17,14 +20,18 @@
 //! - Bytes from the network never cause a panic; a panic of a session ends that connection alone.
 //! - After an error in the extended protocol nothing is executed until the next Sync.
 
+mod accept;
 pub mod auth;
 mod backend;
 mod cancel;
 mod connection;
 mod copy;
+mod doors;
 mod encode;
 mod extended;
+mod forward;
 mod frontend;
+mod gateway;
 pub mod limits;
 mod message;
 mod metrics;
@@ -40,11 +47,13 @@ pub use backend::{
     TransactionStatus, result_format,
 };
 pub use cancel::{CancelReason, CancelToken, ConnectionState};
-pub use frontend::{Frontend, FrontendOptions};
+pub use frontend::{Frontend, FrontendOptions, Serve, Service};
+pub use gateway::{Dial, Gateway, GatewayMetrics, GatewayOptions, Route};
 pub use metrics::Metrics;
 pub use params::{RawParam, RawParams, RawParamsIter};
 pub use registry::{ConnectionInfo, ConnectionRegistry};
 pub use responder::{Responder, RowWriter};
+pub use transport::Stream;
 
 #[cfg(test)]
 mod tests;

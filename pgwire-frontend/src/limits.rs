@@ -41,9 +41,22 @@ pub const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client that does not read may hold up the end of its connection.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a client that is not served may take to say what it wants, before it is told why.
+pub const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Sockets beyond `max_connections` that are served at once, to be told that there is no room or to cancel
 /// something. Further ones wait in the kernel's queue.
 pub const CONNECTIONS_OVER_LIMIT_MAX: usize = 256;
 
 /// Bytes of a cancel key in protocol 3.2 (the protocol allows up to 256).
 pub const CANCEL_KEY_BYTES: usize = 32;
+
+/// How long the two ends of a tunnel may take to agree on forwarding a connection.
+pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A primary that could not be reached, or is none any more, is tried again after this time, unless another one becomes
+/// known before.
+pub const ROUTE_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What is read at once from one side of a forwarded connection, to be written to the other.
+pub const FORWARD_BUFFER_BYTES: usize = 32 * 1024;

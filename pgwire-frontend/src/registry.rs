@@ -13,6 +13,7 @@ use rand::RngCore;
 use shardforge_types::{PgResult, SqlState};
 
 use crate::cancel::{CancelReason, CancelToken, ConnectionState};
+use crate::connection::shutting_down;
 use crate::encode::fatal;
 use crate::limits::CANCEL_KEY_BYTES;
 
@@ -121,7 +122,7 @@ impl ConnectionRegistry {
         let cancel = CancelToken::new();
         let mut connections = self.connections.lock();
         if connections.closing {
-            return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down"));
+            return Err(shutting_down());
         }
         if connections.by_id.len() >= connections_max {
             return Err(fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"));

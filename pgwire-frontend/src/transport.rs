@@ -15,8 +15,8 @@ use crate::limits::{BUFFER_KEEP_BYTES, READ_BYTES, READ_GROW_BYTES_MAX};
 use crate::message::{Frame, HEADER_BYTES};
 use crate::metrics::Metrics;
 
-/// What a connection may run over: a TCP socket, and a pipe in tests.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+/// What a connection may run over: a TCP socket, a tunnel between nodes, a pipe in tests.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
@@ -77,6 +77,8 @@ impl Transport {
             self.written += bytes;
             self.metrics.sent(bytes);
         }
+        // A stream that encrypts may hold some of it back.
+        self.stream.flush().await?;
         self.written = 0;
         self.output.clear();
         if self.output.capacity() > BUFFER_KEEP_BYTES {

@@ -7,6 +7,7 @@
 //!   set NAME VALUE    a reported setting            panic             panics
 //!   copyin            COPY FROM STDIN, counted      copyout N         COPY TO STDOUT
 //!   wait              until canceled                big N             one value of N bytes
+//!   deaf              for ever
 //!   notify TEXT       a notification to itself      later TEXT        the same, once the client is silent
 //! ```
 
@@ -200,6 +201,7 @@ impl ToySession {
                 self.changes.push((name.to_owned(), value.to_owned()));
                 out.command_complete("SET");
             }
+            "deaf" => std::future::pending().await,
             "wait" => return Err(self.cancel.canceled().await.error()),
             "copyin" => {
                 out.copy_in(Format::Text, 2).await?;

@@ -12,7 +12,6 @@ use tokio::time::timeout;
 
 use super::backend::ToyBackend;
 use super::wire;
-use crate::connection;
 use crate::{Frontend, FrontendOptions};
 
 /// Messages of a client that behaves.
@@ -101,7 +100,10 @@ fn converse(stream: &[u8], piece: usize) -> Vec<String> {
         let frontend = Frontend::new(Arc::new(ToyBackend), FrontendOptions::default());
         let (client, server) = duplex(1 << 22);
         let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
-        let served = tokio::spawn(connection::serve(Arc::clone(&frontend.shared), Box::new(server), peer));
+        let served = tokio::spawn({
+            let frontend = frontend.clone();
+            async move { frontend.serve_stream(server, peer).await }
+        });
         let (mut reader, mut writer) = tokio::io::split(client);
         let mut received = vec![];
         let all = async {

@@ -6,9 +6,12 @@
 //! TCP.
 
 mod backend;
+mod client;
 mod clients;
 mod fuzz;
+mod gateway;
 mod golden;
 mod pressure;
 mod script;
+mod shutdown;
 mod wire;

@@ -13,7 +13,6 @@ use tokio::time::{sleep, timeout};
 
 use super::backend::ToyBackend;
 use super::wire;
-use crate::connection;
 use crate::limits::FLUSH_BYTES;
 use crate::{Frontend, FrontendOptions};
 
@@ -67,7 +66,8 @@ async fn connect(pipe_bytes: usize) -> Client {
     let (writes, largest) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let counted = Counted { pipe: server, writes: Arc::clone(&writes), largest: Arc::clone(&largest) };
     let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
-    tokio::spawn(connection::serve(Arc::clone(&frontend.shared), Box::new(counted), peer));
+    let serving = frontend.clone();
+    tokio::spawn(async move { serving.serve_stream(counted, peer).await });
     let mut client = Client { frontend, pipe: client, writes, largest };
     client.pipe.write_all(&wire::startup(3 << 16, &[("user", "alice")])).await.expect("a pipe");
     client.messages_until_ready().await;

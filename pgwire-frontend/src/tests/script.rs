@@ -32,7 +32,6 @@ use tokio::time::sleep;
 
 use super::backend::ToyBackend;
 use super::wire;
-use crate::connection;
 use crate::{Frontend, FrontendOptions};
 
 /// A server with its clients.
@@ -115,11 +114,11 @@ impl Conversation {
     }
 
     fn client(&mut self, name: &str) -> &mut Client {
-        let shared = Arc::clone(&self.frontend.shared);
+        let frontend = self.frontend.clone();
         self.clients.entry(name.to_owned()).or_insert_with(|| {
             let (pipe, server) = duplex(1 << 22);
             let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
-            tokio::spawn(connection::serve(shared, Box::new(server), peer));
+            tokio::spawn(async move { frontend.serve_stream(server, peer).await });
             Client { pipe, received: vec![], open: true, process_id: 0, key: vec![] }
         })
     }
