@@ -10,6 +10,7 @@
 //! - Time, randomness, tasks, files and network come from [`shardforge_runtime::Runtime`].
 
 mod checksum;
+mod cluster;
 mod command;
 mod directory;
 mod engine;
@@ -34,6 +35,9 @@ mod tests;
 mod types;
 
 pub use checksum::Checksum;
+pub use cluster::{
+    AdmitRequest, Cluster, ClusterOptions, NewToken, NodeInfo, NodeLoad, NodeState, TokenCheck,
+};
 pub use command::{Applied, Command};
 pub use engine::{
     CompactionFilter, Cursor, CursorOptions, Durability, Engine, EngineStats, Keep, MemoryEngine,

@@ -94,3 +94,42 @@ pub const NODE_ID_END: u64 = 1 << 24;
 
 /// A replica has caught up when no more than this many entries are on their way to it.
 pub const CATCH_UP_ENTRIES_MAX: u64 = 64;
+
+/// Nodes tell each other this often how they are.
+pub const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The answer to that is awaited this long.
+pub const GOSSIP_LIMIT: Duration = Duration::from_secs(1);
+
+/// A node that was heard of within this time is taken to be alive.
+pub const NODE_ALIVE_WITHIN: Duration = Duration::from_secs(3);
+
+/// The replicas of a node that was silent for this long are replaced, unless options say otherwise.
+pub const NODE_LOST_AFTER: Duration = Duration::from_secs(300);
+
+/// A node remembers no more others than this.
+pub const NODES_MAX: usize = 1024;
+
+/// So many replicas a shard has, where there are as many nodes.
+pub const REPLICAS_WANTED: u32 = 3;
+
+/// A name and a port are no longer than this.
+pub const ADDRESS_LENGTH_MAX: usize = 512;
+
+/// The cluster keeps no more join tokens than this that nobody has used.
+pub const TOKENS_MAX: usize = 1024;
+
+/// A join token's record is no larger than this.
+pub const TOKEN_SIZE_MAX_BYTES: usize = 4096;
+
+/// Names for new shards are taken from the system shard so many at a time.
+pub const SHARD_IDS_AT_ONCE: u64 = 64;
+
+/// The leader of the system shard is looked for, and asked for something, for this long.
+pub const ORDER_LIMIT: Duration = Duration::from_secs(15);
+
+/// One node that may lead the system shard is given this long to answer.
+pub const ORDER_TRY_LIMIT: Duration = Duration::from_secs(5);
+
+/// The next one is tried after this time.
+pub const ORDER_PAUSE: Duration = Duration::from_millis(100);

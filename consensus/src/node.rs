@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
 use tokio::sync::{Semaphore, watch};
@@ -205,6 +206,9 @@ fn open_stores(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
     }
 }
 
+/// Gives names to new shards.
+pub(crate) type ShardNamer = Arc<dyn Fn() -> BoxFuture<'static, Result<ShardId>> + Send + Sync>;
+
 /// A running node.
 pub struct Node {
     runtime: Runtime,
@@ -215,6 +219,9 @@ pub struct Node {
     orders: UnboundedSender<Order>,
     host: Mutex<Option<TaskHandle<()>>>,
     replicas: Replicas,
+    records: Arc<Records>,
+    /// Who names new shards; a node that is in no cluster counts them.
+    namer: Mutex<Option<ShardNamer>>,
     kv: Arc<dyn Engine>,
     writer: Arc<LogWriter>,
     router: Arc<Router>,
@@ -298,7 +305,7 @@ impl Node {
         };
         maintenance.check_disk();
         let maintenance = runtime.spawn("maintenance", maintenance.run());
-        let replicas = Arc::clone(&host.replicas);
+        let (replicas, records) = (Arc::clone(&host.replicas), Arc::clone(&host.context.records));
         let host = runtime.spawn("host", host.run(reported, ordered));
         router.host_with(orders.clone());
         Ok(Arc::new(Self {
@@ -309,6 +316,8 @@ impl Node {
             orders,
             host: Mutex::new(Some(host)),
             replicas,
+            records,
+            namer: Mutex::default(),
             kv: engines.kv,
             writer,
             router,
@@ -367,12 +376,38 @@ impl Node {
             if left.range().start == at {
                 return Ok(Arc::clone(left));
             }
-            match left.propose_split(&at, self.routing.new_id()).await {
+            match left.propose_split(&at, self.new_shard_id().await?).await {
                 // Another split may have come first, and this one is tried again.
                 Ok(_) | Err(ConsensusError::Moved { .. }) => self.routing.rerouted(left).await?,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    async fn new_shard_id(&self) -> Result<ShardId> {
+        let namer = self.namer.lock().clone();
+        match namer {
+            Some(namer) => namer().await,
+            None => Ok(self.routing.new_id()),
+        }
+    }
+
+    /// Has somebody else name new shards from now on.
+    pub(crate) fn name_shards_with(&self, namer: ShardNamer) {
+        *self.namer.lock() = Some(namer);
+    }
+
+    /// All shards here have names below this one.
+    pub(crate) fn shards_end(&self) -> u64 {
+        self.routing.ids_end()
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
+    }
+
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
     }
 
     /// Makes everything applied durable in `kvdb` and purges the raft logs behind it. It happens by itself as

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   raftdb keys:  0 u64 | 3 | shard u64     the newest replica of the shard here, and whether it has been removed
+//!                 0 u64 | 4                 what the node knows of its cluster, which says its other part (`cluster/`)
 //! ```
 //!
 //! A shard's first replicas are named after their nodes, and need no record. One that was added later has one from before
@@ -24,6 +25,9 @@ use crate::types::{KeyRange, NodeId, ReplicaId, ShardId};
 /// Above the kinds of keys that a group's log has; the group zero has no log.
 const RECORD: u8 = 3;
 
+/// See the module's essay.
+const CLUSTER_KEY: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, RECORD + 1];
+
 fn record_key(shard: ShardId) -> Bytes {
     let mut key = vec![0; 8];
     key.push(RECORD);
@@ -43,6 +47,7 @@ pub(crate) struct Records {
     node: NodeId,
     writer: Arc<LogWriter>,
     records: RwLock<BTreeMap<ShardId, Record>>,
+    cluster: RwLock<Option<Bytes>>,
 }
 
 impl Records {
@@ -62,7 +67,8 @@ impl Records {
             more = cursor.next()?;
         }
         drop(cursor);
-        Ok(Self { node, writer, records: RwLock::new(records) })
+        let cluster = engine.get(CLUSTER_KEY)?.map(|value| Bytes::copy_from_slice(&value));
+        Ok(Self { node, writer, records: RwLock::new(records), cluster: RwLock::new(cluster) })
     }
 
     /// A shard's first replica here, as a split or the node's first start makes it.
@@ -93,6 +99,20 @@ impl Records {
         let mut batch = WriteBatch::new();
         batch.put(record_key(shard), codec::encode(&record)?);
         self.records.write().insert(shard, record);
+        Ok(self.writer.write(batch).await?)
+    }
+
+    /// What the node knows of its cluster.
+    pub(crate) fn cluster(&self) -> Option<Bytes> {
+        self.cluster.read().clone()
+    }
+
+    /// Writes it down; it is durable when this returns.
+    pub(crate) async fn set_cluster(&self, known: Vec<u8>) -> Result<()> {
+        let known = Bytes::from(known);
+        let mut batch = WriteBatch::new();
+        batch.put(CLUSTER_KEY, known.clone());
+        *self.cluster.write() = Some(known);
         Ok(self.writer.write(batch).await?)
     }
 }

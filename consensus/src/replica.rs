@@ -362,12 +362,15 @@ impl Replica {
         if self.failure.has_failed() {
             return ConsensusError::Stopped { reason: self.failure.reason() };
         }
+        ConsensusError::NotLeader { shard: self.id, leader: self.known_leader() }
+    }
+
+    /// The node that leads the shard, or has led it last, as this replica knows.
+    pub(crate) fn known_leader(&self) -> Option<NodeId> {
         let metrics = self.raft.server_metrics();
         let server = metrics.borrow_watched();
-        let leader = server
-            .current_leader
-            .and_then(|replica| server.membership_config.get_node(&replica).map(|at| NodeId(at.node)));
-        ConsensusError::NotLeader { shard: self.id, leader }
+        let leader = server.current_leader?;
+        server.membership_config.get_node(&leader).map(|at| NodeId(at.node))
     }
 
     /// Whether a command may be proposed here and now; `puts` says whether it takes space.

@@ -98,6 +98,11 @@ impl Routing {
         ShardId(self.next_id.fetch_add(1, Ordering::SeqCst))
     }
 
+    /// All shards here have names below this one.
+    pub(crate) fn ids_end(&self) -> u64 {
+        self.next_id.load(Ordering::SeqCst)
+    }
+
     /// Adds a shard, or puts it into the place of what it was before.
     pub(crate) fn put(&self, shard: Arc<Shard>) {
         self.change(|shards| {

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::channel::mpsc::UnboundedSender;
 use futures::channel::oneshot;
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, select};
 use openraft::alias::SnapshotOf;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory};
@@ -37,10 +37,20 @@ use tokio::sync::{Notify, Semaphore};
 use super::snapshot::SnapshotData;
 use super::transfer::{Incoming, SnapshotPart};
 use super::{LogId, Placement, Raft, TypeConfig, Vote, codec};
+use crate::cluster;
 use crate::error::{ConsensusError, Result};
 use crate::host::Order;
 use crate::limits::{RPC_TIMEOUT, SNAPSHOT_IDLE_MAX, SPLIT_WAIT_MAX};
 use crate::types::{ReplicaId, ShardId};
+
+/// A request, as it travels.
+#[derive(Serialize, Deserialize)]
+enum Message {
+    /// To a replica of a shard.
+    Replica(Envelope),
+    /// To the node's part in its cluster.
+    Cluster(cluster::Request),
+}
 
 #[derive(Serialize, Deserialize)]
 struct Envelope {
@@ -85,6 +95,7 @@ pub(super) enum Answer {
     Vote(VoteResponse<TypeConfig>),
     Snapshot(SnapshotResponse<TypeConfig>),
     TransferLeader(TransferLeaderResponse<TypeConfig>),
+    Cluster(cluster::Answer),
     /// Done, and there is nothing to say.
     Done,
     Refused(String),
@@ -141,8 +152,8 @@ impl Peer {
         limit: Duration,
     ) -> RpcResult<Answer> {
         let traffic = request.traffic();
-        let envelope = Envelope { shard: self.shard, to: self.to, request };
-        let bytes = codec::encode(&envelope).map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
+        let message = Message::Replica(Envelope { shard: self.shard, to: self.to, request });
+        let bytes = codec::encode(&message).map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
         let calling = self.network.call(self.node, traffic, Bytes::from(bytes));
         let answer = match self.runtime.timeout(limit, calling).await {
             Ok(Ok(answer)) => answer,
@@ -252,6 +263,10 @@ pub(crate) struct Hosted {
 /// The permits of [`Hosted::order`]: one for a request, all for a snapshot.
 pub(crate) const ORDER_PERMITS: u32 = 1 << 20;
 
+/// What answers requests to a node's part in its cluster.
+pub(crate) type ClusterHandler =
+    Arc<dyn Fn(NodeId, cluster::Request) -> BoxFuture<'static, cluster::Answer> + Send + Sync>;
+
 /// The replicas of this node, as requests from others find them.
 pub(crate) struct Router {
     runtime: Runtime,
@@ -261,6 +276,8 @@ pub(crate) struct Router {
     added: Notify,
     /// Who makes replicas that requests ask for; nobody while the node is being opened.
     host: OnceLock<UnboundedSender<Order>>,
+    /// The node's part in its cluster, if it has one.
+    cluster: RwLock<Option<ClusterHandler>>,
     pub(super) incoming: Incoming,
 }
 
@@ -272,6 +289,7 @@ impl Router {
             replicas: RwLock::default(),
             added: Notify::new(),
             host: OnceLock::new(),
+            cluster: RwLock::default(),
             incoming,
         }
     }
@@ -279,13 +297,13 @@ impl Router {
     /// Answers the network's requests from now on.
     pub(crate) fn serve(self: &Arc<Self>, network: &dyn Network) {
         let router = Arc::downgrade(self);
-        network.serve(Arc::new(move |_from, request| {
+        network.serve(Arc::new(move |from, request| {
             let router = router.upgrade();
             async move {
                 let Some(router) = router else {
                     return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the node is gone"));
                 };
-                router.answer(&request).await
+                router.answer(from, &request).await
             }
             .boxed()
         }));
@@ -295,6 +313,11 @@ impl Router {
     pub(crate) fn host_with(&self, host: UnboundedSender<Order>) {
         // Set once, by the node that owns this.
         let _set = self.host.set(host);
+    }
+
+    /// Has requests to the node's part in its cluster answered from now on.
+    pub(crate) fn serve_cluster(&self, handler: ClusterHandler) {
+        *self.cluster.write() = Some(handler);
     }
 
     /// Lets requests reach a replica, those for its vote from a moment on.
@@ -315,14 +338,28 @@ impl Router {
         self.incoming.clear();
     }
 
-    async fn answer(&self, request: &[u8]) -> io::Result<Bytes> {
-        let answer = match codec::decode::<Envelope>(request) {
+    async fn answer(&self, from: NodeId, request: &[u8]) -> io::Result<Bytes> {
+        let answer = match codec::decode::<Message>(request) {
             Err(error) => Answer::Refused(error.to_string()),
-            Ok(Envelope { shard, to, request: Request::Remove }) => {
+            Ok(Message::Cluster(request)) => {
+                let handler = self.cluster.read().clone();
+                match handler {
+                    Some(handler) => Answer::Cluster(handler(from, request).await),
+                    None => Answer::Refused("the node is not serving".to_owned()),
+                }
+            }
+            Ok(Message::Replica(envelope)) => self.answer_for_replica(envelope).await,
+        };
+        codec::encode(&answer).map(Bytes::from).map_err(io::Error::other)
+    }
+
+    async fn answer_for_replica(&self, envelope: Envelope) -> Answer {
+        match envelope {
+            Envelope { shard, to, request: Request::Remove } => {
                 let removed = self.order(|reply| Order::Remove { shard, replica: to, reply }).await;
                 removed.map_or_else(|error| Answer::Refused(error.to_string()), |()| Answer::Done)
             }
-            Ok(envelope) => match self.replica(envelope.shard, envelope.to).await {
+            envelope => match self.replica(envelope.shard, envelope.to).await {
                 Err(error) => Answer::Refused(error.to_string()),
                 Ok(Hosted { raft, votes_from, order }) => match envelope.request {
                     Request::Snapshot(part) => {
@@ -341,8 +378,7 @@ impl Router {
                     }
                 },
             },
-        };
-        codec::encode(&answer).map(Bytes::from).map_err(io::Error::other)
+        }
     }
 
     fn known(&self, shard: ShardId, replica: ReplicaId) -> Option<Hosted> {
@@ -399,7 +435,8 @@ pub(crate) async fn remove_from(
     let failed = |reason: String| {
         ConsensusError::Refused(format!("could not have {node} remove {replica} of {shard}: {reason}"))
     };
-    let request = codec::encode(&Envelope { shard, to: replica, request: Request::Remove })?;
+    let request = Message::Replica(Envelope { shard, to: replica, request: Request::Remove });
+    let request = codec::encode(&request)?;
     let calling = network.call(node, Traffic::Request, Bytes::from(request));
     let answer = runtime.timeout(SNAPSHOT_IDLE_MAX, calling).await;
     let answer = answer.map_err(|_elapsed| failed("no answer".to_owned()))?;
@@ -407,6 +444,25 @@ pub(crate) async fn remove_from(
         Answer::Done => Ok(()),
         Answer::Refused(reason) => Err(failed(reason)),
         _ => Err(failed("the answer belongs to another request".to_owned())),
+    }
+}
+
+/// Asks another node's part in the cluster for something.
+pub(crate) async fn call_node(
+    network: &dyn Network,
+    runtime: &Runtime,
+    to: NodeId,
+    request: cluster::Request,
+    limit: Duration,
+) -> io::Result<cluster::Answer> {
+    let traffic = request.traffic();
+    let request = codec::encode(&Message::Cluster(request)).map_err(io::Error::other)?;
+    let answer = runtime.timeout(limit, network.call(to, traffic, Bytes::from(request))).await;
+    let answer = answer.map_err(|_elapsed| io::Error::new(io::ErrorKind::TimedOut, "no answer"))??;
+    match codec::decode(&answer).map_err(io::Error::other)? {
+        Answer::Cluster(answer) => Ok(answer),
+        Answer::Refused(reason) => Err(io::Error::other(reason)),
+        _ => Err(io::Error::other("the answer belongs to another request")),
     }
 }
 

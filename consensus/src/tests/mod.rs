@@ -3,9 +3,11 @@
 mod chaos;
 mod cluster;
 mod cluster_of_nodes;
+mod gossip;
 mod heads;
 mod members;
 mod node;
+mod places;
 mod replacing;
 mod rocks;
 mod splits;
