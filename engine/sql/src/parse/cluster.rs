@@ -4,13 +4,14 @@
 //! ```text
 //!   SHOW NODES
 //!   SHOW CLUSTER
-//!   CREATE JOIN TOKEN [ VALID FOR interval ]
+//!   CREATE JOIN TOKEN [ VALID FOR { 'interval' | INTERVAL 'interval' } ]
 //!   ALTER NODE number { DRAIN | RESUME | DECOMMISSION }
 //! ```
 
-use super::ast::{AlterNodeStmt, ClusterShow, NodeAction, Statement};
+use super::ast::{AlterNodeStmt, ClusterShow, NodeAction, Statement, Value};
 use super::cursor::Parser;
 use super::error::PResult;
+use super::expr::constant;
 use super::keywords::Kw;
 use super::lexer::Kind;
 
@@ -36,13 +37,18 @@ impl Parser<'_> {
         self.at_kw(Kw::Join) && self.at_word_n(1, "token")
     }
 
-    /// `JOIN TOKEN [VALID FOR interval]`, after CREATE.
+    /// `JOIN TOKEN [VALID FOR 'interval']`, after CREATE.
     pub(super) fn create_join_token(&mut self) -> PResult<Statement> {
         self.bump();
         self.bump();
         let valid_for = if self.eat_kw(Kw::Valid) {
             self.expect_kw(Kw::For)?;
-            Some(Box::new(self.expr()?))
+            let pos = self.pos();
+            Some(Box::new(if self.at_kw(Kw::Interval) {
+                self.interval_literal()?
+            } else {
+                constant(Value::String(self.string()?), pos)
+            }))
         } else {
             None
         };

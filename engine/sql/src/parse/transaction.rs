@@ -268,13 +268,7 @@ impl Parser<'_> {
             return Ok(VariableSetKind::Default(setting));
         }
         let value: Expr = if self.at_kw(Kw::Interval) {
-            match self.typed_literal(Kw::Interval)? {
-                Some(literal) => literal,
-                None => {
-                    self.bump();
-                    return self.unexpected();
-                }
-            }
+            self.interval_literal()?
         } else if matches!(self.kind(), Kind::Ident | Kind::QuotedIdent | Kind::UnicodeIdent) {
             constant(Value::String(self.take_name()?), pos)
         } else if self.at_string() {
@@ -287,6 +281,17 @@ impl Parser<'_> {
             }
         };
         Ok(VariableSetKind::Value(setting, vec![value]))
+    }
+
+    /// `INTERVAL '...'`, at INTERVAL.
+    pub(super) fn interval_literal(&mut self) -> PResult<Expr> {
+        match self.typed_literal(Kw::Interval)? {
+            Some(literal) => Ok(literal),
+            None => {
+                self.bump();
+                self.unexpected()
+            }
+        }
     }
 
     /// `SET ...` or `RESET ...` after ALTER ROLE, ALTER DATABASE, in CREATE FUNCTION, ...
