@@ -84,9 +84,21 @@ impl Link {
 
     /// Sends a request and waits for its answer.
     pub(crate) async fn call(&self, request: Bytes) -> Result<Bytes, CallError> {
-        let call = self.calls().start(request)?;
-        self.wanted.notify_one();
-        call.answer().await
+        let answer = async {
+            let call = self.calls().start(request)?;
+            self.wanted.notify_one();
+            call.answer().await
+        };
+        answer.await.inspect_err(|error| {
+            if !matches!(error, CallError::Remote { .. }) {
+                self.counters.call_failed();
+            }
+        })
+    }
+
+    /// Counts a call that was not even begun, because the peer is out of reach.
+    pub(crate) fn count_failed_call(&self) {
+        self.counters.call_failed();
     }
 
     /// Fails where the peer is known to be out of reach.
@@ -157,6 +169,7 @@ impl Link {
                     reason
                 }
                 Err(reason) => {
+                    self.counters.connect_failed();
                     self.tell_failure(failures, &reason);
                     reason
                 }

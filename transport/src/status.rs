@@ -78,6 +78,10 @@ pub struct LinkStatus {
 pub struct LinkCounts {
     /// Times that a connection was made.
     pub connects: u64,
+    /// Times that none could be made.
+    pub failed_connects: u64,
+    /// Calls that failed without the peer's having answered: it was out of reach, silent, or too much was waiting.
+    pub failed_calls: u64,
     /// gRPC messages sent; each holds all that was queued at its moment.
     pub batches_out: u64,
     /// gRPC messages received.
@@ -107,6 +111,8 @@ pub struct TunnelCounts {
 #[derive(Default)]
 pub(crate) struct Counters {
     connects: AtomicU64,
+    failed_connects: AtomicU64,
+    failed_calls: AtomicU64,
     batches_out: AtomicU64,
     batches_in: AtomicU64,
     frames_out: AtomicU64,
@@ -122,6 +128,14 @@ fn add(counter: &AtomicU64, amount: usize) {
 impl Counters {
     pub(crate) fn connected(&self) {
         add(&self.connects, 1);
+    }
+
+    pub(crate) fn connect_failed(&self) {
+        add(&self.failed_connects, 1);
+    }
+
+    pub(crate) fn call_failed(&self) {
+        add(&self.failed_calls, 1);
     }
 
     pub(crate) fn sent(&self, frames: usize, bytes: usize) {
@@ -140,6 +154,8 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LinkCounts {
             connects: read(&self.connects),
+            failed_connects: read(&self.failed_connects),
+            failed_calls: read(&self.failed_calls),
             batches_out: read(&self.batches_out),
             batches_in: read(&self.batches_in),
             frames_out: read(&self.frames_out),

@@ -167,8 +167,9 @@ impl Shared {
     fn link(&self, to: NodeId, traffic: Traffic) -> Result<Arc<Link>, CallError> {
         let peers = self.peers.read();
         let peer = peers.get(&to).ok_or(CallError::Unknown(to))?;
-        peer.link(Traffic::Control).check_up()?;
-        Ok(Arc::clone(peer.link(traffic)))
+        let link = peer.link(traffic);
+        peer.link(Traffic::Control).check_up().inspect_err(|_| link.count_failed_call())?;
+        Ok(Arc::clone(link))
     }
 }
 

@@ -34,7 +34,9 @@ async fn a_peer_that_goes_away_fails_calls_and_is_found_again() {
     connected(&one, TWO).await;
     assert_eq!(one.call(TWO, Traffic::Raft, text("again")).await.unwrap(), "again");
     let status = one.peer(TWO).unwrap();
-    assert_eq!(status.link(Traffic::Control).counts.connects, 2);
+    let counts = status.link(Traffic::Control).counts;
+    assert_eq!((counts.connects, counts.failed_calls), (2, 1));
+    assert_eq!(status.link(Traffic::Bulk).counts.failed_calls, 1);
 }
 
 #[tokio::test]

@@ -62,6 +62,8 @@ async fn nodes_of_another_cluster_are_refused() {
     let reason = down(&stranger, TWO).await;
     let expected = format!("refused: n1 is of cluster {}, and this is cluster {CLUSTER}", ClusterId(7));
     assert_eq!(reason, expected, "the one who is refused learns why");
+    let counts = stranger.peer(TWO).unwrap().link(Traffic::Control).counts;
+    assert!(counts.connects == 0 && counts.failed_connects >= 1, "{counts:?}");
     let error = stranger.call(TWO, Traffic::Raft, text("x")).await.unwrap_err();
     assert!(error.to_string().ends_with(&expected), "{error}");
 }
