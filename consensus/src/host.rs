@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::channel::mpsc::UnboundedReceiver;
+use futures::channel::mpsc::Receiver;
 use futures::channel::oneshot;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
@@ -56,7 +56,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// Starts all replicas that are stored here, and those that their logs have split off since.
-    pub(crate) async fn start_all(&self, reports: &mut UnboundedReceiver<Report>) -> Result<()> {
+    pub(crate) async fn start_all(&self, reports: &mut Receiver<Report>) -> Result<()> {
         let records = &self.context.records;
         for (shard, _) in records.all().into_iter().filter(|(_, record)| record.removed) {
             // Its removal may not have come to its end.
@@ -99,11 +99,7 @@ impl Host {
     }
 
     /// Does what is asked until the node stops.
-    pub(crate) async fn run(
-        self,
-        mut reports: UnboundedReceiver<Report>,
-        mut orders: UnboundedReceiver<Order>,
-    ) {
+    pub(crate) async fn run(self, mut reports: Receiver<Report>, mut orders: Receiver<Order>) {
         loop {
             let result = tokio::select! {
                 biased;

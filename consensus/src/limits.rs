@@ -17,14 +17,16 @@ pub const BATCH_COMMANDS_MAX: usize = 4096;
 /// Log written since the last flush of `kvdb` that makes the next one due: it bounds the time of a restart.
 pub const LOG_SIZE_TO_FLUSH_BYTES: u64 = 64 << 20;
 
-/// A leader says this often that it is alive.
-pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// A leader says this often that it is alive, and waits as long for the answer.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A follower that has heard nothing for a time between this and [`ELECTION_TIMEOUT_MAX`] stands for election.
-pub const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(1_500);
+/// A follower whose leader's lease is over waits for a time between this and [`ELECTION_TIMEOUT_MAX`], and stands for election.
+/// So long it also waits for a vote, which the voter has to write to its disk.
+pub const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(400);
 
-/// See [`ELECTION_TIMEOUT_MIN`].
-pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(3_000);
+/// See [`ELECTION_TIMEOUT_MIN`]. It is the length of a leader's lease as well: who has heard of a leader votes for nobody else for
+/// this long.
+pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(1_000);
 
 /// A leader relies on a lease for this part of [`ELECTION_TIMEOUT_MAX`] less than its followers grant it: clocks of two nodes
 /// may run at rates that differ by 3 %, a hundred times as much as they do.
@@ -65,7 +67,11 @@ pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// The free space is looked at this often.
 pub const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The answer to a raft request is awaited this long.
+/// A follower's answer to entries, which it has to write to its disk, is awaited this long. It renews the leader's lease too,
+/// however late it comes.
+pub const APPEND_TIMEOUT: Duration = Duration::from_millis(2_000);
+
+/// The answer to a message of a snapshot's is awaited this long.
 pub const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The tasks of a shard that is being stopped have this long to end.
@@ -85,6 +91,13 @@ pub const SNAPSHOT_BYTES_PER_SECOND_MAX: u32 = 64 << 20;
 
 /// A snapshot of which nothing more has come for this long is dropped.
 pub const SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// So many requests to make or remove replicas wait at most; more are refused, and raft comes again.
+pub const ORDERS_WAITING_MAX: usize = 1024;
+
+/// So many splits and new contents of replicas wait at most to be followed by the node. The node stops with more: it would
+/// hold more shards than it could start.
+pub const REPORTS_WAITING_MAX: usize = 64 << 10;
 
 /// A request for a replica that a split is to make waits this long for the split to get here.
 pub const SPLIT_WAIT_MAX: Duration = Duration::from_secs(1);

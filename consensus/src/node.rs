@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::channel::mpsc::{UnboundedSender, unbounded};
+use futures::channel::mpsc::{Sender, channel};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
@@ -29,7 +29,9 @@ use crate::error::{ConsensusError, Result};
 use crate::extent::{Extent, first_extents};
 use crate::failure::Failure;
 use crate::host::{Host, Order, Replicas};
-use crate::limits::{DISK_RESERVE_BYTES, NODE_ID_END, SNAPSHOTS_SENT_AT_ONCE_MAX};
+use crate::limits::{
+    DISK_RESERVE_BYTES, NODE_ID_END, ORDERS_WAITING_MAX, REPORTS_WAITING_MAX, SNAPSHOTS_SENT_AT_ONCE_MAX,
+};
 use crate::maintenance::{Maintenance, flush_and_purge};
 use crate::raft::log_writer::{LogWriter, LogWriterStats};
 use crate::raft::network::{NoNetwork, Router};
@@ -206,7 +208,7 @@ fn open_stores(options: &NodeOptions, runtime: &Runtime) -> Result<Engines> {
     }
 }
 
-/// Gives names to new shards.
+/// Gives names to new shards, each once in a cluster.
 pub(crate) type ShardNamer = Arc<dyn Fn() -> BoxFuture<'static, Result<ShardId>> + Send + Sync>;
 
 /// A running node.
@@ -215,13 +217,14 @@ pub struct Node {
     routing: Arc<Routing>,
     tenures: Arc<Tenures>,
     /// Closed when nothing is hosted any more.
-    reports: UnboundedSender<Report>,
-    orders: UnboundedSender<Order>,
+    reports: Mutex<Sender<Report>>,
+    orders: Mutex<Sender<Order>>,
     host: Mutex<Option<TaskHandle<()>>>,
     replicas: Replicas,
     records: Arc<Records>,
     /// Who names new shards; a node that is in no cluster counts them.
     namer: Mutex<Option<ShardNamer>>,
+    is_networked: bool,
     kv: Arc<dyn Engine>,
     writer: Arc<LogWriter>,
     router: Arc<Router>,
@@ -261,8 +264,8 @@ impl Node {
         let incoming = Incoming::new(runtime.clone(), Arc::clone(&engines.kv), Arc::clone(&claims));
         let router = Arc::new(Router::new(runtime.clone(), options.node_id, incoming));
         let records = Records::open(options.node_id, &*engines.raft, Arc::clone(&writer))?;
-        let (reports, mut reported) = unbounded();
-        let (orders, ordered) = unbounded();
+        let (reports, mut reported) = channel(REPORTS_WAITING_MAX);
+        let (orders, ordered) = channel(ORDERS_WAITING_MAX);
         let tenures = Arc::<Tenures>::default();
         let routing = Arc::new(Routing::new(Arc::clone(&failure), Arc::clone(&tenures)));
         let host = Host {
@@ -312,12 +315,13 @@ impl Node {
             runtime,
             routing,
             tenures,
-            reports,
-            orders,
+            reports: Mutex::new(reports),
+            orders: Mutex::new(orders),
             host: Mutex::new(Some(host)),
             replicas,
             records,
             namer: Mutex::default(),
+            is_networked: options.network.is_some(),
             kv: engines.kv,
             writer,
             router,
@@ -365,7 +369,8 @@ impl Node {
     /// Nothing is done when a shard begins there already.
     ///
     /// # Errors
-    /// [`ConsensusError::OutOfRange`] when no data shard here may hold the key; those of [`Shard::propose`].
+    /// [`ConsensusError::OutOfRange`] when no data shard here may hold the key, [`ConsensusError::Refused`] when nobody can
+    /// name the new shard, and those of [`Shard::propose`].
     pub async fn split(&self, at: &[u8]) -> Result<Arc<Shard>> {
         let at = Bytes::copy_from_slice(at);
         loop {
@@ -384,15 +389,19 @@ impl Node {
         }
     }
 
+    /// A name that no shard has had, on any node: a node that has no replica of a shard does not know that shard's name.
     async fn new_shard_id(&self) -> Result<ShardId> {
         let namer = self.namer.lock().clone();
         match namer {
             Some(namer) => namer().await,
+            None if self.is_networked => {
+                Err(ConsensusError::Refused("nobody names new shards here yet".to_owned()))
+            }
             None => Ok(self.routing.new_id()),
         }
     }
 
-    /// Has somebody else name new shards from now on.
+    /// Has somebody else name new shards from now on. A node that has no other to talk to counts them itself.
     pub(crate) fn name_shards_with(&self, namer: ShardNamer) {
         *self.namer.lock() = Some(namer);
     }
@@ -470,8 +479,8 @@ impl Node {
     pub async fn halt(&self) {
         self.stop_maintenance().await;
         self.routing.close();
-        self.reports.close_channel();
-        self.orders.close_channel();
+        self.reports.lock().close_channel();
+        self.orders.lock().close_channel();
         let host = self.host.lock().take();
         if let Some(host) = host
             && host.await.is_err()
@@ -501,8 +510,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.routing.close();
         self.tenures.close();
-        self.reports.close_channel();
-        self.orders.close_channel();
+        self.reports.lock().close_channel();
+        self.orders.lock().close_channel();
         if let Some(maintenance) = self.maintenance.lock().take() {
             maintenance.abort();
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures::channel::mpsc::UnboundedSender;
+use futures::channel::mpsc::Sender;
 use futures::future::{Either, select};
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::WatchReceiver;
@@ -49,7 +49,7 @@ pub(crate) struct ReplicaContext {
     /// What compactions may drop.
     pub filter: Option<SharedFilter>,
     /// Where replicas tell what has become of their shards.
-    pub reports: UnboundedSender<Report>,
+    pub reports: Sender<Report>,
     pub tenures: Arc<Tenures>,
 }
 

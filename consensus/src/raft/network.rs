@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::channel::mpsc::UnboundedSender;
+use futures::channel::mpsc::Sender;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, select};
 use openraft::alias::SnapshotOf;
@@ -29,7 +29,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkV2};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use shardforge_runtime::{Instant, Network, NodeId, Runtime, Traffic};
 use tokio::sync::{Notify, Semaphore};
@@ -40,7 +40,7 @@ use super::{LogId, Placement, Raft, TypeConfig, Vote, codec};
 use crate::cluster;
 use crate::error::{ConsensusError, Result};
 use crate::host::Order;
-use crate::limits::{RPC_TIMEOUT, SNAPSHOT_IDLE_MAX, SPLIT_WAIT_MAX};
+use crate::limits::{APPEND_TIMEOUT, RPC_TIMEOUT, SNAPSHOT_IDLE_MAX, SPLIT_WAIT_MAX};
 use crate::types::{ReplicaId, ShardId};
 
 /// A request, as it travels.
@@ -142,7 +142,14 @@ pub(super) type RpcResult<T> = std::result::Result<T, RPCError<TypeConfig>>;
 
 impl Peer {
     async fn call(&self, kind: RPCTypes, request: Request, option: &RPCOption) -> RpcResult<Answer> {
-        self.call_within(kind, request, option.soft_ttl()).await
+        let limit = match &request {
+            // openraft would have all answers within a heartbeat's interval, and send the same entries again otherwise. To a disk
+            // that is slow, or to one that many wait for, they would be only more to write.
+            Request::Append(append) if !append.entries.is_empty() => APPEND_TIMEOUT,
+            // It waits no longer itself.
+            _ => option.hard_ttl(),
+        };
+        self.call_within(kind, request, limit).await
     }
 
     pub(super) async fn call_within(
@@ -275,7 +282,7 @@ pub(crate) struct Router {
     /// Woken when a replica was added.
     added: Notify,
     /// Who makes replicas that requests ask for; nobody while the node is being opened.
-    host: OnceLock<UnboundedSender<Order>>,
+    host: OnceLock<Mutex<Sender<Order>>>,
     /// The node's part in its cluster, if it has one.
     cluster: RwLock<Option<ClusterHandler>>,
     pub(super) incoming: Incoming,
@@ -310,9 +317,9 @@ impl Router {
     }
 
     /// Has replicas made from now on that requests ask for.
-    pub(crate) fn host_with(&self, host: UnboundedSender<Order>) {
+    pub(crate) fn host_with(&self, host: Sender<Order>) {
         // Set once, by the node that owns this.
-        let _set = self.host.set(host);
+        let _set = self.host.set(Mutex::new(host));
     }
 
     /// Has requests to the node's part in its cluster answered from now on.
@@ -419,7 +426,11 @@ impl Router {
         let stopped = || ConsensusError::Stopped { reason: "the node is not serving".to_owned() };
         let (reply, done) = oneshot::channel();
         let host = self.host.get().ok_or_else(stopped)?;
-        host.unbounded_send(order(reply)).map_err(|_closed| stopped())?;
+        let sent = host.lock().try_send(order(reply));
+        sent.map_err(|error| match error.is_full() {
+            true => ConsensusError::Refused("too many replicas are being made or removed here".to_owned()),
+            false => stopped(),
+        })?;
         done.await.map_err(|_canceled| stopped())?
     }
 }

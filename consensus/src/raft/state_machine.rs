@@ -12,7 +12,8 @@
 //!
 //! A split changes what the shard is: from its place in the log on, the shard ends earlier, and the shard right of it
 //! exists, with replicas on the same nodes. The write that says so is reported to the node, which starts the new shard's
-//! replica; nothing of that one's log can come before, so no write of the left log comes after it.
+//! replica; nothing of that one's log can come before, so no write of the left log comes after it. Names of shards are given
+//! once in a cluster: were the new shard's name another's, the one would be put into the place of the other.
 //!
 //! A shard begins with its first entry applied, the one that says who its members are: it is in no log. So whoever
 //! becomes a replica later gets a snapshot, and never a log that misses what the shard held when it began.
@@ -23,7 +24,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use futures::channel::mpsc::UnboundedSender;
+use futures::channel::mpsc::Sender;
 use futures::{Stream, TryStreamExt};
 use openraft::EntryPayload;
 use openraft::OptionalSend;
@@ -145,7 +146,7 @@ pub(crate) struct Progress {
 pub(crate) struct StateMachine {
     shard: ShardId,
     extent: Option<Extent>,
-    reports: UnboundedSender<Report>,
+    reports: Sender<Report>,
     records: Arc<Records>,
     engine: Arc<dyn Engine>,
     applied: Option<LogId>,
@@ -162,7 +163,7 @@ impl StateMachine {
     /// Reads how far the replica had come.
     pub(crate) fn open(
         shard: ShardId,
-        reports: UnboundedSender<Report>,
+        reports: Sender<Report>,
         records: Arc<Records>,
         engine: Arc<dyn Engine>,
         progress: Arc<Progress>,
@@ -210,6 +211,14 @@ impl StateMachine {
         self.flushed = Some(mark);
     }
 
+    /// Tells the node.
+    fn report(&mut self, report: Report) {
+        // Nobody takes it when the node is stopping; the next open finds the extents.
+        if self.reports.try_send(report).is_err_and(|error| error.is_full()) {
+            self.failure.report("too many splits wait for their replicas to be started");
+        }
+    }
+
     /// Writes what has been gathered, and answers those who wait for it.
     fn write(&mut self, gathered: &mut Gathered) -> Result<()> {
         let Some(last) = gathered.last.take() else { return Ok(()) };
@@ -229,6 +238,13 @@ impl StateMachine {
                 report.right_is_here =
                     members.get_node(&self.records.first()).is_some() && records.first_may_start(right.shard);
                 if report.right_is_here {
+                    if Extent::load(&*self.engine, right.shard)?.is_some() {
+                        let reason = format!(
+                            "{} has split off {}, which is another shard's name",
+                            self.shard, right.shard
+                        );
+                        return Err(ConsensusError::Corrupt(reason));
+                    }
                     right.store(&mut batch)?;
                     found(right.shard, members.clone(), &mut batch)?;
                 } else {
@@ -244,8 +260,7 @@ impl StateMachine {
         }
         // Before it counts as opened: who opens the node then finds all splits that were replayed.
         for (report, _) in gathered.splits.drain(..) {
-            // Nobody takes it when the node is stopping; the next open finds the extents.
-            let _stopping = self.reports.unbounded_send(Report::Split(report));
+            self.report(Report::Split(report));
         }
         if let Some(term) = gathered.first_term.take() {
             self.progress.first_term.store(term, Ordering::Release);
@@ -404,7 +419,7 @@ impl StateMachine {
         self.progress.applied_index.store(meta.last_log_id.map_or(0, |id| id.index), Ordering::Release);
         self.progress.generation.store(extent.generation, Ordering::Release);
         self.extent = Some(extent.clone());
-        let _stopping = self.reports.unbounded_send(Report::Installed(extent));
+        self.report(Report::Installed(extent));
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ fn stores(raft: Arc<dyn Engine>, kv: Arc<dyn Engine>) -> (LogStore, StateMachine
     let mut batch = WriteBatch::new();
     Extent::new(ShardId(7), KeyRange::from(vec![DATA_START])).store(&mut batch).unwrap();
     kv.write(&batch, Durability::Buffered).unwrap();
-    let (reports, _reported) = futures::channel::mpsc::unbounded();
+    let (reports, _reported) = futures::channel::mpsc::channel(1);
     let records = Arc::new(Records::open(NodeId(1), &*raft, writer).unwrap());
     let machine = StateMachine::open(ShardId(7), reports, records, kv, Arc::default(), failure).unwrap();
     (LogStore::new(log), machine)

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use shardforge_runtime::{LocalNetwork, NodeId, Runtime};
 
-use super::{get, key};
+use super::{get, key, name_shards};
 use crate::{MemoryStorage, Node, NodeOptions, Shard, ShardId, Storage};
 
 /// Numbered from zero; node `number` is called `number + 1`.
@@ -16,6 +17,8 @@ pub(super) struct Cluster {
     pub storage: Vec<MemoryStorage>,
     pub nodes: Vec<Option<Arc<Node>>>,
     founders: usize,
+    /// The names of shards that were given last.
+    named: Arc<AtomicU64>,
 }
 
 impl Cluster {
@@ -24,8 +27,9 @@ impl Cluster {
         let network = LocalNetwork::new(runtime.clone());
         network.set_delay_max(Duration::from_millis(5));
         let storage = (0..size).map(|_| MemoryStorage::new()).collect();
-        let mut cluster =
-            Self { runtime, network, storage, nodes: (0..size).map(|_| None).collect(), founders };
+        let nodes = (0..size).map(|_| None).collect();
+        let named = Arc::new(AtomicU64::new(2));
+        let mut cluster = Self { runtime, network, storage, nodes, founders, named };
         for number in 0..size {
             cluster.open(number).await;
         }
@@ -45,7 +49,9 @@ impl Cluster {
         options.node_id = Self::id(number);
         options.voters = (0..self.founders).map(Self::id).collect();
         options.network = Some(self.network.endpoint(Self::id(number)));
-        self.nodes[number] = Some(Node::open(options, self.runtime.clone()).await.unwrap());
+        let node = Node::open(options, self.runtime.clone()).await.unwrap();
+        name_shards(&node, &self.named);
+        self.nodes[number] = Some(node);
     }
 
     pub(super) async fn crash(&mut self, number: usize) {

@@ -13,9 +13,22 @@ mod rocks;
 mod splits;
 mod tenure;
 
-use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{Command, Shard};
+use bytes::Bytes;
+use futures::FutureExt;
+
+use crate::{Command, Node, Shard, ShardId};
+
+/// Has a node name new shards by a counter that it shares with the others of its cluster; the counter is the last name given.
+fn name_shards(node: &Node, named: &Arc<AtomicU64>) {
+    let named = Arc::clone(named);
+    node.name_shards_with(Arc::new(move || {
+        let id = ShardId(named.fetch_add(1, Ordering::SeqCst) + 1);
+        async move { Ok(id) }.boxed()
+    }));
+}
 
 /// A key of the data shard.
 fn key(name: &str) -> Bytes {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use shardforge_runtime::{LocalNetwork, NodeId, Runtime};
 
-use super::{get, key, put};
+use super::{get, key, name_shards, put};
 use crate::engine::heads::HeadCache;
 use crate::engine::rocks::{RocksOptions, block_cache, open_shared};
 use crate::{
@@ -132,6 +133,7 @@ async fn a_shard_moves_from_one_data_directory_to_another() {
     for number in 0..40 {
         shard.propose(put(&format!("{number:03}.version"), &value)).await.unwrap();
     }
+    name_shards(&first, &Arc::new(AtomicU64::new(2)));
     let right = first.split(&key("020")).await.unwrap();
     right.place(&[NodeId(1), NodeId(2)].into(), limit).await.unwrap();
     right.propose(put("020.version", "new")).await.unwrap();

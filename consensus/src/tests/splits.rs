@@ -1,11 +1,12 @@
 //! Shards that are split: while commands are on their way, and over crashes.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use shardforge_runtime::{Runtime, Simulation};
+use shardforge_runtime::{LocalNetwork, Runtime, Simulation};
 
-use super::{get, key, put};
+use super::{get, key, name_shards, put};
 use crate::{Command, ConsensusError, MemoryStorage, Node, NodeOptions, Shard, ShardId, Storage};
 
 async fn open(storage: &MemoryStorage, runtime: &Runtime) -> Arc<Node> {
@@ -79,6 +80,39 @@ fn a_split_makes_two_shards_of_one() {
         ));
         node.shutdown().await.unwrap();
         assert!(matches!(node.split(&key("q")).await, Err(ConsensusError::Stopped { .. })));
+    });
+}
+
+/// A node that has no replica of a shard does not know the shard's name, and must not give it to another.
+#[test]
+fn where_there_are_other_nodes_no_node_names_shards_by_itself() {
+    let simulation = Simulation::new(3);
+    let runtime = simulation.runtime();
+    simulation.block_on(async move {
+        let mut options = NodeOptions::new(Storage::Memory(MemoryStorage::new()));
+        options.network = Some(LocalNetwork::new(runtime.clone()).endpoint(options.node_id));
+        let node = Node::open(options, runtime).await.unwrap();
+        assert!(matches!(node.split(&key("m")).await, Err(ConsensusError::Refused(_))));
+        name_shards(&node, &Arc::new(AtomicU64::new(6)));
+        assert_eq!(node.split(&key("m")).await.unwrap().id(), ShardId(7));
+        node.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn a_name_that_is_given_twice_stops_the_node_and_overwrites_nothing() {
+    let simulation = Simulation::new(4);
+    let runtime = simulation.runtime();
+    simulation.block_on(async move {
+        let storage = MemoryStorage::new();
+        let node = open(&storage, &runtime).await;
+        let right = node.split(&key("m")).await.unwrap();
+        propose(&node, "z", "1").await;
+        name_shards(&node, &Arc::new(AtomicU64::new(right.id().0 - 1)));
+        assert!(node.split(&key("c")).await.is_err());
+        assert!(node.failure().unwrap().contains("another shard's name"));
+        assert_eq!(get(&right, "z").as_deref(), Some("1"));
+        assert_eq!(right.range().start, key("m"));
     });
 }
 
