@@ -146,3 +146,33 @@ pub const ORDER_TRY_LIMIT: Duration = Duration::from_secs(5);
 
 /// The next one is tried after this time.
 pub const ORDER_PAUSE: Duration = Duration::from_millis(100);
+
+/// A node that leads the system shard gathers the leadership of all others for this long, and then another one is to try.
+pub const GATHER_LIMIT: Duration = Duration::from_secs(3);
+
+/// While it does, it stands for election this often where nobody leads.
+pub const GATHER_ROUND: Duration = Duration::from_millis(150);
+
+/// While it does, it asks this often for what others lead.
+pub const ASK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// An election that a replica stands for on purpose is given this long before it stands again.
+pub const ELECTION_LIMIT: Duration = Duration::from_secs(1);
+
+/// A node that is to be stopped waits for this long until others have taken over what it leads.
+pub const STAND_BACK_LIMIT: Duration = Duration::from_secs(5);
+
+/// The primary looks this often whether replicas are where they belong.
+pub const ALLOCATOR_INTERVAL: Duration = Duration::from_secs(2);
+
+/// So many shards are moved at the same time.
+pub const PLACEMENTS_AT_ONCE_MAX: usize = 4;
+
+/// So many moves are planned before it is looked again at how things are.
+pub const PLACEMENTS_PLANNED_MAX: usize = 16;
+
+/// A shard has this long to be moved; after that, what is left of it is planned anew.
+pub const PLACE_LIMIT: Duration = Duration::from_secs(300);
+
+/// The replicas of a node that is to leave are given up when it was silent for this long.
+pub const LEAVING_NODE_LOST_AFTER: Duration = Duration::from_secs(30);

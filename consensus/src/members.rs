@@ -123,12 +123,24 @@ impl Shard {
     /// # Errors
     /// As the steps above. A leader that is none of the nodes leads no more afterwards: the next one has to complete it.
     pub async fn place(&self, nodes: &BTreeSet<NodeId>, limit: Duration) -> Result<()> {
+        self.place_without(nodes, &BTreeSet::new(), limit).await
+    }
+
+    /// The same, where some nodes will never be heard of again: nobody waits for them to delete their replicas.
+    pub(crate) async fn place_without(
+        &self,
+        nodes: &BTreeSet<NodeId>,
+        lost: &BTreeSet<NodeId>,
+        limit: Duration,
+    ) -> Result<()> {
         let replica = self.replica();
         if replica.members().joint {
             replica.set_voters(&replica.later_voters()).await?;
         }
         for node in nodes {
             let added = match replica.members().on(*node) {
+                // A majority of the voters has everything, be it without this one.
+                Some(member) if member.votes => continue,
                 Some(member) => member.replica,
                 None => replica.add_learner(*node).await?,
             };
@@ -139,7 +151,7 @@ impl Shard {
         }
         for member in replica.members().list {
             if !member.votes {
-                replica.remove_learner(member.replica, false).await?;
+                replica.remove_learner(member.replica, lost.contains(&member.node)).await?;
             }
         }
         Ok(())

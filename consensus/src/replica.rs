@@ -13,14 +13,15 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::RaftError;
 use openraft::{Config, ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
-use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
+use shardforge_runtime::{Instant, Network, NodeId, Runtime, TaskHandle};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::engine::{Engine, SharedFilter};
 use crate::error::{ConsensusError, Result};
 use crate::failure::Failure;
 use crate::limits::{
-    ELECTION_TIMEOUT_MAX, ELECTION_TIMEOUT_MIN, HEARTBEAT_INTERVAL, OPEN_TIMEOUT, STOP_TIMEOUT,
+    ELECTION_LIMIT, ELECTION_TIMEOUT_MAX, ELECTION_TIMEOUT_MIN, HEARTBEAT_INTERVAL, OPEN_TIMEOUT,
+    STOP_TIMEOUT,
 };
 use crate::proposer::Proposer;
 use crate::raft::log_store::{GroupLog, LogStore};
@@ -74,6 +75,10 @@ pub(crate) struct Replica {
     pub failure: Arc<Failure>,
     disk_full: Arc<AtomicBool>,
     tenures: Arc<Tenures>,
+    /// It votes for nobody before, and not for itself either.
+    votes_from: Instant,
+    /// When it last stood for election on purpose.
+    stood_at: Mutex<Option<Instant>>,
 }
 
 /// What raft last said about who leads.
@@ -203,6 +208,8 @@ impl Replica {
             failure: Arc::clone(&context.failure),
             disk_full: Arc::clone(&context.disk_full),
             tenures: Arc::clone(&context.tenures),
+            votes_from,
+            stood_at: Mutex::default(),
         });
         let told = (Arc::clone(&replica.leadership), Arc::clone(&replica.progress));
         let watching = watch_leadership(Arc::downgrade(&replica), told, replica.raft.server_metrics());
@@ -232,6 +239,27 @@ impl Replica {
     /// Stands for election at once, if nobody leads yet; does not wait for the outcome.
     pub(crate) async fn stand(&self) {
         if self.raft.trigger().elect(false).await.is_err() {
+            tracing::warn!("the replica of shard {} has stopped before it could stand for election", self.id);
+        }
+    }
+
+    /// Stands for election, unless a leader is known to a majority that may be alive, or an election is under way; does not wait for
+    /// the outcome.
+    pub(crate) async fn stand_if_unled(&self) {
+        let now = self.runtime.now();
+        if now < self.votes_from {
+            return;
+        }
+        let is_candidate = self.raft.server_metrics().borrow_watched().state == ServerState::Candidate;
+        {
+            let mut stood_at = self.stood_at.lock();
+            if is_candidate && stood_at.is_some_and(|at| now < at + ELECTION_LIMIT) {
+                return;
+            }
+            *stood_at = Some(now);
+        }
+        // Others are asked first whether they would vote for it: raft's terms do not grow in vain.
+        if self.raft.trigger().elect(true).await.is_err() {
             tracing::warn!("the replica of shard {} has stopped before it could stand for election", self.id);
         }
     }

@@ -56,6 +56,7 @@ struct Heard {
 /// See the module's essay.
 pub(crate) struct Knowledge {
     me: NodeId,
+    since: Instant,
     view: View,
     presences: BTreeMap<u64, Presence>,
     heard: BTreeMap<u64, Heard>,
@@ -63,9 +64,10 @@ pub(crate) struct Knowledge {
 }
 
 impl Knowledge {
-    pub(crate) fn new(view: View, me: Presence) -> Self {
+    pub(crate) fn new(view: View, me: Presence, now: Instant) -> Self {
         Self {
             me: NodeId(me.node),
+            since: now,
             view,
             presences: BTreeMap::from([(me.node, me)]),
             heard: BTreeMap::new(),
@@ -140,8 +142,11 @@ impl Knowledge {
         self.view.nodes.values().map(info).collect()
     }
 
-    /// The other nodes of the cluster.
+    /// The other nodes of the cluster; none when this one is no part of it any more.
     pub(crate) fn peers(&self) -> Vec<NodeId> {
+        if self.view.state(self.me) == Some(NodeState::Gone) {
+            return Vec::new();
+        }
         let others = self.view.nodes.values().filter(|record| record.state != NodeState::Gone);
         others.map(|record| NodeId(record.id)).filter(|id| *id != self.me).collect()
     }
@@ -152,6 +157,11 @@ impl Knowledge {
             return Some(Duration::ZERO);
         }
         self.heard.get(&node.0).map(|heard| now - heard.at)
+    }
+
+    /// For how long nothing was heard of a node, for all that this one knows.
+    pub(crate) fn silent_for(&self, node: NodeId, now: Instant) -> Duration {
+        self.last_heard(node, now).unwrap_or(now - self.since)
     }
 
     pub(crate) fn is_alive(&self, node: NodeId, now: Instant) -> bool {
@@ -208,7 +218,7 @@ mod tests {
     #[test]
     fn what_is_newer_wins_whichever_way_it_comes() {
         let start = Simulation::new(1).runtime().now();
-        let mut known = Knowledge::new(view(0, &[]), presence(1, 4, "one"));
+        let mut known = Knowledge::new(view(0, &[]), presence(1, 4, "one"), start);
         known.adopt(view(3, &[(1, 4, "one"), (2, 7, "two")]));
         known.adopt(view(2, &[]));
         assert_eq!((known.view().version, known.peers()), (3, vec![NodeId(2)]));
@@ -227,7 +237,7 @@ mod tests {
     #[test]
     fn who_serves_is_whoever_said_so_last_and_is_alive() {
         let start = Simulation::new(1).runtime().now();
-        let mut known = Knowledge::new(view(1, &[]), presence(1, 1, ""));
+        let mut known = Knowledge::new(view(1, &[]), presence(1, 1, ""), start);
         let claim = |term, number, node, serves| Claim { term, number, node, serves };
         known.hear(NodeId(2), status(Vec::new(), claim(5, 1, 2, true)), start);
         assert_eq!(known.primary(start), Some(NodeId(2)));

@@ -13,6 +13,8 @@ pub(crate) enum Request {
     Status(Status),
     /// What the sender knows of the registry, and the other one does not.
     Registry(View),
+    /// Whoever leads data shards hands them to the sender, which leads the system shard in this term.
+    HandOver { term: u64 },
     /// Something for the leader of the system shard to do.
     Order(Order),
 }
@@ -20,7 +22,7 @@ pub(crate) enum Request {
 impl Request {
     pub(crate) fn traffic(&self) -> Traffic {
         match self {
-            Self::Status(_) => Traffic::Control,
+            Self::Status(_) | Self::HandOver { .. } => Traffic::Control,
             Self::Registry(_) | Self::Order(_) => Traffic::Request,
         }
     }

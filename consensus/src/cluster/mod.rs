@@ -2,24 +2,28 @@
 //!
 //! ```text
 //!   every node                                        the node that leads the system shard
-//!     gossip.rs   who is alive, who serves, and         orders.rs   admits nodes, keeps tokens and states, names shards
-//!                 the registry, to each other once      keeper.rs   writes down who is where
-//!                 a second, and at once on changes
-//!     keeper.rs   remembers the nodes over a restart
+//!     gossip.rs   who is alive, who serves, and         orders.rs     admits nodes, keeps tokens and states, names shards
+//!                 the registry, to each other once      keeper.rs     writes down who is where
+//!                 a second, and at once on changes      office.rs     gathers the leadership of all shards: a tenure
+//!     keeper.rs   remembers the nodes over a restart    allocator.rs  while it lasts: brings replicas to where they belong
 //!
 //!   knowledge.rs  what a node knows       registry.rs  what the system shard keeps       messages.rs  what nodes say
 //! ```
 //!
 //! Invariants:
 //! - Only the leader of the system shard changes the registry, in its term.
+//! - A node has a tenure only while it leads the system shard and all data shards; one that has a tenure hands no shard over.
 //! - What is known of other nodes (who is alive, who serves) decides what is tried, never what is right: that is raft's.
 
+mod allocator;
 mod gossip;
 mod info;
 mod keeper;
 mod knowledge;
 mod messages;
+mod office;
 mod orders;
+mod placing;
 mod registry;
 mod shared;
 
@@ -35,6 +39,7 @@ use tokio::sync::watch;
 use self::shared::Shared;
 use crate::error::Result;
 use crate::node::Node;
+use crate::tenure::Tenure;
 use crate::types::ShardId;
 
 /// This node's part in its cluster. It ends when it is dropped, or with [`Cluster::stop`].
@@ -114,6 +119,25 @@ impl Cluster {
     #[must_use]
     pub fn primary(&self) -> watch::Receiver<Option<NodeId>> {
         self.shared.primary.subscribe()
+    }
+
+    /// This node's tenure, while it is the primary: from when it leads all shards until one of them is lost, the lease is over, or
+    /// another node is to be the primary. Whoever has opened something in a tenure drops it before he opens it in the next one.
+    #[must_use]
+    pub fn tenure(&self) -> watch::Receiver<Option<Tenure>> {
+        self.shared.tenure.subscribe()
+    }
+
+    /// Says whether SQL is served here, under the current tenure. Others send clients here only then.
+    pub fn serving(&self, serves: bool) {
+        self.shared.serving(serves);
+    }
+
+    /// Gives up being the primary, if there is another node for it, and becomes it no more: the tenure ends, and what this node
+    /// leads is handed over. To be called before the node is stopped on purpose. It takes no longer than
+    /// [`crate::limits::STAND_BACK_LIMIT`].
+    pub async fn stand_back(&self) {
+        self.shared.stand_back().await;
     }
 
     /// Lets a node in and returns its name. The token is used up by it.

@@ -4,10 +4,10 @@ use shardforge_runtime::NodeId;
 
 use super::info::{AdmitRequest, NewToken, NodeState};
 use super::messages::{Answer, Request};
-use super::registry::{Admission, Circumstances, Done, Order, Registry};
+use super::registry::{Admission, Circumstances, Done, NodeRecord, Order, Registry};
 use super::shared::Shared;
 use crate::error::{ConsensusError, Result};
-use crate::limits::{ORDER_LIMIT, ORDER_PAUSE, ORDER_TRY_LIMIT};
+use crate::limits::{GOSSIP_LIMIT, ORDER_LIMIT, ORDER_PAUSE, ORDER_TRY_LIMIT};
 use crate::types::ShardId;
 
 impl Shared {
@@ -154,12 +154,25 @@ impl Shared {
                 proposed => drop(proposed?),
             }
         }
+        self.take_leave_of_those_who_go(before.as_ref(), &after).await;
         let known = self.knowledge.lock().view().version;
         self.learn(|knowledge| knowledge.adopt(after.view()));
         if after.header.version > known {
             self.tell();
         }
         Ok(result)
+    }
+
+    /// Tells nodes that they are gone: when this one knows it, it speaks to them no more.
+    async fn take_leave_of_those_who_go(&self, before: Option<&Registry>, after: &Registry) {
+        let is_new = |node: &&NodeRecord| {
+            let was = before.and_then(|before| before.nodes.get(&node.id)).map(|node| node.state);
+            node.state == NodeState::Gone && was != Some(NodeState::Gone)
+        };
+        for node in after.nodes.values().filter(is_new) {
+            // One that does not hear it finds the others silent.
+            let _either = self.call(NodeId(node.id), Request::Registry(after.view()), GOSSIP_LIMIT).await;
+        }
     }
 }
 

@@ -85,6 +85,12 @@ pub(crate) struct View {
     pub nodes: BTreeMap<u64, NodeRecord>,
 }
 
+impl View {
+    pub(crate) fn state(&self, node: NodeId) -> Option<NodeState> {
+        self.nodes.get(&node.0).map(|record| record.state)
+    }
+}
+
 impl NodeRecord {
     /// A node of which nothing is stored yet.
     pub(crate) fn told(info: &NodeInfo) -> Self {

@@ -12,15 +12,16 @@ use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
 use tokio::sync::watch;
 
 use super::info::{ClusterOptions, NodeInfo, NodeLoad, NodeState};
-use super::knowledge::{Knowledge, Presence};
+use super::knowledge::{Claim, Knowledge, Presence};
 use super::messages::{Answer, Request};
 use super::registry::{NodeRecord, View};
-use super::{gossip, keeper};
+use super::{gossip, keeper, office};
 use crate::error::Result;
 use crate::node::Node;
 use crate::raft::codec;
 use crate::raft::network::call_node;
 use crate::shard::Shard;
+use crate::tenure::Tenure;
 use crate::types::ShardId;
 
 /// What a node remembers of its cluster, in `raftdb`.
@@ -41,6 +42,9 @@ pub(crate) struct Shared {
     pub knowledge: Mutex<Knowledge>,
     pub nodes: watch::Sender<Arc<[NodeInfo]>>,
     pub primary: watch::Sender<Option<NodeId>>,
+    pub tenure: watch::Sender<Option<Tenure>>,
+    /// Whether this node is not to be the primary, because it is about to stop.
+    pub stands_back: watch::Sender<bool>,
     /// Counts what this node has learned.
     pub learned: watch::Sender<u64>,
     /// Counts what others are to hear at once.
@@ -68,7 +72,7 @@ impl Shared {
         let incarnation = starts + 1;
         let memory = Memory { incarnation, view };
         node.records().set_cluster(codec::encode(&memory)?).await?;
-        let knowledge = Knowledge::new(memory.view, presence(&options, incarnation));
+        let knowledge = Knowledge::new(memory.view, presence(&options, incarnation), runtime.now());
         let nodes = watch::Sender::new(Arc::from(knowledge.nodes()));
         let shared = Arc::new(Self {
             options,
@@ -79,6 +83,8 @@ impl Shared {
             knowledge: Mutex::new(knowledge),
             nodes,
             primary: watch::Sender::default(),
+            tenure: watch::Sender::default(),
+            stands_back: watch::Sender::default(),
             learned: watch::Sender::default(),
             news: watch::Sender::default(),
             unsettled: tokio::sync::Mutex::new(false),
@@ -117,6 +123,7 @@ impl Shared {
         vec![
             self.runtime.spawn("gossip", gossip::run(Arc::clone(self))),
             self.runtime.spawn("keeper", keeper::run(Arc::clone(self))),
+            self.runtime.spawn("office", office::run(Arc::clone(self))),
         ]
     }
 
@@ -132,6 +139,7 @@ impl Shared {
                 self.learn(|knowledge| knowledge.adopt(view));
                 Answer::Done
             }
+            Request::HandOver { term } => self.hand_over_to(from, term).await,
             Request::Order(order) => self.obey_other(order).await,
         }
     }
@@ -208,6 +216,16 @@ impl Shared {
     /// Where this node is.
     pub(super) fn presence(&self) -> Presence {
         presence(&self.options, self.incarnation)
+    }
+
+    /// Makes a claim in the term of the system shard that this node leads.
+    pub(super) fn claim(&self, term: u64, serves: bool) {
+        self.learn(|knowledge| {
+            let last = knowledge.claim();
+            let number = if last.term == term { last.number + 1 } else { 1 };
+            knowledge.hear_claim(Claim { term, number, node: self.options.node.0, serves });
+        });
+        self.tell();
     }
 }
 

@@ -7,6 +7,7 @@ mod gossip;
 mod heads;
 mod members;
 mod node;
+mod office;
 mod places;
 mod replacing;
 mod rocks;

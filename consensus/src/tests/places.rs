@@ -1,14 +1,16 @@
 //! Nodes with their parts in a cluster, in a simulation; what the tests of those parts start from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use shardforge_runtime::{LocalNetwork, NodeId, Runtime};
 
+use super::{key, put};
 use crate::{
-    AdmitRequest, Cluster, ClusterOptions, MemoryStorage, NewToken, Node, NodeInfo, NodeOptions, Storage,
+    AdmitRequest, Checksum, Cluster, ClusterOptions, Members, MemoryStorage, NewToken, Node, NodeInfo,
+    NodeOptions, ShardId, Storage, Tenure,
 };
 
 /// A node that is up.
@@ -124,6 +126,87 @@ impl Places {
     pub(super) async fn until_alive(&self, number: u64, other: u64) {
         while !self.cluster(number).is_alive(NodeId(other)) {
             self.runtime.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// So many nodes, with replicas of every shard on three of them.
+    pub(super) async fn of_size(runtime: Runtime, size: u64) -> Self {
+        let mut places = Self::start(runtime).await;
+        for _ in 1..size {
+            places.join(1).await;
+        }
+        let nodes: Vec<_> = (1..=size.min(3)).collect();
+        places.until_placed(&nodes).await;
+        places
+    }
+
+    /// The nodes that have a tenure that is valid.
+    pub(super) fn in_office(&self) -> Vec<u64> {
+        let valid = |place: &Place| place.cluster.tenure().borrow().as_ref().is_some_and(Tenure::is_valid);
+        self.places.iter().filter(|(_, place)| valid(place)).map(|(number, _)| *number).collect()
+    }
+
+    /// Waits until a node is the primary.
+    pub(super) async fn primary(&self) -> u64 {
+        loop {
+            if let [primary] = self.in_office()[..] {
+                return primary;
+            }
+            self.runtime.sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until all shards vote on these nodes, and nowhere else.
+    pub(super) async fn until_placed(&self, numbers: &[u64]) {
+        let nodes: BTreeSet<_> = numbers.iter().map(|number| NodeId(*number)).collect();
+        self.until_all(|members| members.voting_nodes() == nodes && members.list.len() == nodes.len()).await;
+    }
+
+    /// Waits until the replicas of all shards are as they should be, as the primary knows.
+    pub(super) async fn until_all(&self, is_so: impl Fn(&Members) -> bool) {
+        let waiting = async {
+            loop {
+                let primary = self.primary().await;
+                let shards = self.node(primary).shards();
+                if shards.iter().all(|shard| shard.is_leader() && is_so(&shard.members())) {
+                    return;
+                }
+                self.runtime.sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let waited = self.runtime.timeout(Duration::from_secs(900), waiting).await;
+        assert!(waited.is_ok(), "{:#?}", self.all_members());
+    }
+
+    fn all_members(&self) -> Vec<(u64, ShardId, Members)> {
+        let shards = self.places.iter().flat_map(|(number, place)| {
+            place.node.shards().iter().map(|shard| (*number, shard.id(), shard.members())).collect::<Vec<_>>()
+        });
+        shards.collect()
+    }
+
+    /// Writes in the primary's tenure.
+    pub(super) async fn write(&self, name: &str, value: &str) {
+        let primary = self.primary().await;
+        let tenure = self.cluster(primary).tenure().borrow().clone().unwrap();
+        let shard = self.node(primary).shard_for(&key(name)).unwrap();
+        tenure.propose(&shard, put(name, value)).await.unwrap();
+    }
+
+    /// Waits until all replicas of all shards hold the same; returns how many of each shard there are.
+    pub(super) async fn until_equal(&self) -> BTreeMap<ShardId, usize> {
+        loop {
+            let mut sums = BTreeMap::<ShardId, Vec<Checksum>>::new();
+            for place in self.places.values() {
+                for shard in place.node.shards().iter() {
+                    sums.entry(shard.id()).or_default().push(shard.checksum().await.unwrap());
+                }
+            }
+            let all = sums.values().flatten();
+            if sums.values().all(|sums| sums.windows(2).all(|pair| pair[0] == pair[1])) && all.count() > 0 {
+                return sums.into_iter().map(|(shard, sums)| (shard, sums.len())).collect();
+            }
+            self.runtime.sleep(Duration::from_millis(50)).await;
         }
     }
 }
