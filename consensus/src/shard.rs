@@ -16,7 +16,7 @@ use crate::proposer::Submitted;
 use crate::read::ReadView;
 use crate::replica::Replica;
 use crate::tenure::Tenure;
-use crate::types::{KeyRange, LOCAL_KEY_HEADER_BYTES, LOCAL_PREFIX, ShardId};
+use crate::types::{KeyRange, LOCAL_KEY_HEADER_BYTES, LOCAL_PREFIX, NodeId, ShardId};
 
 /// A replicated range of keys, see the module's essay.
 pub struct Shard {
@@ -105,6 +105,12 @@ impl Shard {
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.replica.is_leader()
+    }
+
+    /// The node that leads the shard, as this replica knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.replica.known_leader()
     }
 
     /// The newest term that this replica has seen; the one it leads in, if it leads.

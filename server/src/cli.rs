@@ -17,7 +17,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Create a cluster: its data directory and its configuration file.
+    /// Create a cluster, or join one: makes a data directory and a configuration file.
     Init(Init),
     /// Run a node in the foreground, until SIGTERM or SIGINT.
     Start(Start),
@@ -39,9 +39,15 @@ pub enum Command {
 /// `shardforge init`.
 #[derive(Debug, Args)]
 pub struct Init {
-    /// The cluster has this one node.
-    #[arg(long)]
+    /// Create a cluster that has this one node. Others may join it later.
+    #[arg(long, conflicts_with = "join")]
     pub single_node: bool,
+    /// Join the cluster that has a node here (its cluster port).
+    #[arg(long, value_name = "HOST:PORT", requires = "token")]
+    pub join: Option<String>,
+    /// What `shardforge node token` printed: it lets one node join, once.
+    #[arg(long, value_name = "TOKEN", env = "SHARDFORGE_JOIN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
     #[command(flatten)]
     pub settings: SettingFlags,
 }
@@ -192,6 +198,12 @@ pub struct SettingFlags {
     /// Address of the admin port (HTTP); port 0 picks a free one, `off` opens none.
     #[arg(long, value_name = "HOST:PORT")]
     pub admin_listen: Option<String>,
+    /// Address for the other nodes of a cluster (mutual TLS).
+    #[arg(long, value_name = "HOST:PORT")]
+    pub cluster_listen: Option<String>,
+    /// Where the other nodes find this one, if that is not where it listens.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub cluster_advertise: Option<String>,
     /// Serve other addresses than loopback without TLS, and trust roles without a password from anywhere.
     #[arg(long)]
     pub insecure: bool,
@@ -225,6 +237,8 @@ impl SettingFlags {
             ("data_dir", &self.data_dir),
             ("listen", &self.listen),
             ("admin_listen", &self.admin_listen),
+            ("cluster_listen", &self.cluster_listen),
+            ("cluster_advertise", &self.cluster_advertise),
             ("engine", &self.engine),
             ("max_connections", &self.max_connections),
             ("query_memory", &self.query_memory),

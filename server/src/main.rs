@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   main ── cli ──> commands/{init, start, sql, config}
-//!                      start: config -> wiring (node, store, SQL backend) -> frontend, admin
+//!                      start: config -> wiring (node, database) -> serving (gateway, frontend), admin
 //!                      sql:   shell (a client like any other)
 //! ```
 //!
@@ -14,6 +14,7 @@ mod commands;
 mod config;
 mod liveness;
 mod metrics;
+mod serving;
 mod shell;
 mod telemetry;
 mod wiring;

@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use shardforge_pgwire::{ConnectionRegistry, Metrics};
+use shardforge_pgwire::{ConnectionRegistry, GatewayMetrics, Metrics};
 
 /// Whether a number only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,29 @@ pub fn of_frontend(metrics: &Metrics, registry: &ConnectionRegistry) -> Vec<Samp
         Sample::counter("panics", "Sessions that ended by a panic", metrics.panics_total()),
         Sample::counter("received_bytes", "Bytes read from clients", metrics.bytes_received_total()),
         Sample::counter("sent_bytes", "Bytes written to clients", metrics.bytes_sent_total()),
+    ]
+}
+
+/// What the gateway counts.
+pub fn of_gateway(metrics: &GatewayMetrics) -> Vec<Sample> {
+    vec![
+        Sample::gauge(
+            "forwarded_open",
+            "Client connections that another node serves now",
+            metrics.forwarded_now(),
+        ),
+        Sample::counter(
+            "forwarded",
+            "Client connections that another node served",
+            metrics.forwarded_total(),
+        ),
+        Sample::counter(
+            "forwarded_broken",
+            "Forwarded connections that ended with the node that served them",
+            metrics.broken_total(),
+        ),
+        Sample::gauge("route_waiters", "Connections that wait for a node that serves", metrics.waiting_now()),
+        Sample::counter("route_refused", "Connections that nobody served", metrics.refused_total()),
     ]
 }
 

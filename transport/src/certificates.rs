@@ -217,6 +217,26 @@ pub fn create_cluster(folder: &Path, cluster: ClusterId, node: NodeId) -> Result
     Ok(authority)
 }
 
+/// Reads the key of a cluster's CA, to be given to a node that joins: it may let others join then.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn authority_key(folder: &Path) -> Result<String> {
+    let path = CertificateFiles::of(folder).ca_key;
+    let text = String::from_utf8(read(&path)?);
+    text.map_err(|_| TransportError::Certificate(format!("{} is not a PEM file", path.display())))
+}
+
+/// Writes the CA's key that another node gave, beside the CA's certificate.
+///
+/// # Errors
+/// When there is a key already, it cannot be written, or it is not this CA's.
+pub fn adopt_authority(folder: &Path, cluster: ClusterId, key: &str) -> Result<Authority> {
+    let files = CertificateFiles::of(folder);
+    write_new(&files.ca_key, key, KEY_MODE)?;
+    Authority::load(&files, cluster)
+}
+
 /// Reads all certificates of a PEM file; there is at least one.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let text = read(path)?;
@@ -330,10 +350,26 @@ mod tests {
     use shardforge_runtime::NodeId;
     use tokio_rustls::rustls::pki_types::CertificateDer;
 
-    use super::{Authority, CertificateFiles, NodeKey, create_cluster};
+    use super::{Authority, CertificateFiles, NodeKey, adopt_authority, authority_key, create_cluster};
     use crate::error::TransportError;
     use crate::identity::ClusterId;
     use crate::tls;
+
+    #[test]
+    fn a_node_is_given_the_key_of_its_ca_and_of_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (ClusterId::random(), ClusterId::random());
+        let path = |name: &str| folder.path().join(name);
+        create_cluster(&path("first"), ours, NodeId(1)).unwrap();
+        create_cluster(&path("other"), theirs, NodeId(1)).unwrap();
+        for (source, fits) in [("first", true), ("other", false)] {
+            let joined = path(&format!("joined after {source}"));
+            fs::create_dir_all(&joined).unwrap();
+            fs::copy(CertificateFiles::of(&path("first")).ca, CertificateFiles::of(&joined).ca).unwrap();
+            let adopted = adopt_authority(&joined, ours, &authority_key(&path(source)).unwrap());
+            assert_eq!(adopted.is_ok(), fits, "{source}");
+        }
+    }
 
     #[test]
     fn a_cluster_begins_with_a_ca_and_a_node() {

@@ -160,12 +160,38 @@ impl fmt::Debug for JoinToken {
 }
 
 impl TokenCredential {
+    /// As [`check`] reads it.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
     fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
         digest.update(b"shardforge join token");
         digest.update(self.id.to_be_bytes());
         digest.update(self.secret);
         digest.finalize().into()
+    }
+}
+
+/// Whether what a joining node showed is good for a token, both in the form of their `encode`; `now` in seconds since 1970.
+///
+/// # Errors
+/// Those of [`TokenRecord::verify`], and [`TokenError::Malformed`].
+pub fn check(record: &[u8], shown: &[u8], now: u64) -> Result<(), TokenError> {
+    decode::<TokenRecord>(record)?.verify(&decode(shown)?, now)
+}
+
+fn encode(part: &impl Serialize) -> Vec<u8> {
+    // Numbers and arrays of bytes: there is nothing in them that could fail.
+    bincode::serde::encode_to_vec(part, bincode::config::standard()).unwrap_or_default()
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, TokenError> {
+    match bincode::serde::decode_from_slice(bytes, bincode::config::standard()) {
+        Ok((part, length)) if length == bytes.len() => Ok(part),
+        _ => Err(TokenError::Malformed),
     }
 }
 
@@ -176,6 +202,12 @@ impl fmt::Debug for TokenCredential {
 }
 
 impl TokenRecord {
+    /// As [`check`] reads it.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
     /// Checks what a joining node showed, `now` being the time in seconds since 1970. It takes the same time
     /// wherever a wrong secret differs.
     ///
@@ -193,7 +225,7 @@ impl TokenRecord {
 
 #[cfg(test)]
 mod tests {
-    use super::{JoinToken, PREFIX, TokenError};
+    use super::{JoinToken, PREFIX, TokenError, check};
 
     #[test]
     fn a_token_survives_being_copied() {
@@ -236,6 +268,17 @@ mod tests {
         forged.id = record.id;
         assert_eq!(record.verify(&forged, 0), Err(TokenError::Unknown));
         assert_eq!(record.verify(&forged, 2_000), Err(TokenError::Unknown), "nothing is said of its time");
+    }
+
+    #[test]
+    fn tokens_are_checked_as_they_are_kept_and_sent() {
+        let (token, other) = (JoinToken::new(None, 10).unwrap(), JoinToken::new(None, 10).unwrap());
+        let (record, shown) = (token.record().encode(), token.credential().encode());
+        assert_eq!(check(&record, &shown, 9), Ok(()));
+        assert_eq!(check(&record, &shown, 10), Err(TokenError::Expired));
+        assert_eq!(check(&record, &other.credential().encode(), 9), Err(TokenError::Unknown));
+        assert_eq!(check(&record[1..], &shown, 9), Err(TokenError::Malformed));
+        assert_eq!(check(&record, &[&shown[..], b"x"].concat(), 9), Err(TokenError::Malformed));
     }
 
     #[test]

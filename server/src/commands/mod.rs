@@ -25,7 +25,7 @@ pub enum CommandError {
     #[error(transparent)]
     Log(#[from] BadFilter),
     /// `init` was not told what kind of cluster to make.
-    #[error("say what to create: --single-node")]
+    #[error("say what to make: a new cluster with --single-node, or a node of another with --join")]
     NoClusterKind,
     /// `shard split` was not told what to split.
     #[error("say what to split: --table NAME or --index NAME")]
@@ -69,9 +69,9 @@ impl CommandError {
         match self {
             CommandError::Config(ConfigError::Unknown { key, .. }) => similar(key)
                 .map(|key| format!("perhaps you meant \"{key}\"; `shardforge config show` lists all")),
-            CommandError::NoClusterKind => {
-                Some("this version runs clusters of one node: shardforge init --single-node".to_owned())
-            }
+            CommandError::NoClusterKind => Some(
+                "shardforge init --single-node, or shardforge init --join HOST:PORT --token TOKEN".to_owned(),
+            ),
             CommandError::Exists(_) => {
                 Some("choose another --data-dir or --config, or remove it first".to_owned())
             }

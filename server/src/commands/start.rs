@@ -1,7 +1,7 @@
 //! `shardforge start`: runs a node in the foreground.
 //!
 //! ```text
-//!   configuration -> ports -> database -> "ready: postgresql://..." -> serve
+//!   configuration -> ports -> node -> SQL is served, here or elsewhere -> "ready: postgresql://..."
 //!   SIGTERM, SIGINT -> accept no more -> sessions end -> flush -> exit 0
 //! ```
 //!
@@ -11,11 +11,13 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
-use shardforge_pgwire::{Frontend, FrontendOptions};
+use shardforge_pgwire::{Frontend, Gateway, GatewayOptions, Route};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use super::{CommandError, load};
 use crate::admin::Admin;
@@ -23,8 +25,9 @@ use crate::cli::Start;
 use crate::config::Config;
 use crate::liveness;
 use crate::metrics;
+use crate::serving::Serving;
 use crate::telemetry;
-use crate::wiring::{Backend, Database};
+use crate::wiring::{Backend, Instance};
 
 pub fn run(args: &Start) -> Result<ExitCode, CommandError> {
     let (settings, config) = load(&args.settings)?;
@@ -67,49 +70,98 @@ async fn serve(config: &Config) -> Result<ExitCode, CommandError> {
         None => None,
     };
 
-    let database = tokio::select! {
+    let address = listener.local_addr().map_err(CommandError::System)?;
+    let sql_address = reachable(address).to_string();
+    let instance = tokio::select! {
         biased;
         signal = signals.next() => {
             tracing::info!(signal, "stopped while starting");
             return Ok(ExitCode::SUCCESS);
         }
-        database = Database::open(config) => database?,
+        instance = Instance::open(config, &sql_address) => Arc::new(instance?),
     };
-    let options = FrontendOptions {
-        max_connections: config.max_connections,
-        superuser_reserved_connections: config.superuser_reserved_connections,
-        authentication_timeout: config.authentication_timeout,
+    let (routes, route) = watch::channel(Route::Unknown);
+    let gateway = Gateway::new(gateway_options(config), route.clone(), instance.dial());
+    instance.take_tunnels(gateway.clone());
+    let serving = Serving::new(config.clone(), Arc::clone(&instance), routes);
+    collect_metrics(&admin, &gateway, &serving, &instance, started);
+    let (stop, stopped) = watch::channel(false);
+    let (mut running, accepting) = {
+        let (serving, gateway) = (Arc::clone(&serving), gateway.clone());
+        (
+            tokio::spawn(async move { serving.run(stopped).await }),
+            tokio::spawn(async move { gateway.serve(listener).await }),
+        )
     };
-    let frontend = Frontend::new(database.backend(), options);
-    collect_metrics(&admin, &frontend, &database, started);
-    let address = listener.local_addr().map_err(CommandError::System)?;
-    let serving = frontend.clone();
-    let serving = tokio::spawn(async move { serving.serve(listener).await });
-    admin.set_ready(true);
-    announce(config, address, admin_address, started);
+    let following = tokio::spawn(follow_readiness(admin.clone(), route, {
+        let config = config.clone();
+        move || announce(&config, address, admin_address, started)
+    }));
 
     let failed = tokio::select! {
         biased;
-        reason = database.failed() => Some(reason),
+        reason = instance.failed() => Some(reason),
         signal = signals.next() => {
             tracing::info!(signal, grace = ?config.shutdown_grace, "shutting down");
             None
         }
+        ended = &mut running => {
+            following.abort();
+            return match ended {
+                Ok(Ok(())) => {
+                    tracing::error!("this node can serve no more; restart it");
+                    Ok(ExitCode::FAILURE)
+                }
+                Ok(Err(error)) => Err(error.into()),
+                Err(error) => Err(CommandError::System(std::io::Error::other(error))),
+            };
+        }
     };
+    following.abort();
     admin.set_ready(false);
     if let Some(reason) = failed {
         tracing::error!(%reason, "the storage has failed; restart the node when the cause is removed");
         return Ok(ExitCode::FAILURE);
     }
+    stop.send_replace(true);
+    let ending = async {
+        gateway.shutdown(config.shutdown_grace).await;
+        (&mut running).await
+    };
     tokio::select! {
         biased;
-        () = frontend.shutdown(config.shutdown_grace) => {}
+        ended = ending => if let Ok(outcome) = ended {
+            outcome?;
+        },
         signal = signals.next() => tracing::warn!(signal, "not waiting for running statements"),
     }
-    serving.abort();
-    database.close().await?;
+    running.abort();
+    accepting.abort();
+    instance.close().await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The node is ready while clients are served, here or elsewhere; the first time it is announced.
+async fn follow_readiness(admin: Admin, mut route: watch::Receiver<Route>, announce: impl FnOnce()) {
+    let mut announce = Some(announce);
+    loop {
+        let ready = !matches!(*route.borrow_and_update(), Route::Unknown);
+        admin.set_ready(ready);
+        if ready && let Some(announce) = announce.take() {
+            announce();
+        }
+        if route.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn gateway_options(config: &Config) -> GatewayOptions {
+    let defaults = GatewayOptions::default();
+    // Frontends say it when there are too many, and can only if they are asked.
+    let connections_max = defaults.connections_max.max(config.max_connections.saturating_mul(2));
+    GatewayOptions { connections_max, ..defaults }
 }
 
 /// Tells people on stderr and programs on stdout that SQL is served.
@@ -150,13 +202,19 @@ async fn listen(address: &str, insecure: bool) -> Result<TcpListener, CommandErr
     Frontend::<Backend>::bind(first).map_err(failed)
 }
 
-fn collect_metrics(admin: &Admin, frontend: &Frontend<Backend>, database: &Database, started: Instant) {
-    let frontend = frontend.clone();
-    let database = database.observer();
+fn collect_metrics(
+    admin: &Admin,
+    gateway: &Gateway,
+    serving: &Arc<Serving>,
+    instance: &Instance,
+    started: Instant,
+) {
+    let (gateway, serving, node) = (gateway.clone(), Arc::clone(serving), instance.observer());
     admin.set_metrics(move || {
         let mut samples = metrics::of_process(started);
-        samples.extend(metrics::of_frontend(frontend.metrics(), frontend.registry()));
-        samples.extend(database.samples());
+        samples.extend(metrics::of_gateway(gateway.metrics()));
+        samples.extend(serving.samples());
+        samples.extend(node.samples());
         samples
     });
 }

@@ -36,6 +36,10 @@ pub struct Config {
     pub listen: String,
     /// Address of the admin port, if there is to be one.
     pub admin_listen: Option<String>,
+    /// Address of the cluster port, if there is to be one.
+    pub cluster_listen: Option<String>,
+    /// Where other nodes find this one, if that is not where it listens.
+    pub cluster_advertise: Option<String>,
     /// Whether other addresses than loopback are served without TLS.
     pub insecure: bool,
     /// The storage engine.
@@ -83,6 +87,8 @@ impl Config {
                 "off" => None,
                 _ => Some(settings.parse("admin_listen", values::address)?),
             },
+            cluster_listen: optional_address(settings, "cluster_listen")?,
+            cluster_advertise: optional_address(settings, "cluster_advertise")?,
             insecure: settings.parse("insecure", values::boolean)?,
             engine: settings.parse("engine", values::engine)?,
             max_connections: settings.parse("max_connections", values::count(1, 100_000))?,
@@ -112,6 +118,14 @@ impl Config {
             });
         }
         Ok(config)
+    }
+}
+
+/// An address that may be left out.
+fn optional_address(settings: &Settings, key: &str) -> Result<Option<String>, ConfigError> {
+    match settings.value(key) {
+        "" => Ok(None),
+        _ => settings.parse(key, values::address).map(Some),
     }
 }
 

@@ -21,6 +21,16 @@ const DEFINITIONS: &[Definition] = &[
     define("data_dir", "./data", "Where the data is; relative to this file."),
     define("listen", "127.0.0.1:5432", "Address of the SQL port."),
     define("admin_listen", "127.0.0.1:8432", "Address of the admin port (HTTP), or \"off\"."),
+    define(
+        "cluster_listen",
+        "",
+        "Address for the other nodes of a cluster, such as 127.0.0.1:7432; none if empty.",
+    ),
+    define(
+        "cluster_advertise",
+        "",
+        "Where the other nodes find this one, HOST:PORT; cluster_listen if empty.",
+    ),
     define("insecure", "false", "Serve other addresses than loopback without TLS."),
     define("engine", "rocksdb", "\"rocksdb\", or \"memory\", which forgets everything at the end."),
     define("max_connections", "100", "Connections at once."),
@@ -162,7 +172,9 @@ impl Settings {
         let unknown_variables = environment
             .into_iter()
             .map(|(name, _)| name)
-            .filter(|name| !matches!(name.as_str(), "SHARDFORGE_CONFIG" | "SHARDFORGE_DSN"))
+            .filter(|name| {
+                !matches!(name.as_str(), "SHARDFORGE_CONFIG" | "SHARDFORGE_DSN" | "SHARDFORGE_JOIN_TOKEN")
+            })
             .filter(|name| DEFINITIONS.iter().all(|definition| variable_name(definition.key) != *name))
             .collect();
         Ok(Settings { settings, unknown_variables })

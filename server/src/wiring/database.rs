@@ -1,0 +1,85 @@
+//! [`Database`]: the store and the SQL engine of a tenure.
+
+use std::sync::Arc;
+
+use shardforge_consensus::Tenure;
+use shardforge_kv::{KvOptions, Store};
+use shardforge_sql::engine::{Engine, EngineOptions};
+
+use super::{Backend, Instance, OpenError, create_directory};
+use crate::config::Config;
+use crate::metrics::Sample;
+
+/// An open database.
+pub struct Database {
+    store: Store,
+    backend: Arc<Backend>,
+}
+
+impl Database {
+    /// Opens the database that a node has the tenure of, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the tenure has ended.
+    pub async fn open(config: &Config, instance: &Instance, _tenure: Tenure) -> Result<Database, OpenError> {
+        let (node, runtime) = instance.node();
+        let options = KvOptions {
+            gc_ttl: config.gc_ttl,
+            prepared_transactions_max: config.max_prepared_transactions,
+            ..KvOptions::default()
+        };
+        let store = Store::open(Arc::clone(node), runtime.clone(), options)?;
+        create_directory(&config.spill_dir)?;
+        let options = EngineOptions {
+            query_memory_bytes: config.query_memory_bytes,
+            spill_dir: config.spill_dir.clone(),
+            max_connections: u32::try_from(config.max_connections).unwrap_or(u32::MAX),
+            max_prepared_transactions: u32::try_from(config.max_prepared_transactions).unwrap_or(u32::MAX),
+            data_dir: config.data_dir.clone(),
+            cluster: instance.control(),
+        };
+        let engine = Engine::open(store.clone(), runtime.clone(), options).await?;
+        Ok(Database { store, backend: Arc::new(Backend::new(engine, config.insecure)) })
+    }
+
+    /// What the frontend serves.
+    pub fn backend(&self) -> Arc<Backend> {
+        Arc::clone(&self.backend)
+    }
+
+    /// Reads counters while the database is open.
+    pub fn observer(&self) -> StoreObserver {
+        StoreObserver(self.store.clone())
+    }
+
+    /// Writes what is in memory to the disk and closes the database.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn close(self) -> Result<(), OpenError> {
+        Ok(self.store.close().await?)
+    }
+}
+
+/// See [`Database::observer`].
+pub struct StoreObserver(Store);
+
+impl StoreObserver {
+    /// The counters of the transactions.
+    pub fn samples(&self) -> Vec<Sample> {
+        let stats = self.0.stats();
+        vec![
+            Sample::counter("commits", "Transactions committed that had written", stats.commits),
+            Sample::counter("rollbacks", "Transactions rolled back", stats.rollbacks),
+            Sample::counter("lock_waits", "Locks that had to be waited for", stats.lock_waits),
+            Sample::gauge("lock_waiters", "Requests that wait for a lock", stats.waiting_now),
+            Sample::counter("deadlocks", "Deadlocks found", stats.deadlocks),
+            Sample::counter("spilled_transactions", "Transactions larger than memory", stats.spills),
+            Sample::counter(
+                "versions_collected",
+                "Row versions removed by garbage collection",
+                stats.versions_collected,
+            ),
+        ]
+    }
+}
