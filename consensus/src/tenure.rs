@@ -47,7 +47,7 @@ use crate::limits::{BARRIERS_AT_ONCE_MAX, ELECTION_TIMEOUT_MAX, LEASE_MARGIN_SHA
 use crate::raft::{AllMetrics, TypeConfig};
 use crate::replica::Replica;
 use crate::routing::{Routing, ShardMap};
-use crate::shard::Shard;
+use crate::shard::{Lineage, Shard};
 use crate::types::{DATA_START, ShardId};
 
 /// Until when a tenure is valid that has ended.
@@ -118,6 +118,7 @@ impl Tenure {
     /// Whether nobody else can have served anything yet. What was read from the shards before this was asked, and was
     /// answered with yes, is the newest state. One atomic load, and a look at the clock where others vote.
     #[must_use]
+    #[inline]
     pub fn is_valid(&self) -> bool {
         // Whatever was read before is read before the clock is.
         fence(Ordering::Acquire);
@@ -157,6 +158,18 @@ impl Tenure {
     /// Gives the tenure up: whoever served in it has stopped, or will notice.
     pub fn end(&self, reason: &str) {
         self.0.end(reason);
+    }
+
+    /// Whether others vote, so that another node may serve when it is over.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.valid_until.load(Ordering::Acquire) != UNLIMITED
+    }
+
+    /// Whether it is the first one of this node since it was opened, and [`Tenure::settle`] has nothing to wait for.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.0.terms_before.is_none()
     }
 
     /// Waits until all that was proposed in this node's tenure before is carried out, or never will be. To be called before
@@ -290,24 +303,24 @@ impl Inner {
         match (term, first_term) {
             (Some(term), _) if replica.leads_in(term) => {}
             (Some(_), _) => self.end(&format!("this node leads {shard} no more")),
-            (None, Some(first)) => self.take_in(replica, first),
+            (None, Some(_)) => self.take_in(replica),
             // It has no leader yet, or is none of the tenure's.
             (None, None) => {}
         }
     }
 
     /// A shard that was split off has a leader.
-    fn take_in(&self, replica: &Replica, first_term: u64) {
+    fn take_in(&self, replica: &Replica) {
         let map = self.routing.map();
-        let origin = map.by_id(replica.id).and_then(|shard| shard.origin());
-        let Some(origin) = origin else { return };
+        let lineage = map.by_id(replica.id).and_then(|shard| shard.lineage());
+        let Some(Lineage { parent, parent_term, term }) = lineage else { return };
         // The shard that it was split off may be a new one itself.
-        let Some(parent_term) = self.terms.read().get(&origin.parent).copied() else { return };
-        if parent_term != origin.parent_term || !replica.leads_in(first_term) {
+        let Some(tenure_of_parent) = self.terms.read().get(&parent).copied() else { return };
+        if tenure_of_parent != parent_term || !replica.leads_in(term) {
             self.end(&format!("another node was the first to lead {}", replica.id));
             return;
         }
-        self.terms.write().insert(replica.id, first_term);
+        self.terms.write().insert(replica.id, term);
         self.look_at_new_shards(&map);
     }
 

@@ -32,10 +32,11 @@ pub enum KvError {
     /// What a SERIALIZABLE transaction read has changed before its commit (40001).
     #[error("could not serialize access due to read/write dependencies among transactions")]
     ReadWriteConflict(Arc<Conflict>),
-    /// The leader changed between the taking of the locks and the commit; nothing was committed (40001).
+    /// The leader changed between the taking of the locks and the commit; nothing was committed (40001): the same
+    /// transaction may be run again, in another session, as this one is about to be closed.
     #[error("could not serialize access: the leader of a shard changed before the commit")]
     LocksLost,
-    /// Whether the commit took effect could not be learnt (08007).
+    /// Whether the commit took effect could not be learnt (08007). The store serves nothing more.
     #[error("the outcome of the commit is unknown")]
     Ambiguous,
     /// A past state was asked for that garbage collection has begun to take apart (22023).
@@ -77,7 +78,8 @@ pub enum KvError {
     /// No space left on the disk (53100).
     #[error("the disk is full")]
     DiskFull,
-    /// The node is shutting down or has stopped after a failure (57P01).
+    /// The store has stopped: the node is shutting down, has failed, or another one is to serve from now on (57P01, as a
+    /// client expects of a server that closes its session and may be asked again elsewhere).
     #[error("the node is shutting down")]
     ShuttingDown,
     /// What is stored cannot be read (XX001).

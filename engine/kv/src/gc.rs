@@ -156,6 +156,9 @@ async fn step(weak: &Weak<Shared>, filled: &Notify) -> bool {
         filled.notified().await;
     }
     let Some(shared) = weak.upgrade() else { return false };
+    if shared.tenure.has_ended() {
+        return false;
+    }
     let sleep = shared.runtime.sleep(shared.options.gc_interval);
     drop(shared);
     sleep.await;
@@ -226,7 +229,7 @@ pub(crate) fn garbage_of(shared: &Shared, keys: &[Bytes], safepoint: Timestamp) 
             None => rest.len(),
         };
         let (keys, behind) = rest.split_at(here);
-        garbage_in(&shared.spilled, shard.read(), keys, safepoint, &mut deletes)?;
+        shared.read(shard, |view| garbage_in(&shared.spilled, view, keys, safepoint, &mut deletes))?;
         rest = behind;
     }
     Ok(deletes)
@@ -345,25 +348,26 @@ fn garbage_from(
     safepoint: Timestamp,
 ) -> Result<(Vec<Bytes>, Option<EncodedKey>)> {
     let shard = shared.shard_for(start)?;
-    let view = shard.read();
-    let mut options = CursorOptions::range(start.to_vec(), end.to_vec());
-    options.bulk = true;
-    let mut cursor = view.cursor(options)?;
-    cursor.seek_to_first()?;
-    let mut deletes = Vec::new();
-    for _ in 0..ROWS_PER_STEP {
-        if !cursor.valid() || deletes.len() >= GC_ENTRY_DELETES_MAX {
-            break;
+    shared.read(&shard, |view| {
+        let mut options = CursorOptions::range(start.to_vec(), end.to_vec());
+        options.bulk = true;
+        let mut cursor = view.cursor(options)?;
+        cursor.seek_to_first()?;
+        let mut deletes = Vec::new();
+        for _ in 0..ROWS_PER_STEP {
+            if !cursor.valid() || deletes.len() >= GC_ENTRY_DELETES_MAX {
+                break;
+            }
+            let prefix = EncodedKey::from_slice(encoding::split_version(cursor.key())?.0);
+            garbage_of_row(&shared.spilled, view, &mut *cursor, &prefix, safepoint, &mut deletes)?;
         }
-        let prefix = EncodedKey::from_slice(encoding::split_version(cursor.key())?.0);
-        garbage_of_row(&shared.spilled, view, &mut *cursor, &prefix, safepoint, &mut deletes)?;
-    }
-    let next = match cursor.valid() {
-        true => Some(cursor.key()),
-        // On in the next shard, if this was not the last one.
-        false => shard.range().end.as_deref().filter(|last| *last < end),
-    };
-    Ok((deletes, next.map(EncodedKey::from_slice)))
+        let next = match cursor.valid() {
+            true => Some(cursor.key()),
+            // On in the next shard, if this was not the last one.
+            false => shard.range().end.as_deref().filter(|last| *last < end),
+        };
+        Ok((deletes, next.map(EncodedKey::from_slice)))
+    })
 }
 
 /// Rows that a pass looks at before it lets others run: some milliseconds.
@@ -377,11 +381,12 @@ async fn expire_receipts(shared: &Shared) -> Result<()> {
     for shard in shared.node.shards().data() {
         let id = shard.id();
         let (start, end) = (id.local_key(&encoding::RECEIPTS.0), id.local_key(&encoding::RECEIPTS.1));
-        let due = {
-            let mut cursor = shard.read().local_cursor(start.clone(), end)?;
+        let due = shared.read(shard, |view| {
+            let mut cursor = view.local_cursor(start.clone(), end)?;
             // Not for every receipt: each removal leaves a mark behind that reads step over.
-            cursor.seek_to_first()? && encoding::receipt_ts(cursor.key())? < floor.minus_micros(retention / 4)
-        };
+            let due_from = floor.minus_micros(retention / 4);
+            Ok(cursor.seek_to_first()? && encoding::receipt_ts(cursor.key())? < due_from)
+        })?;
         if due {
             let upto = id.local_key(&encoding::receipt_key(floor, TxnId(0)));
             let command = Command { delete_ranges: vec![(start, upto)], ..Command::default() };

@@ -15,6 +15,10 @@ pub const SPILL_PIECES: usize = 4;
 /// neighbours' commits are not held up behind it.
 pub const SPILL_ENTRY_BYTES_MAX: usize = 2 << 20;
 
+/// The wall clocks of two nodes differ by no more than this. A new store's timestamps are above all that one on another
+/// node has given out.
+pub const CLOCK_OFFSET_MAX: Duration = Duration::from_millis(250);
+
 /// Spill entries that are proposed at once, so that the log writer always has the next one at hand.
 pub const SPILL_ENTRIES_IN_FLIGHT_MAX: usize = 4;
 

@@ -42,6 +42,10 @@ pub enum Mutation {
     SavepointLosesLocks,
     /// What prepared transactions have read is not watched.
     PreparedReadsUnwatched,
+    /// What a store proposes is carried out in whatever term.
+    ProposalsOfAnyTerm,
+    /// Nobody asks whether the tenure is still valid when something was read.
+    LeaseUnchecked,
 }
 
 #[cfg(feature = "mutations")]

@@ -24,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use shardforge_consensus::ShardId;
+use shardforge_consensus::{Shard, ShardId};
 use tokio::sync::Notify;
 
 use crate::limits::PENDING_FILTER_SLOTS;
@@ -37,13 +37,19 @@ const RUNNING: u8 = 0;
 const APPLIED: u8 = 1;
 const FAILED: u8 = 2;
 
-/// The part of a log in which commands are carried out in order, and none after one that is refused: a shard's, in one
-/// term, between two splits.
+/// The part of a log in which commands are carried out in order, and none after one that is refused: a shard's, in the
+/// store's tenure, between two splits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LogPlace {
     pub(crate) shard: ShardId,
     pub(crate) generation: u64,
-    pub(crate) term: u64,
+}
+
+impl LogPlace {
+    /// Where commands go of who has looked this shard up.
+    pub(crate) fn of(shard: &Shard) -> Self {
+        Self { shard: shard.id(), generation: shard.generation() }
+    }
 }
 
 /// A commit under way.

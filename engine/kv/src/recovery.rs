@@ -11,16 +11,15 @@
 //!   none        somewhere                      was cleaned up behind, or has left versions only: garbage
 //! ```
 //!
-//! This decides nothing that has to be written down before it is acted upon. When a node has opened, all of its shards have
-//! carried out whatever is in their logs, and the process that had anything else under way is gone; so what is missing
-//! now is missing for good. Who asks again, after another crash, gets the same answer: a record is settled or removed
+//! This decides nothing that has to be written down before it is acted upon. When a tenure has begun and is settled, all shards
+//! have carried out whatever is in their logs, and nothing that was under way elsewhere, or here before, can come any more: it was
+//! of other terms. So what is missing now is missing for good. Who asks again, after another crash, gets the same answer: a record is settled or removed
 //! before the first of its marks is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use shardforge_consensus::{Cursor, Shard, ShardId};
+use shardforge_consensus::{Cursor, ReadView, ShardId};
 
 use crate::encoding;
 use crate::error::Result;
@@ -39,35 +38,41 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
     let map = shared.node.shards();
     let mut marks: BTreeMap<TxnId, BTreeMap<ShardId, u32>> = BTreeMap::new();
     for shard in map.data() {
-        let mut cursor = local(shard, encoding::RECEIPTS)?;
-        if cursor.seek_to_last()? {
-            let newest = encoding::receipt_ts(cursor.key())?;
-            shared.last_commit.fetch_max(newest.as_u64(), Ordering::SeqCst);
-            if !is_on(Mutation::ClockStartsBehind) {
-                shared.clock.forward(newest);
+        shared.read(shard, |view| {
+            let mut cursor = local(view, shard.id(), encoding::RECEIPTS)?;
+            if cursor.seek_to_last()? {
+                let newest = encoding::receipt_ts(cursor.key())?;
+                shared.last_commit.fetch_max(newest.as_u64(), Ordering::SeqCst);
+                if !is_on(Mutation::ClockStartsBehind) {
+                    shared.clock.forward(newest);
+                }
             }
-        }
-        let mut cursor = local(shard, encoding::MARKS)?;
-        let mut more = cursor.seek_to_first()?;
-        while more {
-            let attempt = decode_mark(cursor.value())?;
-            marks.entry(encoding::local_txn(cursor.key())?).or_default().insert(shard.id(), attempt);
-            more = cursor.next()?;
-        }
+            let mut cursor = local(view, shard.id(), encoding::MARKS)?;
+            let mut more = cursor.seek_to_first()?;
+            while more {
+                let attempt = decode_mark(cursor.value())?;
+                marks.entry(encoding::local_txn(cursor.key())?).or_default().insert(shard.id(), attempt);
+                more = cursor.next()?;
+            }
+            Ok(())
+        })?;
     }
     let mut recorded = BTreeSet::new();
     for shard in map.data() {
-        let mut cursor = local(shard, encoding::RECORDS)?;
-        let mut more = cursor.seek_to_first()?;
-        while more {
-            let txn = encoding::local_txn(cursor.key())?;
-            let record = Record::decode(cursor.value())?;
-            let newest = record.commit_ts.max(record.versions_ts);
-            shared.clock.forward(Timestamp::from_u64(txn.0).max(newest));
-            shared.settle(txn, shard.id(), record, marks.get(&txn))?;
-            recorded.insert(txn);
-            more = cursor.next()?;
-        }
+        shared.read(shard, |view| {
+            let mut cursor = local(view, shard.id(), encoding::RECORDS)?;
+            let mut more = cursor.seek_to_first()?;
+            while more {
+                let txn = encoding::local_txn(cursor.key())?;
+                let record = Record::decode(cursor.value())?;
+                let newest = record.commit_ts.max(record.versions_ts);
+                shared.clock.forward(Timestamp::from_u64(txn.0).max(newest));
+                shared.settle(txn, shard.id(), record, marks.get(&txn))?;
+                recorded.insert(txn);
+                more = cursor.next()?;
+            }
+            Ok(())
+        })?;
     }
     for (txn, shards) in marks.into_iter().filter(|(txn, _)| !recorded.contains(txn)) {
         shared.clock.forward(Timestamp::from_u64(txn.0));
@@ -80,9 +85,8 @@ pub(crate) fn recover(shared: &Shared) -> Result<()> {
 }
 
 /// A cursor over a part of a shard's local space.
-fn local(shard: &Arc<Shard>, part: ([u8; 1], [u8; 1])) -> Result<Box<dyn Cursor + '_>> {
-    let id = shard.id();
-    Ok(shard.read().local_cursor(id.local_key(&part.0), id.local_key(&part.1))?)
+fn local(view: ReadView<'_>, id: ShardId, part: ([u8; 1], [u8; 1])) -> Result<Box<dyn Cursor + '_>> {
+    Ok(view.local_cursor(id.local_key(&part.0), id.local_key(&part.1))?)
 }
 
 impl Shared {

@@ -94,6 +94,9 @@ async fn step(weak: &Weak<Shared>, filled: &Notify) -> bool {
         filled.notified().await;
     }
     let Some(shared) = weak.upgrade() else { return false };
+    if shared.tenure.has_ended() {
+        return false;
+    }
     let resolutions = shared.resolutions.take();
     if let Err(error) = resolve(&shared, &resolutions).await {
         // Everybody reads on as before; the next open tries again.
@@ -169,14 +172,16 @@ fn ordinary_version(shared: &Shared, resolution: &Resolution, row: &[u8]) -> Res
     let mut key = encoding::row_prefix(row);
     encoding::push_suffix(&mut key, resolution.versions_ts);
     let map = shared.node.shards();
-    let Some(stored) = row_holder(&map, row)?.read().get(&key)? else { return Ok(None) };
-    let StoredVersion::Provisional { txn, data, .. } = encoding::decode_version(&stored)? else {
-        return Ok(None);
-    };
-    if txn != resolution.txn {
-        return Ok(None);
-    }
-    let mut value = BytesMut::with_capacity(data.map_or(1, |data| data.len() + 1));
-    encoding::push_version_value(&mut value, data);
-    Ok(Some((Bytes::copy_from_slice(&key), value.freeze())))
+    shared.read(row_holder(&map, row)?, |view| {
+        let Some(stored) = view.get(&key)? else { return Ok(None) };
+        let StoredVersion::Provisional { txn, data, .. } = encoding::decode_version(&stored)? else {
+            return Ok(None);
+        };
+        if txn != resolution.txn {
+            return Ok(None);
+        }
+        let mut value = BytesMut::with_capacity(data.map_or(1, |data| data.len() + 1));
+        encoding::push_version_value(&mut value, data);
+        Ok(Some((Bytes::copy_from_slice(&key), value.freeze())))
+    })
 }

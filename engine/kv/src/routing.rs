@@ -1,17 +1,22 @@
 //! Keys to shards, and writes to wherever their keys lie by then.
 //!
+//! All that a store proposes goes through [`Shared::propose`] or [`Shared::submit`], and so is carried out in the store's tenure
+//! or not at all. All that it reads of a shard goes through [`Shared::read`], and is used only if the tenure was
+//! still valid when it had been read. Nothing else of the crate asks a shard for anything.
+//!
 //! A shard may be split between the moment when a key is looked up and the moment when a command for it is carried out. The
 //! shard refuses the command then, nothing of it is done, and it is put together anew. For the crate's own blind
-//! writes (garbage, records, sequences) that is done here; commits and spills see to it themselves, for they have
-//! terms to keep.
+//! writes (garbage, records, sequences) that is done here; commits and spills see to it themselves, for they consist of
+//! more than one command.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shardforge_consensus::{Command, ConsensusError, KeyRange, Shard, ShardId, ShardMap};
+use shardforge_consensus::{Applied, Command, ConsensusError, KeyRange, ReadView, Shard, ShardId, ShardMap};
 
 use crate::encoding::row_prefix;
 use crate::error::{KvError, Result};
+use crate::mutations::{Mutation, is_on};
 use crate::store::Shared;
 
 /// The shard of a map that holds a row.
@@ -40,11 +45,50 @@ impl Shared {
         self.node.shards().by_id(id).cloned().ok_or(KvError::Corrupt("a shard is missing"))
     }
 
+    /// Reads a shard as it is now. What comes of it is the newest state: nobody else can have served requests before it was
+    /// read, and no commit whose fate is unknown has left the list of those under way before (it stops the store first).
+    pub(crate) fn read<T>(&self, shard: &Shard, read: impl FnOnce(ReadView<'_>) -> Result<T>) -> Result<T> {
+        let found = read(shard.read());
+        // An error may be wrong as well as a value.
+        self.check_running()?;
+        found
+    }
+
+    /// Proposes a command; it holds in the store's tenure or not at all.
+    pub(crate) async fn propose(&self, shard: &Shard, command: Command) -> Result<Applied, ConsensusError> {
+        if is_on(Mutation::ProposalsOfAnyTerm) {
+            return shard.propose(command).await;
+        }
+        self.heeded(self.tenure.propose(shard, command).await)
+    }
+
+    /// As [`Self::propose`]; the command has its place in the log when this returns. None if that would have to be waited
+    /// for.
+    pub(crate) fn submit<'a>(
+        &'a self,
+        shard: &'a Shard,
+        command: &mut Command,
+    ) -> Result<Option<impl Future<Output = Result<Applied, ConsensusError>> + 'a>, ConsensusError> {
+        if is_on(Mutation::ProposalsOfAnyTerm) {
+            return Ok(None);
+        }
+        let submitted = self.heeded(self.tenure.submit(shard, command))?;
+        Ok(submitted.map(async |answer| self.heeded(answer.await)).map(Box::pin))
+    }
+
+    /// Stops the store if a proposal has shown that this node leads no more.
+    fn heeded<T>(&self, outcome: Result<T, ConsensusError>) -> Result<T, ConsensusError> {
+        if let Err(error @ (ConsensusError::Rejected { .. } | ConsensusError::NotLeader { .. })) = &outcome {
+            self.stop(&error.to_string());
+        }
+        outcome
+    }
+
     /// Proposes a command for the local space of a shard.
     pub(crate) async fn propose_local(&self, id: ShardId, command: Command) -> Result<()> {
         loop {
             let shard = self.shard(id)?;
-            match shard.propose(command.clone()).await {
+            match self.propose(&shard, command.clone()).await {
                 Err(ConsensusError::Moved { .. }) => self.node.rerouted(&shard).await?,
                 outcome => return Ok(outcome.map(drop)?),
             }
@@ -64,7 +108,7 @@ impl Shared {
                 puts.iter().cloned().partition(|(key, _)| here(key));
             let (deletes_here, other_deletes): (Vec<_>, Vec<_>) = deletes.iter().cloned().partition(here);
             let command = Command { puts: puts_here, deletes: deletes_here, ..Command::default() };
-            match shard.propose(command).await {
+            match self.propose(&shard, command).await {
                 Err(ConsensusError::Moved { .. }) => self.node.rerouted(&shard).await?,
                 Err(error) => return Err(error.into()),
                 Ok(_) => (puts, deletes) = (other_puts, other_deletes),
@@ -80,7 +124,7 @@ impl Shared {
             let shard = self.shard_for(&from)?;
             let upto = shard.range().end.clone().map_or(end.clone(), |last| last.min(end.clone()));
             let command = Command { delete_ranges: vec![(from.clone(), upto.clone())], ..Command::default() };
-            match shard.propose(command).await {
+            match self.propose(&shard, command).await {
                 Err(ConsensusError::Moved { .. }) => self.node.rerouted(&shard).await?,
                 Err(error) => return Err(error.into()),
                 Ok(_) => from = upto,

@@ -162,8 +162,9 @@ impl Shared {
         if !cached.loaded {
             let key = encoding::counter_key(id);
             let shard = self.shard_for(&key)?;
-            let stored = shard.read().get(&key)?;
-            cached.state = stored.map(|stored| SequenceState::decode(&stored)).transpose()?;
+            cached.state = self.read(&shard, |view| {
+                view.get(&key)?.map(|stored| SequenceState::decode(&stored)).transpose()
+            })?;
             cached.loaded = true;
         }
         Ok(())
@@ -216,6 +217,7 @@ impl Store {
         options: &SequenceOptions,
         count: u64,
     ) -> Result<Option<SequenceRange>> {
+        self.shared.check_running()?;
         let sequence = self.shared.sequences.get(id);
         match sequence.try_lock() {
             Some(mut cached) if cached.loaded => cached.take(options, count),

@@ -1,19 +1,22 @@
 //! The store: what all transactions of a node share, and the tasks that look after it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use shardforge_consensus::{Node, NodeOptions, Storage};
+use shardforge_consensus::{Node, NodeOptions, Storage, Tenure};
 use shardforge_runtime::Runtime;
 
 use crate::encoding;
 use crate::error::{DeadlockReport, DeadlockWait, KvError, Result};
 use crate::gc::GarbageQueue;
-use crate::limits::{DEADLOCK_CHECK_DELAY, DEADLOCK_CHECK_SHARE, RECEIPT_RETENTION, ROW_CACHE_BYTES};
+use crate::limits::{
+    CLOCK_OFFSET_MAX, DEADLOCK_CHECK_DELAY, DEADLOCK_CHECK_SHARE, RECEIPT_RETENTION, ROW_CACHE_BYTES,
+};
 use crate::locks::{LockName, LockTable, WaitEdge, find_cycles, victim, waits};
 use crate::moved::MovedRows;
+use crate::mutations::{Mutation, is_on};
 use crate::pending::PendingCommits;
 use crate::prepared::PreparedTransactions;
 use crate::resolve::Resolutions;
@@ -35,6 +38,8 @@ pub struct Store {
 /// What the transactions of a store share.
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
+    /// The store serves in it and in no other. It ends it when it can serve no more.
+    pub(crate) tenure: Tenure,
     pub(crate) runtime: Runtime,
     pub(crate) options: KvOptions,
     pub(crate) clock: Clock,
@@ -53,8 +58,6 @@ pub(crate) struct Shared {
     pub(crate) last_commit: AtomicU64,
     /// States of the past below it may have been taken apart by garbage collection.
     pub(crate) history_from: AtomicU64,
-    /// Set when a commit's fate is unknown: what the locks and snapshots rest on is gone then.
-    stopped: AtomicBool,
 }
 
 /// What happened so far, for metrics.
@@ -103,14 +106,52 @@ impl Store {
         options
     }
 
-    /// Opens the store of a node, which was opened with [`Store::node_options`].
+    /// Opens the store of a node that was just opened with [`Store::node_options`], and that leads all of its shards, as one
+    /// alone does. It serves as long as that is so.
     ///
     /// # Errors
-    /// When what is stored cannot be read.
+    /// [`KvError::ShuttingDown`] when there is no first tenure, and when what is stored cannot be read.
     pub fn open(node: Arc<Node>, runtime: Runtime, options: KvOptions) -> Result<Self> {
+        let tenure = node.tenure().filter(Tenure::is_settled).ok_or(KvError::ShuttingDown)?;
+        Self::start(node, tenure, Clock::new(runtime.clone()), runtime, options)
+    }
+
+    /// Opens a store that serves in a tenure of a node. Where other nodes vote, this takes [`CLOCK_OFFSET_MAX`]: its
+    /// timestamps begin above those that a store on another node has given out.
+    ///
+    /// When the tenure ends, whatever waits in the store fails, and so does whatever is asked of it. It should be
+    /// dropped then; who still holds it is in nobody's way. When the store can serve no more, because the outcome of a commit is
+    /// unknown, it ends the tenure itself; the next one may be this node's again.
+    ///
+    /// # Errors
+    /// When the tenure ends meanwhile, or what is stored cannot be read.
+    pub async fn open_in(
+        node: Arc<Node>,
+        tenure: Tenure,
+        runtime: Runtime,
+        options: KvOptions,
+    ) -> Result<Self> {
+        let clock = Clock::new(runtime.clone());
+        if tenure.is_shared() {
+            let offset_micros = u64::try_from(CLOCK_OFFSET_MAX.as_micros()).unwrap_or(u64::MAX);
+            clock.forward(Timestamp::from_micros(runtime.wall_micros().saturating_add(offset_micros)));
+            runtime.sleep(CLOCK_OFFSET_MAX).await;
+        }
+        tenure.settle().await?;
+        Self::start(node, tenure, clock, runtime, options)
+    }
+
+    fn start(
+        node: Arc<Node>,
+        tenure: Tenure,
+        clock: Clock,
+        runtime: Runtime,
+        options: KvOptions,
+    ) -> Result<Self> {
         let shared = Arc::new(Shared {
             node,
-            clock: Clock::new(runtime.clone()),
+            tenure,
+            clock,
             locks: Arc::new(LockTable::new(runtime.clone())),
             runtime,
             options,
@@ -126,7 +167,6 @@ impl Store {
             counters: Counters::default(),
             last_commit: AtomicU64::new(0),
             history_from: AtomicU64::new(0),
-            stopped: AtomicBool::new(false),
         });
         crate::recovery::recover(&shared)?;
         // How far the collector had come before is not known.
@@ -153,7 +193,25 @@ impl Store {
         });
         crate::gc::start(&shared);
         crate::resolve::start(&shared);
+        let (tenure, locks) = (shared.tenure.clone(), Arc::clone(&shared.locks));
+        shared.runtime.spawn("end of the store", async move {
+            tenure.ended().await;
+            // Those who wait for commits hear of them: what was proposed ends with the tenure, too.
+            locks.abort_all();
+        });
         Ok(Self { shared })
+    }
+
+    /// Whether the store serves no more.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.shared.tenure.has_ended()
+    }
+
+    /// Waits until the store serves no more, and says why.
+    pub async fn stopped(&self) -> String {
+        self.shared.tenure.ended().await;
+        self.shared.tenure.reason().unwrap_or_default().to_owned()
     }
 
     /// Begins a transaction. Takes no snapshot yet: the first statement does.
@@ -197,15 +255,21 @@ impl Store {
         }
         for shard in self.shared.node.shards().data() {
             let id = shard.id();
-            // Receipts lie in the order of commits, and it was committed after it began.
-            let start = id.local_key(&encoding::receipt_key(Timestamp::from_u64(txn.0), TxnId(0)));
-            let mut cursor = shard.read().local_cursor(start, id.local_key(&encoding::RECEIPTS.1))?;
-            let mut more = cursor.seek_to_first()?;
-            while more {
-                if encoding::receipt_txn(cursor.key())? == txn {
-                    return Ok(true);
+            let found = self.shared.read(shard, |view| {
+                // Receipts lie in the order of commits, and it was committed after it began.
+                let start = id.local_key(&encoding::receipt_key(Timestamp::from_u64(txn.0), TxnId(0)));
+                let mut cursor = view.local_cursor(start, id.local_key(&encoding::RECEIPTS.1))?;
+                let mut more = cursor.seek_to_first()?;
+                while more {
+                    if encoding::receipt_txn(cursor.key())? == txn {
+                        return Ok(true);
+                    }
+                    more = cursor.next()?;
                 }
-                more = cursor.next()?;
+                Ok(false)
+            })?;
+            if found {
+                return Ok(true);
             }
         }
         Ok(false)
@@ -305,6 +369,9 @@ impl Store {
         self.shared.runtime.spawn("clear a range", async move {
             loop {
                 let Some(shared) = weak.upgrade() else { return };
+                if shared.tenure.has_ended() {
+                    return;
+                }
                 if shared.snapshots.oldest() > unused_since {
                     if let Err(error) = shared.clear(range.0, range.1).await {
                         tracing::warn!(%error, "a range that is no longer used was not cleared");
@@ -331,6 +398,7 @@ const CLEAR_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.tenure.end("the store is closed");
         self.garbage.close();
         self.resolutions.close();
         self.locks.wait_began.notify_one();
@@ -338,15 +406,23 @@ impl Drop for Shared {
 }
 
 impl Shared {
+    /// Whether the store may still serve. What it has read before this is asked is good if it says yes.
+    #[inline]
     pub(crate) fn check_running(&self) -> Result<()> {
-        if self.stopped.load(Ordering::SeqCst) { Err(KvError::ShuttingDown) } else { Ok(()) }
+        if self.tenure.is_valid() || is_on(Mutation::LeaseUnchecked) {
+            return Ok(());
+        }
+        self.stop("its lease is over");
+        Err(KvError::ShuttingDown)
     }
 
-    /// A commit's fate is unknown: nothing may be read or locked here until a restart has replayed the log.
-    pub(crate) fn stop(&self) {
-        if !self.stopped.swap(true, Ordering::SeqCst) {
-            tracing::error!("the outcome of a commit is unknown; the store serves no more requests");
+    /// Nothing may be read or locked here any more: a commit's fate is unknown, or another node is to serve.
+    #[cold]
+    pub(crate) fn stop(&self, reason: &str) {
+        if !self.tenure.has_ended() {
+            tracing::error!(reason, "the store serves no more requests");
         }
+        self.tenure.end(reason);
     }
 
     /// Looks twice for circles of waits; undoes each by changing the order of a queue, or ends one of its waits. False

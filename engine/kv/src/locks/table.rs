@@ -455,6 +455,16 @@ impl LockTable {
         }
     }
 
+    /// Sends everybody away who waits.
+    pub(crate) fn abort_all(&self) {
+        for partition in &self.partitions {
+            let mut partition = partition.lock();
+            // A request without its sender is answered with `ShuttingDown`; nobody is granted anything any more.
+            partition.iter_mut().for_each(|slot| slot.queue.clear());
+            partition.retain(|slot| !slot.is_unused());
+        }
+    }
+
     /// The locks on what `wanted` picks, held and waited for.
     pub(crate) fn list(&self, wanted: impl Fn(&LockName) -> bool) -> Vec<LockInfo> {
         let mut all = Vec::new();

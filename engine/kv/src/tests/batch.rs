@@ -61,7 +61,7 @@ fn a_batch_finds_what_single_locks_find() {
         store.shared.pending.register(&under_way);
         under_way.choose(store.shared.clock.now());
         let shard = std::sync::Arc::clone(&store.shared.node.shards().data()[0]);
-        under_way.order(LogPlace { shard: shard.id(), generation: shard.generation(), term: shard.term() });
+        under_way.order(LogPlace::of(&shard));
 
         // Ascending, then out of order, with a row twice.
         let rows: Vec<usize> = (0..36).chain([39, 38, 1, 37, 4]).collect();

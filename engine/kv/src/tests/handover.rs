@@ -25,15 +25,19 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    fn new(store: &Store, term: u64, key: &str, value: Option<&str>) -> Self {
+    fn new(store: &Store, key: &str, value: Option<&str>) -> Self {
+        let shard = row_holder(&store.shared.node.shards(), key.as_bytes()).unwrap().clone();
+        Self::at(store, Some(LogPlace::of(&shard)), key, value)
+    }
+
+    fn at(store: &Store, place: Option<LogPlace>, key: &str, value: Option<&str>) -> Self {
         let shared = &store.shared;
         let writes = vec![(bytes(key), value.map(bytes))];
         let commit = PendingCommit::new(TxnId(shared.clock.now().as_u64()), writes, false);
         shared.pending.register(&commit);
         commit.choose(shared.clock.now());
-        if term > 0 {
-            let shard = row_holder(&shared.node.shards(), key.as_bytes()).unwrap().clone();
-            commit.order(LogPlace { shard: shard.id(), generation: shard.generation(), term });
+        if let Some(place) = place {
+            commit.order(place);
         }
         Self { store: store.clone(), commit }
     }
@@ -42,10 +46,6 @@ impl UnderWay {
         self.commit.finish(applied);
         self.store.shared.pending.unregister(&self.commit);
     }
-}
-
-fn term(store: &Store) -> u64 {
-    store.shared.node.shards().data()[0].term()
 }
 
 /// Runs a test on a store in which "k" is "old".
@@ -85,7 +85,7 @@ fn a_writer_takes_over_the_value_and_its_commit_is_behind() {
     with_store(|runtime, store| async move {
         let txn = store.begin(TxnOptions::default());
         txn.begin_statement();
-        let base = UnderWay::new(&store, term(&store), "k", Some("base"));
+        let base = UnderWay::new(&store, "k", Some("base"));
         assert_eq!(lock_for_write(&txn).await.unwrap(), outcome(Some("base"), true));
         // Locked again, at a later snapshot, it is the same version, and no longer a change.
         txn.begin_statement();
@@ -110,7 +110,7 @@ fn a_row_that_is_just_being_deleted_is_gone() {
     with_store(|_, store| async move {
         let txn = store.begin(TxnOptions::default());
         txn.begin_statement();
-        let base = UnderWay::new(&store, term(&store), "k", None);
+        let base = UnderWay::new(&store, "k", None);
         assert_eq!(lock_for_write(&txn).await.unwrap(), outcome(None, true));
         base.end(true);
     });
@@ -122,7 +122,7 @@ fn a_snapshot_that_may_not_move_fails_at_once() {
         for isolation in [IsolationLevel::RepeatableRead, IsolationLevel::Serializable] {
             let txn = store.begin(TxnOptions { isolation, ..TxnOptions::default() });
             txn.begin_statement();
-            let base = UnderWay::new(&store, term(&store), "k", Some("base"));
+            let base = UnderWay::new(&store, "k", Some("base"));
             assert!(matches!(lock_for_write(&txn).await, Err(KvError::SerializationFailure(_))));
             base.end(true);
         }
@@ -132,10 +132,12 @@ fn a_snapshot_that_may_not_move_fails_at_once() {
 #[test]
 fn a_commit_of_another_term_or_without_a_place_in_the_log_is_waited_for() {
     with_store(|runtime, store| async move {
-        for other in [0, term(&store) + 1] {
+        let shard = row_holder(&store.shared.node.shards(), b"k").unwrap().clone();
+        let after_a_split = LogPlace { generation: shard.generation() + 1, ..LogPlace::of(&shard) };
+        for other in [None, Some(after_a_split)] {
             let txn = store.begin(TxnOptions::default());
             txn.begin_statement();
-            let base = UnderWay::new(&store, other, "k", Some("base"));
+            let base = UnderWay::at(&store, other, "k", Some("base"));
             assert!(waits(&runtime, lock_for_write(&txn)).await);
             base.end(false);
             assert_eq!(lock_for_write(&txn).await.unwrap(), outcome(Some("old"), false));
@@ -147,7 +149,7 @@ fn a_commit_of_another_term_or_without_a_place_in_the_log_is_waited_for() {
 #[test]
 fn what_is_stored_may_be_newer_than_what_is_listed() {
     with_store(|_, store| async move {
-        let listed = UnderWay::new(&store, term(&store), "k", Some("listed"));
+        let listed = UnderWay::new(&store, "k", Some("listed"));
         commit_value(&store, "k", "newer").await;
         let txn = store.begin(TxnOptions::default());
         assert_eq!(lock_for_write(&txn).await.unwrap().current, Some(bytes("newer")));
@@ -161,7 +163,7 @@ fn values_are_shown_when_they_are_durable() {
     with_store(|runtime, store| async move {
         let txn = store.begin(TxnOptions::default());
         txn.begin_statement();
-        let base = UnderWay::new(&store, term(&store), "k", Some("base"));
+        let base = UnderWay::new(&store, "k", Some("base"));
         assert!(waits(&runtime, txn.lock(b"k", LockStrength::Update, WAIT)).await);
         // What is written now may have been made of it.
         txn.put(bytes("k"), bytes("based"));
@@ -185,7 +187,7 @@ fn who_wrote_nothing_is_committed_after_what_it_saw() {
     with_store(|runtime, store| async move {
         let txn = store.begin(TxnOptions::default());
         txn.begin_statement();
-        let base = UnderWay::new(&store, term(&store), "k", Some("base"));
+        let base = UnderWay::new(&store, "k", Some("base"));
         lock_for_write(&txn).await.unwrap();
         assert_eq!(txn.commit_reads().unwrap(), None);
         let committed = runtime.spawn("commit", async move { txn.commit().await.map(drop) });
@@ -227,7 +229,7 @@ fn when_a_commit_fails_so_does_what_was_built_upon_it() {
             txn.begin_statement();
             txn
         };
-        let base = UnderWay::new(&store, term(&store), "k", Some("base"));
+        let base = UnderWay::new(&store, "k", Some("base"));
         let (writer, reader) = (begin(), begin());
         lock_for_write(&writer).await.unwrap();
         writer.put(bytes("k"), bytes("based"));
@@ -248,7 +250,7 @@ fn a_lock_given_up_by_a_savepoint_passes_the_same_value_on() {
         let first = store.begin(TxnOptions::default());
         first.begin_statement();
         let savepoint = first.savepoint();
-        let base = UnderWay::new(&store, term(&store), "k", Some("base"));
+        let base = UnderWay::new(&store, "k", Some("base"));
         lock_for_write(&first).await.unwrap();
         first.put(bytes("k"), bytes("undone"));
         first.rollback_to(&savepoint).unwrap();
@@ -270,7 +272,7 @@ fn a_lock_given_up_by_a_savepoint_passes_the_same_value_on() {
 #[test]
 fn a_spilled_row_comes_before_a_commit_that_is_still_listed() {
     with_store(|runtime, store| async move {
-        let base = UnderWay::new(&store, term(&store), "k", Some("base"));
+        let base = UnderWay::new(&store, "k", Some("base"));
         let spiller = store.begin(TxnOptions::default());
         spiller.begin_statement();
         lock_for_write(&spiller).await.unwrap();

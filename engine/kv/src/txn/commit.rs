@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   one shard      register the keys as pending -> take the commit timestamp -> (check the reads)
-//!                  -> one command: versions + receipt, valid in the term of the locks
+//!                  -> one command: versions + receipt, valid in the store's tenure
 //!                  -> applied: no longer pending, locks handed over
 //!
-//!   several        ... -> at once, a command to each: provisional versions + a mark, valid in the term of the
-//!                  locks there; and in the anchor's, instead of the mark, the record: STAGING, and who takes part
+//!   several        ... -> at once, a command to each: provisional versions + a mark, valid in the store's
+//!                  tenure; and in the anchor's, instead of the mark, the record: STAGING, and who takes part
 //!                  -> all applied: committed, locks handed over; what is provisional is cleaned up later
 //!
 //!   spilled        spill the rest -> as above, without versions
@@ -15,7 +15,8 @@
 //!
 //! The receipt says that the transaction was committed at this timestamp. When the reply to a proposal is lost,
 //! it is looked for behind a barrier: either it is there, or the command will never be applied. Over several shards,
-//! the mark and the record answer the same question. docs/decisions/0010-commits-over-several-shards.md tells why a
+//! the mark and the record answer the same question. Without a barrier, because the store's tenure has ended, it stays
+//! unknown. docs/decisions/0010-commits-over-several-shards.md tells why a
 //! commit of several shards takes one round.
 //!
 //! A shard that was split since the transaction touched it refuses the command. The commit is then put together anew for
@@ -40,7 +41,7 @@ use shardforge_consensus::{Applied, Command, ConsensusError, Shard, ShardId};
 use smallvec::SmallVec;
 
 use super::serializable::ReadSpans;
-use super::touched::{Participant, TouchedShards};
+use super::touched::TouchedShards;
 use super::{Phase, Transaction};
 use crate::buffer::WriteBuffer;
 use crate::encoding;
@@ -50,7 +51,7 @@ use crate::limits::RECORD_ROWS_BYTES_MAX;
 use crate::locks::{HeldLock, LockName, Owner};
 use crate::moved::OwnMoves;
 use crate::mutations::{Mutation, is_on};
-use crate::pending::PendingCommit;
+use crate::pending::{LogPlace, PendingCommit};
 use crate::record::{Holdings, Record, RecordStatus, decode_mark, encode_mark};
 use crate::resolve::Resolution;
 use crate::routing::writes_within;
@@ -59,6 +60,9 @@ use crate::spilled::SpillStatus;
 use crate::store::Shared;
 use crate::time::Timestamp;
 use crate::types::{CommitInfo, IsolationLevel, TxnId};
+
+/// Why a store stops that can no longer tell what is committed.
+pub(super) const OUTCOME_UNKNOWN: &str = "the outcome of a commit is unknown";
 
 /// Format version of a receipt's value.
 pub(crate) const RECEIPT_FORMAT: u8 = 1;
@@ -261,7 +265,7 @@ impl Commit {
             Err(error) => {
                 shared.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
                 if error.is_ambiguous() {
-                    shared.stop();
+                    shared.stop(OUTCOME_UNKNOWN);
                 }
             }
         }
@@ -338,7 +342,7 @@ impl Commit {
                 Some(only) => self.write_to_one(&only, pending, commit_ts, early).await?,
                 None => {
                     self.wait_for_bases().await?;
-                    let parts = self.touched.participants(&shared.node.shards())?;
+                    let parts = self.touched.participants(&shared.node.shards());
                     match &parts[..] {
                         [only] if !prepares => self.write_to_one(only, pending, commit_ts, false).await?,
                         parts => self.write_to_several(parts, pending, commit_ts, attempt, sent_to).await?,
@@ -367,12 +371,11 @@ impl Commit {
     /// All that the transaction has done lies in one shard: one command.
     async fn write_to_one(
         &mut self,
-        part: &Participant,
+        shard: &Arc<Shard>,
         pending: &PendingCommit,
         commit_ts: Timestamp,
         early: bool,
     ) -> Result<Attempt> {
-        let Participant { shard, term } = part;
         let receipt = shard.id().local_key(&encoding::receipt_key(commit_ts, self.txn));
         let push = |value: Option<&[u8]>, arena: &mut BytesMut| encoding::push_version_value(arena, value);
         let mut puts = encode_writes(pending.writes(), push, commit_ts);
@@ -383,28 +386,29 @@ impl Commit {
             let record = Record { status, commit_ts, ignored, ..Record::pending() };
             puts.push((anchor.local_key(&encoding::record_key(self.txn)), Bytes::from(record.encode())));
         }
-        let command = Command { expected_term: Some(*term), puts, ..Command::default() };
-        let submitted = if early { shard.submit(&command)? } else { None };
+        let mut command = Command { puts, ..Command::default() };
+        let shared = Arc::clone(&self.shared);
+        let submitted = if early { shared.submit(shard, &mut command)? } else { None };
         let outcome = match submitted {
             Some(submitted) => {
-                pending.order(part.place());
+                pending.order(LogPlace::of(shard));
                 self.release_row_locks();
                 if is_on(Mutation::AcknowledgedTooEarly) {
                     return Ok(Attempt::Committed(Written::ToOneShard));
                 }
                 submitted.await
             }
-            None => shard.propose(command).await,
+            None => shared.propose(shard, command).await,
         };
         if is_on(Mutation::DoubledApply) && outcome.is_ok() {
             let puts = encode_writes(pending.writes(), push, self.shared.clock.now());
-            shard.propose(Command { puts, ..Command::default() }).await?;
+            shared.propose(shard, Command { puts, ..Command::default() }).await?;
         }
         match outcome {
             Ok(_) => Ok(Attempt::Committed(Written::ToOneShard)),
             Err(ConsensusError::Moved { .. }) => Ok(Attempt::Moved(Arc::clone(shard))),
             Err(ConsensusError::Ambiguous { .. }) => {
-                if is_there(shard, &receipt, |_| true).await? {
+                if shared.is_there(shard, &receipt, |_| true).await? {
                     Ok(Attempt::Committed(Written::ToOneShard))
                 } else {
                     Err(KvError::LocksLost)
@@ -417,21 +421,18 @@ impl Commit {
     /// A command to each of several shards, all at once.
     async fn write_to_several(
         &self,
-        parts: &[Participant],
+        parts: &[Arc<Shard>],
         pending: &Arc<PendingCommit>,
         commit_ts: Timestamp,
         attempt: u32,
         sent_to: &mut Vec<ShardId>,
     ) -> Result<Attempt> {
-        let has_writes =
-            |part: &&Participant| !writes_within(pending.writes(), part.shard.range()).is_empty();
+        let has_writes = |shard: &&Arc<Shard>| !writes_within(pending.writes(), shard.range()).is_empty();
         let anchor = match (self.spilled, sent_to.first()) {
             (Some(anchor), _) | (None, Some(&anchor)) => anchor,
-            (None, None) => {
-                parts.iter().find(has_writes).or(parts.first()).ok_or(KvError::LocksLost)?.shard.id()
-            }
+            (None, None) => parts.iter().find(has_writes).or(parts.first()).ok_or(KvError::LocksLost)?.id(),
         };
-        let others = parts.iter().map(|part| part.shard.id()).filter(|id| *id != anchor);
+        let others = parts.iter().map(|shard| shard.id()).filter(|id| *id != anchor);
         let others: Vec<ShardId> = others.collect();
         if sent_to.is_empty() {
             sent_to.push(anchor);
@@ -456,7 +457,7 @@ impl Commit {
             holdings: self.holdings.clone(),
         };
         let (record, mark) = (Bytes::from(record.encode()), Bytes::from(encode_mark(attempt)));
-        let answers = parts.iter().map(async |Participant { shard, term }| {
+        let answers = parts.iter().map(async |shard| {
             let is_anchor = shard.id() == anchor;
             let (evidence, value) = if is_anchor {
                 (encoding::record_key(self.txn), record.clone())
@@ -473,8 +474,8 @@ impl Commit {
                 commit_ts,
             );
             puts.push((evidence.clone(), value));
-            let command = Command { expected_term: Some(*term), puts, ..Command::default() };
-            match shard.propose(command).await {
+            let command = Command { puts, ..Command::default() };
+            match self.shared.propose(shard, command).await {
                 Err(ConsensusError::Ambiguous { .. }) => {
                     let of_this_attempt = |value: &[u8]| {
                         if is_anchor {
@@ -483,7 +484,7 @@ impl Commit {
                             decode_mark(value).is_ok_and(|mark| mark == attempt)
                         }
                     };
-                    let there = is_there(shard, &evidence, of_this_attempt).await?;
+                    let there = self.shared.is_there(shard, &evidence, of_this_attempt).await?;
                     if there { Ok(None) } else { Err(KvError::LocksLost) }
                 }
                 Err(ConsensusError::Moved { .. }) => Ok(Some(Arc::clone(shard))),
@@ -520,11 +521,18 @@ impl Commit {
     }
 }
 
-/// Whether a command was carried out whose reply was lost: whether what it put is there, and is the right one.
-pub(super) async fn is_there(shard: &Shard, key: &[u8], right: impl Fn(&[u8]) -> bool) -> Result<bool> {
-    shard.barrier().await.map_err(|_| KvError::Ambiguous)?;
-    let found = shard.read().get(key).map_err(|_| KvError::Ambiguous)?;
-    Ok(found.is_some_and(|value| right(&value)))
+impl Shared {
+    /// Whether a command was carried out whose reply was lost: whether what it put is there, and is the right one.
+    pub(super) async fn is_there(
+        &self,
+        shard: &Shard,
+        key: &[u8],
+        right: impl Fn(&[u8]) -> bool,
+    ) -> Result<bool> {
+        self.tenure.barrier(shard).await.map_err(|_| KvError::Ambiguous)?;
+        let found = self.read(shard, |view| Ok(view.get(key)?.is_some_and(|value| right(&value))));
+        found.map_err(|_| KvError::Ambiguous)
+    }
 }
 
 impl Commit {

@@ -301,7 +301,8 @@ impl Transaction {
             return Ok(Some(LockOutcome { current, changed: false, own: true }));
         }
         let map = self.shared.node.shards();
-        let found = self.newest_reader().get(row_holder(&map, key)?.read(), key)?;
+        let found =
+            self.shared.read(row_holder(&map, key)?, |stored| self.newest_reader().get(stored, key))?;
         Ok(match found {
             Ok(Some(SeenVersion { commit_ts: Timestamp::MAX, value })) => {
                 Some(LockOutcome { current: value, changed: false, own: true })
@@ -339,11 +340,9 @@ impl Transaction {
         loop {
             // Looked at before the stored versions: what leaves the list in between is found among those.
             let under_way = self.shared.pending.newest(key);
-            // And before this: a commit whose fate is unknown stops the store before it leaves.
-            self.shared.check_running()?;
             let found = {
                 let map = self.shared.node.shards();
-                self.newest_reader().get(row_holder(&map, key)?.read(), key)?
+                self.shared.read(row_holder(&map, key)?, |stored| self.newest_reader().get(stored, key))?
             };
             match found {
                 Ok(stored) => {
@@ -401,6 +400,8 @@ impl Shared {
     /// Waits for a lock, not longer than a limit.
     pub(crate) async fn wait(&self, waiting: LockWait, limit: Option<Duration>) -> Result<HeldLock> {
         self.counters.lock_waits.fetch_add(1, Ordering::Relaxed);
+        // It has its place in the queue: when the tenure ends from here on, it is sent away.
+        self.check_running()?;
         let Some(limit) = limit else { return waiting.await };
         let target = waiting.target();
         match self.runtime.timeout(limit, waiting).await {

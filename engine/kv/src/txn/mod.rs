@@ -496,7 +496,7 @@ impl Transaction {
         core.read_ts = read_ts;
     }
 
-    /// Notes the shard of a row that is locked or written, and the term in which the lock is valid.
+    /// Notes the shard of a row that is locked or written.
     fn touch(&self, core: &mut Core, key: &[u8]) -> Result<()> {
         core.touched.touch(key, || self.shared.node.shards())
     }

@@ -104,8 +104,6 @@ impl Transaction {
                 self.shared.check_running()?;
                 continue;
             }
-            // After the look at the commits under way: one whose fate is unknown has stopped the store before it left.
-            self.shared.check_running()?;
             match self.read_pieces(&request, view, limits)? {
                 Ok(page) => break page,
                 Err(obstacle) => self.wait_for(obstacle).await?,
@@ -173,12 +171,14 @@ impl Transaction {
         let buffered = core.buffer.range(start, end, view.command);
         let under_way = spilling.iter().flat_map(|(writes, command)| writes.range(start, end, *command));
         let view = View { spilled: core.spilled.is_some(), ..view };
-        let stored = RowCursor::open(shard.read(), self.reader(view), start, end, reverse)?;
-        if reverse {
-            read_page(stored, overlay(buffered.rev(), under_way.rev(), true), true, limits)
-        } else {
-            read_page(stored, overlay(buffered, under_way, false), false, limits)
-        }
+        self.shared.read(shard, |stored| {
+            let stored = RowCursor::open(stored, self.reader(view), start, end, reverse)?;
+            if reverse {
+                read_page(stored, overlay(buffered.rev(), under_way.rev(), true), true, limits)
+            } else {
+                read_page(stored, overlay(buffered, under_way, false), false, limits)
+            }
+        })
     }
 
     /// The stored version of a row that a view shows: the snapshot's, or an own spilled one.
@@ -195,10 +195,8 @@ impl Transaction {
         if let Some(commit) = self.shared.pending.blocking(key, view.read_ts) {
             return Ok(Err(Obstacle::Commit(commit)));
         }
-        // See `scan`.
-        self.shared.check_running()?;
         let map = self.shared.node.shards();
-        self.reader(view).get(row_holder(&map, key)?.read(), key)
+        self.shared.read(row_holder(&map, key)?, |stored| self.reader(view).get(stored, key))
     }
 
     fn reader(&self, view: View) -> Reader<'_> {

@@ -196,20 +196,25 @@ impl Shared {
             let start = range.start.clone().max(here.start.clone());
             let end = here.end.iter().fold(range.end.clone(), |end, last| end.min(last.clone()));
             let reader = Reader { spilled: &self.spilled, read_ts: below, own: None, under_lock: false };
-            let mut versions = RowCursor::open_encoded(shard.read(), reader, &start, &end, false)?;
-            loop {
-                match versions.next_change(txn, read_ts)? {
-                    RowStep::End => break,
-                    RowStep::Pause => return Ok(Checked::UpTo(versions.key())),
-                    RowStep::Row => {
-                        return Err(KvError::ReadWriteConflict(Arc::new(versions.change()?)));
+            let checked = self.read(shard, |stored| {
+                let mut versions = RowCursor::open_encoded(stored, reader, &start, &end, false)?;
+                loop {
+                    match versions.next_change(txn, read_ts)? {
+                        RowStep::End => return Ok(Checked::Unchanged),
+                        RowStep::Pause => return Ok(Checked::UpTo(versions.key())),
+                        RowStep::Row => {
+                            return Err(KvError::ReadWriteConflict(Arc::new(versions.change()?)));
+                        }
+                        RowStep::Blocked(Obstacle::Commit(commit)) if commit.txn() != txn => {
+                            return Ok(Checked::Blocked(commit));
+                        }
+                        // Its own provisional versions, which it is committing.
+                        RowStep::Blocked(_) => {}
                     }
-                    RowStep::Blocked(Obstacle::Commit(commit)) if commit.txn() != txn => {
-                        return Ok(Checked::Blocked(commit));
-                    }
-                    // Its own provisional versions, which it is committing.
-                    RowStep::Blocked(_) => {}
                 }
+            })?;
+            if !matches!(checked, Checked::Unchanged) {
+                return Ok(checked);
             }
         }
         Ok(Checked::Unchanged)

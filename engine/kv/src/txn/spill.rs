@@ -33,7 +33,6 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use shardforge_consensus::{Command, ConsensusError, Shard, ShardMap};
 use shardforge_runtime::TaskHandle;
 
-use super::touched::TouchedShards;
 use super::{Core, ENDED, SavepointMark, Transaction};
 use crate::buffer::{BufferedWrite, WriteBuffer};
 use crate::encoding;
@@ -155,17 +154,16 @@ impl Transaction {
             finder.find(key).is_some_and(|writes| stands_for(writes, lock, savepoints))
         }));
         let piece = Arc::new(Piece { writes: RwLock::new(buffer.take()), locks: Mutex::new(of_rows) });
-        let writing = Some(self.write_piece(&core, &piece));
+        let writing = Some(self.write_piece(&piece));
         core.spilling = Some(Spilling { piece, undone_from: u32::MAX, writing });
         Ok(())
     }
 
-    fn write_piece(&self, core: &Core, piece: &Arc<Piece>) -> Writing {
+    fn write_piece(&self, piece: &Arc<Piece>) -> Writing {
         let spill = Spill {
             shared: Arc::clone(&self.shared),
             txn: self.id,
             owner: self.owner,
-            touched: core.touched.clone(),
             piece: Arc::clone(piece),
         };
         let (sender, outcome) = oneshot::channel();
@@ -181,7 +179,7 @@ impl Transaction {
         let (piece, outcome) = {
             let mut core = self.active()?;
             let Some(mut spilling) = core.spilling.take() else { return Ok(()) };
-            let writing = spilling.writing.take().unwrap_or_else(|| self.write_piece(&core, &spilling.piece));
+            let writing = spilling.writing.take().unwrap_or_else(|| self.write_piece(&spilling.piece));
             let under_way = (Arc::clone(&spilling.piece), writing.outcome.clone());
             core.spilling = Some(Spilling { writing: Some(writing), ..spilling });
             under_way
@@ -221,7 +219,6 @@ impl Transaction {
             self.shared.spilled.begin(self.id);
             self.shared.counters.spills.fetch_add(1, Ordering::Relaxed);
         }
-        // No term: it says nothing but that there is such a transaction.
         let key = anchor.local_key(&encoding::record_key(self.id));
         let puts = vec![(key, Bytes::from(Record::pending().encode()))];
         self.shared.propose_local(anchor, Command { puts, ..Command::default() }).await
@@ -254,7 +251,6 @@ struct Spill {
     shared: Arc<Shared>,
     txn: TxnId,
     owner: Owner,
-    touched: TouchedShards,
     piece: Arc<Piece>,
 }
 
@@ -289,7 +285,8 @@ impl Spill {
                 let chunk = self.encode(&start, first_ts, &map)?;
                 from = chunk.as_ref().and_then(|chunk| chunk.next.clone());
                 if let Some(SpillChunk { shard, command, .. }) = chunk {
-                    in_flight.push(async move { (shard.propose(command).await, shard) });
+                    let store = &self.shared;
+                    in_flight.push(async move { (store.propose(&shard, command).await, shard) });
                 }
             }
             match in_flight.next().await {
@@ -306,7 +303,6 @@ impl Spill {
         let writes = self.piece.writes.read();
         let Some((first, _)) = writes.iter_from(start).next() else { return Ok(None) };
         let shard = Arc::clone(row_holder(map, first)?);
-        let term = self.touched.term_in(&shard, map)?;
         let mut puts = Vec::new();
         // One allocation for nearly all keys and values.
         let mut arena = BytesMut::with_capacity(SPILL_ENTRY_BYTES_MAX + SPILL_ENTRY_BYTES_MAX / 16);
@@ -329,7 +325,7 @@ impl Spill {
                 puts.push((key, value));
             }
         }
-        let command = Command { expected_term: Some(term), puts, ..Command::default() };
+        let command = Command { puts, ..Command::default() };
         Ok(Some(SpillChunk { shard, command, next }))
     }
 }

@@ -111,19 +111,19 @@ impl Transaction {
             .iter()
             .map(|key| pending.newest(key).map_or(Timestamp::MIN, |(_, version)| version.commit_ts))
             .collect();
-        // And before this: a commit whose fate is unknown stops the store before it leaves.
-        self.shared.check_running()?;
         let (start, end) = (&run[0], encoding::prefix_end(&run[run.len() - 1]));
-        let mut cursor = RowCursor::open_encoded(shard.read(), self.newest_reader(), start, &end, false)?;
-        let mut read = Vec::with_capacity(run.len());
-        for ((prefix, under_way), known) in run.iter().zip(under_way).zip(known) {
-            let stored = if known.is_none() { cursor.version_of(prefix)?.ok() } else { None };
-            let newest = stored.filter(|stored| {
-                under_way <= stored.as_ref().map_or(Timestamp::MIN, |version| version.commit_ts)
-            });
-            read.push(newest.map_or(Newest::Unread, Newest::Stored));
-        }
-        Ok(read)
+        self.shared.read(&shard, |stored| {
+            let mut cursor = RowCursor::open_encoded(stored, self.newest_reader(), start, &end, false)?;
+            let mut read = Vec::with_capacity(run.len());
+            for ((prefix, under_way), known) in run.iter().zip(under_way).zip(known) {
+                let stored = if known.is_none() { cursor.version_of(prefix)?.ok() } else { None };
+                let newest = stored.filter(|stored| {
+                    under_way <= stored.as_ref().map_or(Timestamp::MIN, |version| version.commit_ts)
+                });
+                read.push(newest.map_or(Newest::Unread, Newest::Stored));
+            }
+            Ok(read)
+        })
     }
 }
 
