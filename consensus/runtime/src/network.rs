@@ -132,6 +132,11 @@ impl LocalNetwork {
         self.shared.lock().cut.extend([(one, other), (other, one)]);
     }
 
+    /// Cuts the link from one node to another: neither requests nor answers pass in this direction.
+    pub fn cut_one_way(&self, from: NodeId, to: NodeId) {
+        self.shared.lock().cut.insert((from, to));
+    }
+
     /// Mends every link.
     pub fn heal(&self) {
         self.shared.lock().cut.clear();
@@ -148,8 +153,11 @@ impl LocalNetwork {
         let handler = self.handler(from, to)?;
         let answer = handler(from, request).await?;
         self.travel().await;
-        // The link may have been cut while the answer was made.
+        // The way back may be cut, or the node gone since.
         self.handler(from, to)?;
+        if self.shared.lock().cut.contains(&(to, from)) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{to} does not answer")));
+        }
         Ok(answer)
     }
 
@@ -216,6 +224,11 @@ mod tests {
             assert!(one.call(NodeId(2), Traffic::Control, Bytes::new()).await.is_err());
             network.heal();
             assert!(one.call(NodeId(2), Traffic::Control, Bytes::new()).await.is_ok());
+            for (from, to) in [(NodeId(1), NodeId(2)), (NodeId(2), NodeId(1))] {
+                network.cut_one_way(from, to);
+                assert!(one.call(NodeId(2), Traffic::Control, Bytes::new()).await.is_err());
+                network.heal();
+            }
         });
     }
 }

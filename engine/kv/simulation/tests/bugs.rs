@@ -4,21 +4,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use shardforge_simulation::mutations::Mutation;
 
-use crate::run::run;
+use crate::cluster::run_cluster;
+use crate::run::{Report, run};
 
 /// As many seeds as every change is tested with.
 const SEEDS: u64 = 200;
 
-/// The first seed that shows a bug.
-fn first_seed_that_finds(mutation: Mutation) -> u64 {
-    let found = (0..SEEDS).find(|seed| {
+/// As many of clusters.
+const CLUSTER_SEEDS: u64 = 40;
+
+/// Asserts that one of the seeds shows a bug.
+fn is_found(mutation: Mutation, seeds: u64, run: impl Fn(u64) -> Report) {
+    let found = (0..seeds).find_map(|seed| {
+        let report = catch_unwind(AssertUnwindSafe(|| run(seed)));
         // An assertion of the store itself is as good as one of ours.
-        let report = catch_unwind(AssertUnwindSafe(|| run(*seed, Some(mutation))));
-        report.map_or(true, |report| !report.violations.is_empty())
+        let shown = report.map_or(Some("a panic".to_owned()), |report| report.violations.first().cloned());
+        shown.map(|shown| (seed, shown))
     });
-    let seed = found.unwrap_or_else(|| panic!("{SEEDS} seeds do not find {mutation:?}"));
-    println!("{mutation:?} is found by seed {seed}");
-    seed
+    let (seed, shown) = found.unwrap_or_else(|| panic!("{seeds} seeds do not find {mutation:?}"));
+    println!("{mutation:?} is found by seed {seed}: {shown}");
 }
 
 macro_rules! found {
@@ -26,7 +30,20 @@ macro_rules! found {
         $(
             #[test]
             fn $test() {
-                first_seed_that_finds(Mutation::$mutation);
+                is_found(Mutation::$mutation, SEEDS, |seed| run(seed, Some(Mutation::$mutation)));
+            }
+        )*
+    };
+}
+
+macro_rules! found_by_clusters {
+    ($($test:ident: $mutation:ident;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                is_found(Mutation::$mutation, CLUSTER_SEEDS, |seed| {
+                    run_cluster(seed, 3, Some(Mutation::$mutation))
+                });
             }
         )*
     };
@@ -47,4 +64,9 @@ found! {
     a_lost_update_is_found: LostUpdate;
     a_savepoint_that_loses_locks_is_found: SavepointLosesLocks;
     unwatched_reads_of_prepared_transactions_are_found: PreparedReadsUnwatched;
+}
+
+found_by_clusters! {
+    a_proposal_of_any_term_is_found: ProposalsOfAnyTerm;
+    a_lease_that_nobody_asks_for_is_found: LeaseUnchecked;
 }

@@ -199,7 +199,8 @@ impl Txn {
                     format!("transaction {}: the snapshot changed from {before:?} to {snapshot:?}", self.id)
                 });
             }
-            _ => self.run.check(snapshot.read_ts >= floor, || {
+            // What is begun in a store that serves no more comes to nothing.
+            _ => self.run.check(snapshot.read_ts >= floor || self.client.store.has_stopped(), || {
                 format!(
                     "transaction {}: the snapshot {snapshot:?} lies below the acknowledged commit {floor}",
                     self.id
@@ -391,6 +392,9 @@ impl Txn {
             let (key, value) = (marker(self.id), Bytes::from_static(b"1"));
             self.inner.put(key.clone(), value.clone());
             self.note(|log| log.writes.insert(key, Some(value)));
+        }
+        if self.client.chance(self.run.plan.slowness) {
+            self.client.pause(3_000_000).await;
         }
         self.run.committing(self.id);
         if self.run.may_prepare.load(Ordering::Relaxed) && self.client.chance(TWO_PHASES_PERCENT) {

@@ -67,6 +67,12 @@ pub struct Plan {
     pub splits: u64,
     /// Chance in percent that a client goes away in the middle of a transaction.
     pub impatience: u64,
+    /// Chance in percent that a client takes its time before it commits, so that much may happen to its node.
+    pub slowness: u64,
+    /// How long a client pauses at most between two transactions.
+    pub pause_micros_max: u64,
+    /// How many nodes there are.
+    pub nodes: u64,
 }
 
 impl Plan {
@@ -107,6 +113,21 @@ impl Plan {
             faults,
             splits: [0, 0, 20, 60][below(4) as usize],
             impatience: [0, 0, 3, 10][below(4) as usize],
+            slowness: 0,
+            pause_micros_max: 1_000,
+            nodes: 1,
+        }
+    }
+
+    /// What a seed decides for a cluster of so many nodes; see `cluster.rs`. The faults are drawn as it goes on.
+    pub fn of_cluster(seed: u64, nodes: u64) -> Self {
+        Self {
+            faults: Vec::new(),
+            transactions: 400,
+            slowness: 15,
+            pause_micros_max: 2_000_000,
+            nodes,
+            ..Self::new(seed)
         }
     }
 
@@ -149,7 +170,7 @@ pub struct Run {
 }
 
 impl Run {
-    fn new(plan: Plan) -> Arc<Self> {
+    pub fn new(plan: Plan) -> Arc<Self> {
         Arc::new(Self {
             left: AtomicU64::new(plan.transactions),
             plan,
@@ -181,6 +202,11 @@ impl Run {
 
     fn take_one(&self) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// Whether all transactions have been begun.
+    pub fn is_done(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
     }
 
     fn event(&self) -> u64 {
@@ -255,23 +281,23 @@ pub fn run(seed: u64, mutation: Option<Mutation>) -> Report {
         storage.crash();
     }
     switch_on(None);
-    let log = run.log.lock();
-    let mut violations = std::mem::take(&mut *run.violations.lock());
-    violations.extend(oracle::violations(&log));
-    violations.extend(histories::violations(&log, run.plan.weakest()));
-    violations.extend(workloads::violations(&run, &log));
-    let committed = log.iter().filter(|txn| matches!(txn.outcome, Outcome::Committed(_))).count();
-    Report {
-        trace,
-        violations,
-        committed,
-        aborted: log.len() - committed,
-        epochs: run.plan.faults.len(),
-        stats,
+    run.report(trace, run.plan.faults.len(), stats)
+}
+
+impl Run {
+    /// Judges what was noted, when all is over.
+    pub fn report(&self, trace: u64, epochs: usize, stats: StoreStats) -> Report {
+        let log = self.log.lock();
+        let mut violations = std::mem::take(&mut *self.violations.lock());
+        violations.extend(oracle::violations(&log));
+        violations.extend(histories::violations(&log, self.plan.weakest()));
+        violations.extend(workloads::violations(self, &log));
+        let committed = log.iter().filter(|txn| matches!(txn.outcome, Outcome::Committed(_))).count();
+        Report { trace, violations, committed, aborted: log.len() - committed, epochs, stats }
     }
 }
 
-fn add(one: StoreStats, other: StoreStats) -> StoreStats {
+pub fn add(one: StoreStats, other: StoreStats) -> StoreStats {
     StoreStats {
         commits: one.commits + other.commits,
         rollbacks: one.rollbacks + other.rollbacks,
@@ -351,7 +377,7 @@ async fn run_epoch(
 }
 
 /// Learns what became of commits whose clients did not hear of it.
-async fn resolve_unknown(client: &Client) {
+pub async fn resolve_unknown(client: &Client) {
     let unknown: Vec<_> = {
         let log = client.run.log.lock();
         let unknown = log.iter().enumerate().filter(|(_, txn)| txn.outcome == Outcome::Unknown);
@@ -369,7 +395,7 @@ async fn resolve_unknown(client: &Client) {
 }
 
 /// Reads everything, which the oracle then checks.
-async fn audit(client: &Client) {
+pub async fn audit(client: &Client) {
     if let Err(error) = workloads::audit(client).await {
         client.run.check(false, || format!("an audit failed: {error}"));
     }
@@ -396,8 +422,8 @@ async fn care(client: Client, node: Arc<Node>) {
 }
 
 impl Client {
-    /// Works until the run's transactions are done, or the node is.
-    async fn work(&self) {
+    /// Works until the run's transactions are done, or the store serves no more.
+    pub async fn work(&self) {
         while self.run.take_one() {
             let transaction = workloads::transaction(self);
             let ended = if self.chance(self.run.plan.impatience) {
@@ -414,7 +440,7 @@ impl Client {
                 Err(error) => self.run.check(false, || format!("no transaction may fail so: {error}")),
             }
             if self.chance(50) {
-                self.pause(1_000).await;
+                self.pause(self.run.plan.pause_micros_max).await;
             }
         }
     }

@@ -84,7 +84,8 @@ pub async fn transaction(client: &Client) -> Result<(), KvError> {
         74..80 => unique_keys(client).await,
         80..86 => index(client).await,
         86..92 => families(client).await,
-        92..95 => turnstile(client).await,
+        // Whoever holds an object in a store that serves no more is not kept from going on, outside of it.
+        92..95 if client.run.plan.nodes == 1 => turnstile(client).await,
         95..98 => sequence(client).await,
         _ => audit(client).await,
     }
