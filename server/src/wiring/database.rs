@@ -21,14 +21,14 @@ impl Database {
     ///
     /// # Errors
     /// When it cannot be read, or the tenure has ended.
-    pub async fn open(config: &Config, instance: &Instance, _tenure: Tenure) -> Result<Database, OpenError> {
+    pub async fn open(config: &Config, instance: &Instance, tenure: Tenure) -> Result<Database, OpenError> {
         let (node, runtime) = instance.node();
         let options = KvOptions {
             gc_ttl: config.gc_ttl,
             prepared_transactions_max: config.max_prepared_transactions,
             ..KvOptions::default()
         };
-        let store = Store::open(Arc::clone(node), runtime.clone(), options)?;
+        let store = Store::open_in(Arc::clone(node), tenure, runtime.clone(), options).await?;
         create_directory(&config.spill_dir)?;
         let options = EngineOptions {
             query_memory_bytes: config.query_memory_bytes,
