@@ -185,12 +185,20 @@ impl Places {
         shards.collect()
     }
 
-    /// Writes in the primary's tenure.
+    /// Writes in the tenure of the primary, whoever that is when it succeeds.
     pub(super) async fn write(&self, name: &str, value: &str) {
-        let primary = self.primary().await;
-        let tenure = self.cluster(primary).tenure().borrow().clone().unwrap();
-        let shard = self.node(primary).shard_for(&key(name)).unwrap();
-        tenure.propose(&shard, put(name, value)).await.unwrap();
+        let writing = async {
+            loop {
+                let primary = self.primary().await;
+                let tenure = self.cluster(primary).tenure().borrow().clone().unwrap();
+                let shard = self.node(primary).shard_for(&key(name)).unwrap();
+                if tenure.propose(&shard, put(name, value)).await.is_ok() {
+                    return;
+                }
+                self.runtime.sleep(Duration::from_millis(20)).await;
+            }
+        };
+        self.runtime.timeout(Duration::from_secs(60), writing).await.unwrap();
     }
 
     /// Waits until all replicas of all shards hold the same; returns how many of each shard there are.
