@@ -117,6 +117,12 @@ pub const GOSSIP_LIMIT: Duration = Duration::from_secs(1);
 /// A node that was heard of within this time is taken to be alive.
 pub const NODE_ALIVE_WITHIN: Duration = Duration::from_secs(3);
 
+/// A node whose wall clock differs by more than this from those of most nodes stops itself.
+pub const CLOCK_OFFSET_MAX: Duration = Duration::from_millis(250);
+
+/// What another node's clock said counts for this long.
+pub const CLOCK_READING_KEPT: Duration = Duration::from_secs(5);
+
 /// The replicas of a node that was silent for this long are replaced, unless options say otherwise.
 pub const NODE_LOST_AFTER: Duration = Duration::from_secs(300);
 

@@ -415,6 +415,11 @@ impl Node {
         &self.records
     }
 
+    /// Stops the node for good: it cannot be relied on.
+    pub(crate) fn stop_because(&self, reason: &str) {
+        self.failure.report(reason);
+    }
+
     pub(crate) fn router(&self) -> &Router {
         &self.router
     }

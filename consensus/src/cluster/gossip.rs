@@ -58,8 +58,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 /// Exchanges statuses with a peer; returns what the news was when it began.
 async fn exchange(shared: &Shared, peer: NodeId, told: u64) -> (NodeId, u64) {
+    let (asked, here_micros) = (shared.runtime.now(), shared.runtime.wall_micros());
     let answer = shared.call(peer, Request::Status(shared.status()), GOSSIP_LIMIT).await;
-    if let Ok(Answer::Status(status, newer)) = answer {
+    if let Ok(Answer::Status { status, wall_micros, newer }) = answer {
+        shared.compare_clocks(peer, asked, here_micros, wall_micros);
         shared.learn(|knowledge| {
             knowledge.hear(peer, status, shared.runtime.now());
             if let Some(view) = newer {

@@ -30,8 +30,12 @@ impl Request {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// How the node that was asked is, and its registry, if that is newer.
-    Status(Status, Option<View>),
+    /// How the node that was asked is, what its wall clock says, and its registry, if that is newer.
+    Status {
+        status: Status,
+        wall_micros: u64,
+        newer: Option<View>,
+    },
     /// Done, and there is nothing to say.
     Done,
     /// The order was carried out.

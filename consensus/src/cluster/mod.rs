@@ -16,6 +16,7 @@
 //! - What is known of other nodes (who is alive, who serves) decides what is tried, never what is right: that is raft's.
 
 mod allocator;
+mod clocks;
 mod gossip;
 mod info;
 mod keeper;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use shardforge_runtime::{Network, NodeId, Runtime, TaskHandle};
+use shardforge_runtime::{Instant, Network, NodeId, Runtime, TaskHandle};
 use tokio::sync::watch;
 
+use super::clocks::Clocks;
 use super::info::{ClusterOptions, NodeInfo, NodeLoad, NodeState};
 use super::knowledge::{Claim, Knowledge, Presence};
 use super::messages::{Answer, Request};
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub runtime: Runtime,
     pub incarnation: u64,
     pub knowledge: Mutex<Knowledge>,
+    pub clocks: Mutex<Clocks>,
     pub nodes: watch::Sender<Arc<[NodeInfo]>>,
     pub primary: watch::Sender<Option<NodeId>>,
     pub tenure: watch::Sender<Option<Tenure>>,
@@ -81,6 +83,7 @@ impl Shared {
             runtime,
             incarnation,
             knowledge: Mutex::new(knowledge),
+            clocks: Mutex::default(),
             nodes,
             primary: watch::Sender::default(),
             tenure: watch::Sender::default(),
@@ -133,7 +136,7 @@ impl Shared {
                 let known = status.version;
                 self.learn(|knowledge| knowledge.hear(from, status, self.runtime.now()));
                 let newer = Some(self.knowledge.lock().view().clone()).filter(|view| view.version > known);
-                Answer::Status(self.status(), newer)
+                Answer::Status { status: self.status(), wall_micros: self.runtime.wall_micros(), newer }
             }
             Request::Registry(view) => {
                 self.learn(|knowledge| knowledge.adopt(view));
@@ -190,6 +193,19 @@ impl Shared {
     pub(super) fn status(&self) -> super::messages::Status {
         let load = self.load();
         self.knowledge.lock().status(load)
+    }
+
+    /// Compares a peer's clock, which was read since `asked`, with this node's, and stops the node if that is wrong.
+    pub(super) fn compare_clocks(&self, peer: NodeId, asked: Instant, here_micros: u64, there_micros: u64) {
+        let (now, nodes) = (self.runtime.now(), self.knowledge.lock().peers().len() + 1);
+        let complaint = {
+            let mut clocks = self.clocks.lock();
+            clocks.read(peer, (asked, now), here_micros, there_micros);
+            clocks.complaint(now, nodes)
+        };
+        if let Some(complaint) = complaint {
+            self.node.stop_because(&complaint);
+        }
     }
 
     pub(super) fn load(&self) -> NodeLoad {
