@@ -46,6 +46,7 @@ mod session;
 mod shards;
 mod snapshots;
 mod spilled;
+mod splitter;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -15,9 +15,7 @@ pub const SPILL_PIECES: usize = 4;
 /// neighbours' commits are not held up behind it.
 pub const SPILL_ENTRY_BYTES_MAX: usize = 2 << 20;
 
-/// The wall clocks of two nodes differ by no more than this. A new store's timestamps are above all that one on another
-/// node has given out.
-pub const CLOCK_OFFSET_MAX: Duration = Duration::from_millis(250);
+pub use shardforge_consensus::limits::CLOCK_OFFSET_MAX;
 
 /// Spill entries that are proposed at once, so that the log writer always has the next one at hand.
 pub const SPILL_ENTRIES_IN_FLIGHT_MAX: usize = 4;
@@ -98,6 +96,9 @@ pub const RECEIPT_RETENTION: Duration = Duration::from_secs(600);
 
 /// Keys that the garbage collector remembers. Past it a full pass over the data takes the list's place.
 pub const GC_QUEUE_KEYS_MAX: usize = 1_000_000;
+
+/// The sizes of shards are looked at this often.
+pub const SPLIT_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Deletions in one raft entry of the garbage collector.
 pub const GC_ENTRY_DELETES_MAX: usize = 2_000;

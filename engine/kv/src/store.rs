@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) last_commit: AtomicU64,
     /// States of the past below it may have been taken apart by garbage collection.
     pub(crate) history_from: AtomicU64,
+    /// Shards that are larger are split; zero: none are.
+    pub(crate) split_beyond_bytes: AtomicU64,
 }
 
 /// What happened so far, for metrics.
@@ -167,6 +169,7 @@ impl Store {
             counters: Counters::default(),
             last_commit: AtomicU64::new(0),
             history_from: AtomicU64::new(0),
+            split_beyond_bytes: AtomicU64::new(0),
         });
         crate::recovery::recover(&shared)?;
         // How far the collector had come before is not known.
@@ -193,6 +196,7 @@ impl Store {
         });
         crate::gc::start(&shared);
         crate::resolve::start(&shared);
+        crate::splitter::start(&shared);
         let (tenure, locks) = (shared.tenure.clone(), Arc::clone(&shared.locks));
         shared.runtime.spawn("end of the store", async move {
             tenure.ended().await;

@@ -62,6 +62,8 @@ pub struct Config {
     pub block_cache_bytes: usize,
     /// Memory for the newest versions of rows read lately, in bytes.
     pub row_cache_bytes: usize,
+    /// While there are several nodes, shards that are larger are split, in bytes; 0: none are.
+    pub shard_size_bytes: u64,
     /// With less free space than this, writes are refused, in bytes.
     pub disk_reserve_bytes: u64,
     /// How long superseded row versions are kept at least.
@@ -102,6 +104,7 @@ impl Config {
             spill_dir,
             block_cache_bytes: settings.parse("block_cache", values::size)?,
             row_cache_bytes: settings.parse("row_cache", values::size)?,
+            shard_size_bytes: settings.parse("shard_size", values::size)? as u64,
             disk_reserve_bytes: settings.parse("disk_reserve", values::size)? as u64,
             gc_ttl: settings.parse("gc_ttl", values::duration)?,
             worker_threads: match settings.parse("worker_threads", values::count(0, 1_024))? {

@@ -42,6 +42,7 @@ const DEFINITIONS: &[Definition] = &[
     define("spill_dir", "", "Where queries spill to; the folder \"spill\" of the data directory if empty."),
     define("block_cache", "256MB", "Memory for cached blocks of data."),
     define("row_cache", "128MB", "Memory for the newest versions of rows read lately; 0 for none."),
+    define("shard_size", "256MB", "Larger shards are split while there are several nodes; 0 for none."),
     define("disk_reserve", "64MB", "With less free space than this, writes are refused."),
     define("gc_ttl", "5s", "How long superseded row versions are kept at least."),
     define("worker_threads", "0", "Threads that run statements; 0 means one for each core."),

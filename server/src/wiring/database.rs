@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use shardforge_consensus::Tenure;
+use shardforge_consensus::{NodeInfo, NodeState, Tenure};
 use shardforge_kv::{KvOptions, Store};
 use shardforge_sql::engine::{Engine, EngineOptions};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{Backend, Instance, OpenError, create_directory};
 use crate::config::Config;
@@ -14,6 +16,31 @@ use crate::metrics::Sample;
 pub struct Database {
     store: Store,
     backend: Arc<Backend>,
+    _sizing: Option<Task>,
+}
+
+/// A task that ends when this is dropped.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Has large shards split while there is more than one node: on one node alone it would be of no use.
+async fn split_while_there_are_others(
+    store: Store,
+    mut nodes: watch::Receiver<Arc<[NodeInfo]>>,
+    beyond_bytes: u64,
+) {
+    loop {
+        let there = nodes.borrow_and_update().iter().filter(|node| node.state != NodeState::Gone).count();
+        store.split_beyond(if there > 1 { beyond_bytes } else { 0 });
+        if nodes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 impl Database {
@@ -29,6 +56,9 @@ impl Database {
             ..KvOptions::default()
         };
         let store = Store::open_in(Arc::clone(node), tenure, runtime.clone(), options).await?;
+        let sizing = instance.nodes().map(|nodes| {
+            Task(tokio::spawn(split_while_there_are_others(store.clone(), nodes, config.shard_size_bytes)))
+        });
         create_directory(&config.spill_dir)?;
         let options = EngineOptions {
             query_memory_bytes: config.query_memory_bytes,
@@ -39,7 +69,7 @@ impl Database {
             cluster: instance.control(),
         };
         let engine = Engine::open(store.clone(), runtime.clone(), options).await?;
-        Ok(Database { store, backend: Arc::new(Backend::new(engine, config.insecure)) })
+        Ok(Database { store, _sizing: sizing, backend: Arc::new(Backend::new(engine, config.insecure)) })
     }
 
     /// What the frontend serves.

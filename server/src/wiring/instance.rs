@@ -128,6 +128,11 @@ impl Instance {
         self.primary.clone()
     }
 
+    /// The nodes of its cluster, if it is in one.
+    pub fn nodes(&self) -> Option<watch::Receiver<Arc<[NodeInfo]>>> {
+        self.membership.as_ref().map(|membership| membership.cluster.nodes())
+    }
+
     /// Whether it is in no cluster.
     pub fn is_alone(&self) -> bool {
         self.membership.is_none()

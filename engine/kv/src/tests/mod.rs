@@ -11,6 +11,7 @@
 //!   invariants.rs   concurrent transfers, lost updates, write skew, crashes
 //!   prepared.rs     prepared transactions, and power failures
 //!   shards.rs       commits over several shards, cut off at each point
+//!   splitter.rs     shards that grow too large
 //!   tenure.rs       stores that end, and those that come after them
 //! ```
 
@@ -24,6 +25,7 @@ mod past;
 mod prepared;
 mod script;
 mod shards;
+mod splitter;
 mod tenure;
 
 use std::sync::Arc;
