@@ -73,13 +73,13 @@ impl Shared {
             return Ok(None);
         }
         let submitted = self.heeded(self.tenure.submit(shard, command))?;
-        Ok(submitted.map(async |answer| self.heeded(answer.await)).map(Box::pin))
+        Ok(submitted.map(async |answer| self.heeded(answer.await)))
     }
 
     /// Stops the store if a proposal has shown that this node leads no more.
     fn heeded<T>(&self, outcome: Result<T, ConsensusError>) -> Result<T, ConsensusError> {
         if let Err(error @ (ConsensusError::Rejected { .. } | ConsensusError::NotLeader { .. })) = &outcome {
-            self.stop(&error.to_string());
+            self.tenure.end(&error.to_string());
         }
         outcome
     }

@@ -416,17 +416,16 @@ impl Shared {
         if self.tenure.is_valid() || is_on(Mutation::LeaseUnchecked) {
             return Ok(());
         }
-        self.stop("its lease is over");
+        self.tenure.end("its lease is over");
         Err(KvError::ShuttingDown)
     }
 
-    /// Nothing may be read or locked here any more: a commit's fate is unknown, or another node is to serve.
-    #[cold]
-    pub(crate) fn stop(&self, reason: &str) {
+    /// A commit's fate is unknown: nothing may be read or locked here until a new store has found out.
+    pub(crate) fn stop(&self) {
         if !self.tenure.has_ended() {
-            tracing::error!(reason, "the store serves no more requests");
+            tracing::error!("the outcome of a commit is unknown; the store serves no more requests");
         }
-        self.tenure.end(reason);
+        self.tenure.end("the outcome of a commit is unknown");
     }
 
     /// Looks twice for circles of waits; undoes each by changing the order of a queue, or ends one of its waits. False

@@ -109,7 +109,7 @@ fn no_seed_shows_a_violation_on_several_nodes() {
         assert!(report.violations.is_empty(), "cluster seed {seed}: {}", report.violations.join("\n"));
         return;
     }
-    let seeds = setting("SHARDFORGE_CLUSTER_SEEDS").unwrap_or(30);
+    let seeds = setting("SHARDFORGE_CLUSTER_SEEDS").unwrap_or(20);
     let totals = [const { AtomicU64::new(0) }; 3];
     let wrong = Mutex::new(BTreeMap::new());
     each_seed(seeds, run, |seed, report| {

@@ -46,7 +46,7 @@ fn whatever_is_asked_of_a_store_that_has_stopped_fails_at_once() {
         };
         runtime.sleep(Duration::from_millis(20)).await;
         assert_eq!(store.stats().waiting_now, 1);
-        store.shared.stop("the test says so");
+        store.shared.tenure.end("the test says so");
         assert!(store.has_stopped() && store.stopped().await == "the test says so");
         assert!(matches!(waiter.await.unwrap(), Err(KvError::ShuttingDown)));
 
@@ -83,7 +83,7 @@ fn nothing_keeps_a_store_alive_that_nobody_holds() {
         txn.commit().await.unwrap();
         store.clear_range(b"x", b"y");
         let weak = Arc::downgrade(&store.shared);
-        store.shared.stop("the test says so");
+        store.shared.tenure.end("the test says so");
         drop((txn, store));
         runtime.sleep(Duration::from_secs(60)).await;
         assert_eq!(weak.strong_count(), 0);
@@ -112,7 +112,7 @@ fn what_a_store_had_under_way_is_settled_before_the_next_one_opens() {
                 })
                 .collect();
             runtime.sleep(Duration::from_micros(runtime.next_u64() % 300)).await;
-            store.shared.stop("the test says so");
+            store.shared.tenure.end("the test says so");
             let again = next(&node, &runtime).await;
             let look = async |number: usize| {
                 let reader = again.begin(TxnOptions::default());

@@ -61,9 +61,6 @@ use crate::store::Shared;
 use crate::time::Timestamp;
 use crate::types::{CommitInfo, IsolationLevel, TxnId};
 
-/// Why a store stops that can no longer tell what is committed.
-pub(super) const OUTCOME_UNKNOWN: &str = "the outcome of a commit is unknown";
-
 /// Format version of a receipt's value.
 pub(crate) const RECEIPT_FORMAT: u8 = 1;
 
@@ -265,7 +262,7 @@ impl Commit {
             Err(error) => {
                 shared.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
                 if error.is_ambiguous() {
-                    shared.stop(OUTCOME_UNKNOWN);
+                    shared.stop();
                 }
             }
         }

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use shardforge_consensus::{Command, ShardId};
 
-use super::commit::{Commit, CommitHook, OUTCOME_UNKNOWN, RECEIPT_FORMAT, ToTheEnd, Written};
+use super::commit::{Commit, CommitHook, RECEIPT_FORMAT, ToTheEnd, Written};
 use super::{ENDED, Transaction};
 use crate::buffer::WriteBuffer;
 use crate::encoding;
@@ -130,7 +130,7 @@ impl Commit {
                 shared.watched.forget(txn);
                 shared.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
                 if error.is_ambiguous() {
-                    shared.stop(OUTCOME_UNKNOWN);
+                    shared.stop();
                 }
                 return Err(error);
             }
@@ -197,7 +197,7 @@ impl PreparedTransaction {
             }
             Err(error) => {
                 if error.is_ambiguous() {
-                    shared.stop(OUTCOME_UNKNOWN);
+                    shared.stop();
                 }
                 shared.spilled.prepared(txn, prepared.has_spilled());
             }
