@@ -4,7 +4,7 @@
 //! [`render`] writes them in the text format.
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -29,6 +29,8 @@ pub struct Sample {
     pub help: &'static str,
     /// Its kind.
     pub kind: Kind,
+    /// What tells it from others of its name. Those of one name follow each other.
+    pub labels: Vec<(&'static str, String)>,
     /// Its value.
     pub value: u64,
 }
@@ -36,12 +38,18 @@ pub struct Sample {
 impl Sample {
     /// A number that only grows.
     pub fn counter(name: &'static str, help: &'static str, value: u64) -> Sample {
-        Sample { name, help, kind: Kind::Counter, value }
+        Sample { name, help, kind: Kind::Counter, labels: Vec::new(), value }
     }
 
     /// A number that goes up and down.
     pub fn gauge(name: &'static str, help: &'static str, value: u64) -> Sample {
-        Sample { name, help, kind: Kind::Gauge, value }
+        Sample { name, help, kind: Kind::Gauge, labels: Vec::new(), value }
+    }
+
+    /// The number of one of several things.
+    pub fn of(mut self, label: &'static str, thing: impl ToString) -> Sample {
+        self.labels.push((label, thing.to_string()));
+        self
     }
 }
 
@@ -121,23 +129,31 @@ struct Samples(Vec<Sample>);
 
 impl Collector for Samples {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for sample in &self.0 {
-            match sample.kind {
-                Kind::Counter => {
-                    let metric = ConstCounter::new(sample.value);
-                    let encoder =
-                        encoder.encode_descriptor(sample.name, sample.help, None, MetricType::Counter)?;
-                    metric.encode(encoder)?;
-                }
-                Kind::Gauge => {
-                    let metric = ConstGauge::new(sample.value);
-                    let encoder =
-                        encoder.encode_descriptor(sample.name, sample.help, None, MetricType::Gauge)?;
-                    metric.encode(encoder)?;
-                }
+        for samples in self.0.chunk_by(|one, next| one.name == next.name) {
+            let Sample { name, help, kind, labels, .. } = &samples[0];
+            let kind = match kind {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge => MetricType::Gauge,
+            };
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            if labels.is_empty() {
+                samples[0].encode(family)?;
+                continue;
+            }
+            for sample in samples {
+                sample.encode(family.encode_family(&sample.labels)?)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Sample {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        match self.kind {
+            Kind::Counter => ConstCounter::new(self.value).encode(encoder),
+            Kind::Gauge => ConstGauge::new(self.value).encode(encoder),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`Instance`]: a node of this process, alone or in a cluster.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use shardforge_consensus::{Cluster, ClusterOptions, NodeInfo, NodeState};
 use shardforge_consensus::{MemoryStorage, Node, NodeId, Storage, Tenure};
@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::control::Control;
 use super::identity::{FIRST_NODE, Identity, certificates};
 use super::joining::{Doorkeeper, seconds_since_1970};
+use super::network::of_network;
 use super::{OpenError, create_directory};
 use crate::config::{Config, EngineKind};
 use crate::metrics::Sample;
@@ -189,7 +190,8 @@ impl Instance {
 
     /// Reads counters while the node is open.
     pub fn observer(&self) -> Observer {
-        Observer { node: Arc::clone(&self.node) }
+        let transport = self.membership.as_ref().map(|membership| Arc::downgrade(&membership.transport));
+        Observer { node: Arc::clone(&self.node), transport }
     }
 
     /// Writes what is in memory to the disk and closes the node.
@@ -301,11 +303,22 @@ async fn bind(config: &Config, identity: &Identity, listen: &str) -> Result<Tran
 /// See [`Instance::observer`].
 pub struct Observer {
     node: Arc<Node>,
+    /// It ends with the instance, whoever still looks.
+    transport: Option<Weak<Transport>>,
 }
 
 impl Observer {
-    /// The counters of the storage.
+    /// The counters of the storage, and of the network between the nodes.
     pub fn samples(&self) -> Vec<Sample> {
+        let transport = self.transport.as_ref().and_then(Weak::upgrade);
+        let mut samples = self.of_storage();
+        if let Some(transport) = transport {
+            samples.extend(of_network(&transport.peers(), transport.tunnels()));
+        }
+        samples
+    }
+
+    fn of_storage(&self) -> Vec<Sample> {
         let (log, engine) = (self.node.log_stats(), self.node.kv_stats());
         vec![
             Sample::counter("log_syncs", "Synced writes of the log", log.syncs),

@@ -16,6 +16,7 @@ mod database;
 mod identity;
 mod instance;
 mod joining;
+mod network;
 
 use std::path::{Path, PathBuf};
 
