@@ -5,6 +5,7 @@ pub mod doors;
 pub mod isolation;
 pub mod kill;
 pub mod load;
+pub mod network;
 mod ports;
 mod process;
 mod replicas;
