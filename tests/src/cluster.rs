@@ -25,6 +25,8 @@ pub struct Node {
     log: PathBuf,
     process: Option<Process>,
     dsn: String,
+    /// It has left the cluster for good.
+    gone: bool,
 }
 
 impl Node {
@@ -44,7 +46,7 @@ impl Node {
 
     fn new(arguments: Vec<String>, settings: &[(&str, &str)], log: PathBuf) -> Node {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Node { arguments, settings: settings.collect(), log, process: None, dsn: String::new() }
+        Node { arguments, settings: settings.collect(), log, process: None, dsn: String::new(), gone: false }
     }
 
     /// Starts it, and waits for nothing: it may need others to serve.
@@ -155,11 +157,11 @@ impl TestCluster {
         cluster
     }
 
-    /// Adds a node and starts it; its place among the nodes.
+    /// Adds a node and starts it.
     ///
     /// # Panics
     /// When it cannot join.
-    pub fn join(&mut self) -> usize {
+    pub fn join(&mut self) {
         let number = self.nodes.len() + 1;
         let (door, address) = self.entrance();
         let token = command(&["node", "token", &door]).unwrap_or_else(|problem| panic!("{problem}"));
@@ -169,7 +171,6 @@ impl TestCluster {
         let node = Node::configured(&config_file(&self.directory, number), &settings);
         self.nodes.push(node);
         self.restart(number - 1);
-        number - 1
     }
 
     /// Where a node that runs takes clients, and where it takes nodes.
@@ -188,7 +189,8 @@ impl TestCluster {
     /// # Panics
     /// When they do not come to serve.
     pub fn start_all(&mut self) {
-        let mut started: Vec<&mut Node> = self.nodes.iter_mut().filter(|node| !node.runs()).collect();
+        let mut started: Vec<&mut Node> =
+            self.nodes.iter_mut().filter(|node| !node.runs() && !node.gone).collect();
         started.iter_mut().for_each(|node| node.launch());
         started.iter_mut().for_each(|node| node.wait());
         self.open_doors();
@@ -206,7 +208,8 @@ impl TestCluster {
 
     /// Tells clients where they may connect from now on.
     fn open_doors(&self) {
-        self.doors.set(self.nodes.iter().map(|node| node.dsn.clone()).collect());
+        let members = self.nodes.iter().filter(|node| !node.gone);
+        self.doors.set(members.map(|node| node.dsn.clone()).collect());
     }
 
     /// Where clients may connect, now and later.
@@ -219,9 +222,24 @@ impl TestCluster {
         &mut self.nodes[node]
     }
 
-    /// How many servers there are.
+    /// Ends a node that the cluster does without from now on.
+    ///
+    /// # Errors
+    /// When it does not end well.
+    pub fn retire(&mut self, node: usize) -> Result<(), String> {
+        self.nodes[node].gone = true;
+        self.open_doors();
+        self.nodes[node].stop()
+    }
+
+    /// How many servers there are, without those that have left.
     pub fn count(&self) -> usize {
-        self.nodes.len()
+        self.members().len()
+    }
+
+    /// The servers that have not left.
+    pub fn members(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|node| !self.nodes[*node].gone).collect()
     }
 
     /// What is wrong with a server that ought to run.

@@ -9,8 +9,12 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, NoTls};
 
+use crate::violation::Violation;
+
 /// How long one node may take to let a client in.
 const KNOCK_MAX: Duration = Duration::from_secs(3);
+/// How long a cluster may take to let a client in that has nothing else to do.
+const VISIT_MAX: Duration = Duration::from_secs(60);
 /// The first pause after no node has let a client in.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// The longest such pause.
@@ -118,6 +122,17 @@ impl Doors {
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Connects as [`Doors::enter`] does, for as long as a cluster may take to let clients in.
+    ///
+    /// # Errors
+    /// When that is over, or a node answers what it must not answer.
+    pub async fn visit(&self, first: usize) -> Result<Link, Violation> {
+        match timeout(VISIT_MAX, self.enter(first)).await {
+            Ok(entered) => Ok(entered?),
+            Err(_) => Err(Violation::Data(format!("no node has let a client in for {VISIT_MAX:?}"))),
         }
     }
 }

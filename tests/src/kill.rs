@@ -17,12 +17,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cluster::TestCluster;
-use crate::doors::Trouble;
+pub use crate::load::Counts;
 use crate::load::{Bulk, Checker, Load, Numbers, Outcome, Plan, Resumption, Troubles, setup};
-pub use crate::load::{Counts, Violation};
-
-/// How often what is there is looked at again when a node's loss cuts the look short.
-const CHECKS_MAX: u32 = 5;
+use crate::violation::Violation;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -95,7 +92,7 @@ pub async fn run(
     mut tell: impl FnMut(String),
 ) -> Result<Report, Violation> {
     let mut cluster = TestCluster::start(directory, options.nodes, &[]);
-    let client = cluster.doors().enter(0).await?;
+    let client = cluster.doors().visit(0).await?;
     for statement in setup() {
         client.batch_execute(&statement).await?;
     }
@@ -132,7 +129,9 @@ impl Rounds<'_> {
         let several = self.options.nodes > 1;
         let victim = (round as usize - 1) % self.options.nodes;
         let (outcome, resumption, start) = self.load(cluster, victim, several).await?;
-        let counts = self.check(cluster, &outcome, round as usize).await?;
+        let counts;
+        (counts, self.bulk) =
+            self.checker.check(cluster.doors(), round as usize, self.first, &outcome).await?;
         self.first = outcome.next;
 
         let shards = count_shards(cluster).await?;
@@ -204,37 +203,6 @@ impl Rounds<'_> {
         load.commits(commits / 2).await?;
         Ok((load.stop().await?, resumption, start))
     }
-
-    /// Compares the ledger with what is there, asked through some node.
-    async fn check(
-        &mut self,
-        cluster: &TestCluster,
-        outcome: &Outcome,
-        door: usize,
-    ) -> Result<Counts, Violation> {
-        let mut checks = 0;
-        loop {
-            checks += 1;
-            let client = cluster.doors().enter(door).await?;
-            let checked = async {
-                let found = self.checker.check(&client, self.first, &outcome.entries, &outcome.bulk).await?;
-                self.checker.settle(&client, outcome.next).await?;
-                Ok(found)
-            };
-            match checked.await {
-                Ok((counts, bulk)) => {
-                    self.bulk = bulk;
-                    return Ok(counts);
-                }
-                // The node that came back may have taken the others' part over meanwhile.
-                Err(Violation::Statement(error))
-                    if self.options.nodes > 1
-                        && checks < CHECKS_MAX
-                        && Trouble::of(&error) != Trouble::Wrong => {}
-                Err(violation) => return Err(violation),
-            }
-        }
-    }
 }
 
 /// Undoes what was done to a server; how long it took until it served.
@@ -248,6 +216,6 @@ fn bring_back(cluster: &mut TestCluster, victim: usize, fault: Fault) -> Duratio
 }
 
 async fn count_shards(cluster: &TestCluster) -> Result<i64, Violation> {
-    let rows = cluster.doors().enter(0).await?.query("SHOW SHARDS", &[]).await?;
+    let rows = cluster.doors().visit(0).await?.query("SHOW SHARDS", &[]).await?;
     Ok(rows.len() as i64)
 }

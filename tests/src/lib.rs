@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod doors;
+pub mod growth;
 pub mod isolation;
 pub mod kill;
 pub mod load;
@@ -10,3 +11,4 @@ mod ports;
 mod process;
 mod replicas;
 pub mod server;
+pub mod violation;

@@ -2,25 +2,14 @@
 
 use tokio_postgres::{Client, Error};
 
-use super::ledger::{Bulk, Counts, Entry, Found, Trace, compare};
+use super::Outcome;
+use super::ledger::{Bulk, Counts, Found, Trace, compare};
 use super::tables::{BALANCE, BANK, BULK_ROWS};
+use crate::doors::{Doors, Trouble};
+use crate::violation::Violation;
 
-/// What is wrong.
-#[derive(Debug, thiserror::Error)]
-pub enum Violation {
-    /// The data is not what was acknowledged.
-    #[error("{0}")]
-    Data(String),
-    /// A statement failed that must not fail.
-    #[error("{}", describe(.0))]
-    Statement(#[from] Error),
-}
-
-fn describe(error: &Error) -> String {
-    error
-        .as_db_error()
-        .map_or_else(|| error.to_string(), |error| format!("{error} ({})", error.code().code()))
-}
+/// How often what is there is looked at again when the loss of a node cuts the look short.
+const LOOKS_MAX: usize = 5;
 
 /// A query that counts what is wrong, and what that would be.
 fn wrongs() -> [(&'static str, String); 7] {
@@ -100,16 +89,35 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Checks everything, given what is known of the transactions from number `first` on.
+    /// Checks everything after a load, whose transactions have numbers from `first` on, asking the node at some door, and
+    /// others when it is lost meanwhile.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub async fn check(
         &mut self,
+        doors: &Doors,
+        door: usize,
+        first: i64,
+        outcome: &Outcome,
+    ) -> Result<(Counts, Bulk), Violation> {
+        let mut turn = 0;
+        loop {
+            let client = doors.visit(door + turn).await?;
+            turn += 1;
+            match self.look(&client, first, outcome).await {
+                Err(Violation::Statement(error))
+                    if turn < LOOKS_MAX && Trouble::of(&error) != Trouble::Wrong => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn look(
+        &mut self,
         client: &Client,
         first: i64,
-        entries: &[Entry],
-        bulk: &Bulk,
+        outcome: &Outcome,
     ) -> Result<(Counts, Bulk), Violation> {
         let mut counts = Counts::default();
         for trace in Trace::ALL {
@@ -122,7 +130,7 @@ impl Checker {
                 )));
             }
             let found = found(client, trace, first).await?;
-            counts.add(compare(trace, entries, found).map_err(Violation::Data)?);
+            counts.add(compare(trace, &outcome.entries, found).map_err(Violation::Data)?);
         }
         for (what, query) in wrongs() {
             let wrong: i64 = client.query_one(&query, &[]).await?.get(0);
@@ -131,19 +139,13 @@ impl Checker {
             }
         }
         check_indexes(client).await?;
-        let bulk = check_bulk(client, bulk).await?;
-        Ok((counts, bulk))
-    }
-
-    /// Notes what is there of transactions with numbers below `next`.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn settle(&mut self, client: &Client, next: i64) -> Result<(), Violation> {
+        let bulk = check_bulk(client, &outcome.bulk).await?;
+        let mut now = <[Settled; Trace::ALL.len()]>::default();
         for trace in Trace::ALL {
-            self.settled[trace as usize] = settled(client, trace, next).await?;
+            now[trace as usize] = settled(client, trace, outcome.next).await?;
         }
-        Ok(())
+        self.settled = now;
+        Ok((counts, bulk))
     }
 }
 

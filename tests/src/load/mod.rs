@@ -35,7 +35,8 @@ use tokio::time::timeout;
 use tokio_postgres::Error;
 
 use crate::doors::Doors;
-pub use check::{Checker, Violation};
+use crate::violation::Violation;
+pub use check::Checker;
 pub use ledger::{Bulk, Counts, Entry};
 pub use numbers::Numbers;
 use shared::{Fault, Resumed, Shared};

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Error;
 
-use super::check::Violation;
 use super::ledger::Bulk;
 use super::numbers::Numbers;
 use super::shared::Shared;
 use super::tables::{BALANCE, BANK, BULK_FILLER_BYTES, BULK_ROWS, random_split};
 use crate::doors::{Link, Trouble};
+use crate::violation::Violation;
 
 /// After so long without an answer to a statement a client takes its node for lost.
 const PATIENCE: Duration = Duration::from_secs(30);
