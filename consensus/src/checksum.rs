@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::{CursorOptions, Keep, SharedFilter};
 use crate::error::{ConsensusError, Result};
 use crate::extent::Extent;
@@ -12,7 +14,7 @@ use crate::raft::state_machine::pinned_index;
 use crate::shard::Shard;
 
 /// What a replica held at some point of its log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Checksum {
     /// The index of the last entry applied.
     pub applied_index: u64,

@@ -36,7 +36,8 @@ mod types;
 
 pub use checksum::Checksum;
 pub use cluster::{
-    AdmitRequest, Cluster, ClusterOptions, NewToken, NodeInfo, NodeLoad, NodeState, TokenCheck,
+    AdmitRequest, Cluster, ClusterOptions, NewToken, NodeInfo, NodeLoad, NodeState, ReplicaChecksum,
+    TokenCheck,
 };
 pub use command::{Applied, Command};
 pub use engine::{

@@ -153,6 +153,9 @@ pub const ORDER_TRY_LIMIT: Duration = Duration::from_secs(5);
 /// The next one is tried after this time.
 pub const ORDER_PAUSE: Duration = Duration::from_millis(100);
 
+/// A node that is asked what its replica of a shard holds is given this long to read all of it.
+pub const CHECKSUM_LIMIT: Duration = Duration::from_secs(60);
+
 /// A node that leads the system shard gathers the leadership of all others for this long, and then another one is to try.
 pub const GATHER_LIMIT: Duration = Duration::from_secs(3);
 

@@ -82,6 +82,8 @@ pub enum ShardCommand {
     Ls(ShardLs),
     /// Let shards begin at keys of a table or an index.
     Split(ShardSplit),
+    /// Read all replicas of all shards, and say whether they hold the same.
+    Check(Target),
 }
 
 /// `shardforge shard ls`.

@@ -6,6 +6,7 @@ use shardforge_runtime::Traffic;
 use super::info::NodeLoad;
 use super::knowledge::{Claim, Presence};
 use super::registry::{Done, Order, View};
+use crate::checksum::Checksum;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
@@ -17,13 +18,15 @@ pub(crate) enum Request {
     HandOver { term: u64 },
     /// Something for the leader of the system shard to do.
     Order(Order),
+    /// What the replica of a shard holds.
+    Checksum(u64),
 }
 
 impl Request {
     pub(crate) fn traffic(&self) -> Traffic {
         match self {
             Self::Status(_) | Self::HandOver { .. } => Traffic::Control,
-            Self::Registry(_) | Self::Order(_) => Traffic::Request,
+            Self::Registry(_) | Self::Order(_) | Self::Checksum(_) => Traffic::Request,
         }
     }
 }
@@ -42,6 +45,8 @@ pub(crate) enum Answer {
     Ordered(Done),
     /// The node that was asked does not lead the system shard; who may.
     NotLeader(Option<u64>),
+    /// What the replica holds, if there is one.
+    Checksum(Option<Checksum>),
     Refused(String),
 }
 

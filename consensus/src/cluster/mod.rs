@@ -7,6 +7,7 @@
 //!                 a second, and at once on changes      office.rs     gathers the leadership of all shards: a tenure
 //!     keeper.rs   remembers the nodes over a restart    allocator.rs  while it lasts: brings replicas to where they belong
 //!
+//!   checksums.rs  whether replicas hold the same
 //!   knowledge.rs  what a node knows       registry.rs  what the system shard keeps       messages.rs  what nodes say
 //! ```
 //!
@@ -16,6 +17,7 @@
 //! - What is known of other nodes (who is alive, who serves) decides what is tried, never what is right: that is raft's.
 
 mod allocator;
+mod checksums;
 mod clocks;
 mod gossip;
 mod info;
@@ -31,6 +33,7 @@ mod shared;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use checksums::ReplicaChecksum;
 pub use info::{AdmitRequest, ClusterOptions, NewToken, NodeInfo, NodeLoad, NodeState, TokenCheck};
 pub(crate) use messages::{Answer, Request};
 use parking_lot::Mutex;
@@ -181,6 +184,14 @@ impl Cluster {
     /// As [`Cluster::drain`]; also when the node has gone.
     pub async fn resume(&self, node: NodeId) -> Result<()> {
         self.shared.set_state(node, NodeState::Active).await
+    }
+
+    /// What each replica of a shard holds, by node. Every one of them reads all of it.
+    ///
+    /// # Errors
+    /// [`crate::ConsensusError::Refused`] when this node has no replica of the shard.
+    pub async fn checksums(&self, shard: ShardId) -> Result<Vec<ReplicaChecksum>> {
+        self.shared.checksums(shard).await
     }
 
     /// A name for a new shard, which no other shard of the cluster has or will have.

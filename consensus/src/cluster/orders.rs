@@ -73,7 +73,7 @@ impl Shared {
                     Ok(Answer::Ordered(done)) => return Ok(done),
                     Ok(Answer::Refused(reason)) => return Err(ConsensusError::Refused(reason)),
                     Ok(Answer::NotLeader(leader)) => hint = leader.map(NodeId),
-                    Ok(Answer::Status { .. } | Answer::Done) | Err(_) => {}
+                    Ok(Answer::Status { .. } | Answer::Done | Answer::Checksum(_)) | Err(_) => {}
                 }
             }
             hint = hint.filter(|hint| *hint != to);

@@ -144,6 +144,7 @@ impl Shared {
             }
             Request::HandOver { term } => self.hand_over_to(from, term).await,
             Request::Order(order) => self.obey_other(order).await,
+            Request::Checksum(shard) => Answer::Checksum(self.own_checksum(ShardId(shard)).await),
         }
     }
 

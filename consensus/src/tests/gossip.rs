@@ -6,7 +6,7 @@ use bytes::Bytes;
 use shardforge_runtime::{NodeId, Simulation};
 
 use super::places::Places;
-use crate::{AdmitRequest, ConsensusError, NewToken, NodeState};
+use crate::{AdmitRequest, ConsensusError, NewToken, NodeState, ReplicaChecksum, ShardId};
 
 fn token(id: u64) -> NewToken {
     NewToken { id, record: Bytes::from(format!("secret {id}")), expires_at: u64::MAX }
@@ -117,5 +117,41 @@ fn new_shards_have_names_of_the_cluster() {
         names.push(places.node(1).split(&super::key("q")).await.unwrap().id());
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len(), "{names:?}");
+    });
+}
+
+#[test]
+fn replicas_of_a_shard_have_one_checksum_once_they_have_applied_the_same() {
+    let simulation = Simulation::new(1);
+    let runtime = simulation.runtime();
+    simulation.block_on(async move {
+        let mut places = Places::start(runtime.clone()).await;
+        for count in 2..=3 {
+            places.join(1).await;
+            for node in 1..=count {
+                places.until_known(node, usize::try_from(count).unwrap()).await;
+            }
+        }
+        let (leader, first) = (places.node(1), places.cluster(1));
+        let system = leader.shards().by_id(ShardId::SYSTEM).cloned().unwrap();
+        system.place(&(1..=3).map(NodeId).collect(), Duration::from_secs(60)).await.unwrap();
+        let checksums = loop {
+            let checksums = first.checksums(ShardId::SYSTEM).await.unwrap();
+            let index = |of: &ReplicaChecksum| of.checksum.map(|checksum| checksum.applied_index);
+            if checksums.len() == 3 && checksums.iter().all(|one| index(one) == index(&checksums[0])) {
+                break checksums;
+            }
+            runtime.sleep(Duration::from_millis(100)).await;
+        };
+        let first_one = checksums[0].checksum.unwrap();
+        assert!(first_one.pairs > 0, "{checksums:?}");
+        assert!(checksums.iter().all(|one| one.checksum == Some(first_one)), "{checksums:?}");
+        assert_eq!(checksums.iter().map(|one| one.node.0).collect::<Vec<_>>(), [1, 2, 3]);
+
+        // A node that is down says nothing; a shard that is nowhere is refused.
+        places.crash(3).await;
+        let checksums = first.checksums(ShardId::SYSTEM).await.unwrap();
+        assert_eq!(checksums[2], ReplicaChecksum { node: NodeId(3), checksum: None });
+        assert!(matches!(first.checksums(ShardId(99)).await, Err(ConsensusError::Refused(_))));
     });
 }

@@ -1,4 +1,4 @@
-//! `shardforge shard ls` and `split`: SQL for who has a command line before him.
+//! `shardforge shard ls`, `split` and `check`: SQL for who has a command line before him.
 
 use std::process::ExitCode;
 
@@ -16,6 +16,7 @@ pub fn run(command: ShardCommand) -> Result<ExitCode, CommandError> {
             let of = args.of.sql().ok_or(CommandError::NothingToSplit)?;
             (args.dsn, format!("ALTER {of} SPLIT AT VALUES {}", args.at.join(", ")))
         }
+        ShardCommand::Check(target) => (target.dsn, "SHOW CHECKSUMS".to_owned()),
     };
     Ok(shell::run(Sql { dsn, commands: vec![sql], files: Vec::new(), tuples_only: false })?)
 }

@@ -80,6 +80,23 @@ impl sql::ClusterControl for Control {
         })
     }
 
+    async fn checksums(&self) -> PgResult<Vec<sql::ReplicaChecksum>> {
+        let mut all = Vec::new();
+        for shard in self.node.shards().iter() {
+            let replicas = self.cluster.checksums(shard.id()).await.map_err(refused)?;
+            all.extend(replicas.into_iter().map(|replica| sql::ReplicaChecksum {
+                shard: shard.id().0,
+                node: replica.node.0,
+                content: replica.checksum.map(|checksum| sql::ReplicaContent {
+                    applied_index: checksum.applied_index,
+                    pairs: checksum.pairs,
+                    checksum: checksum.sum,
+                }),
+            }));
+        }
+        Ok(all)
+    }
+
     async fn create_token(&self, valid_for: Duration) -> PgResult<String> {
         let cannot = |error: &dyn std::fmt::Display| {
             PgError::new(SqlState::SYSTEM_ERROR, format!("this node cannot make join tokens: {error}"))

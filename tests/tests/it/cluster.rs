@@ -23,6 +23,7 @@ fn a_node_alone_says_how_it_could_have_company() {
     for sql in [
         "show nodes",
         "show cluster",
+        "show checksums",
         "create join token",
         "create join token valid for '10 minutes'",
         "create join token valid for interval '1' day",

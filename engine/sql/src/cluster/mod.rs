@@ -1,6 +1,6 @@
 //! The cluster as SQL shows it and changes it.
 //!
-//! [`ClusterControl`] is what the statements about nodes call: `SHOW NODES`, `SHOW CLUSTER`, `CREATE JOIN TOKEN`,
+//! [`ClusterControl`] is what the statements about nodes call: `SHOW NODES`, `SHOW CLUSTER`, `SHOW CHECKSUMS`, `CREATE JOIN TOKEN`,
 //! `ALTER NODE`. Whoever opens the engine implements it; the engine of a node that is alone has none. This layer knows
 //! nodes and shards by their numbers and no more of them than it shows.
 //!
@@ -22,6 +22,12 @@ pub trait ClusterControl: Send + Sync + fmt::Debug {
     /// # Errors
     /// 58000 or 57014 when it cannot be found out.
     async fn status(&self) -> PgResult<ClusterStatus>;
+
+    /// What each replica of each shard holds, in the order of shards and nodes. All of it is read.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    async fn checksums(&self) -> PgResult<Vec<ReplicaChecksum>>;
 
     /// Makes a token with which one node can join, once, until `valid_for` is over; returns it as text.
     ///
@@ -123,6 +129,42 @@ pub struct ShardReplicas {
     pub learners: Vec<u64>,
     /// How much of its log the node that answers has applied: the index of the last entry.
     pub applied_index: Option<u64>,
+}
+
+/// What a replica holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaChecksum {
+    /// The shard.
+    pub shard: u64,
+    /// The node.
+    pub node: u64,
+    /// What was read; absent: the node did not answer, or has no such replica any more.
+    pub content: Option<ReplicaContent>,
+}
+
+/// What was read of a replica. Only contents at the same applied index can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaContent {
+    /// How much of the shard's log was applied: the index of the last entry.
+    pub applied_index: u64,
+    /// How many pairs of keys and values there were.
+    pub pairs: u64,
+    /// The sum of them all.
+    pub checksum: u64,
+}
+
+impl ReplicaChecksum {
+    /// Whether it agrees with the other replicas of the shard that were read at the same applied index; `None` if there is
+    /// no such replica.
+    #[must_use]
+    pub fn agrees(&self, all: &[ReplicaChecksum]) -> Option<bool> {
+        let content = self.content?;
+        let others = all.iter().filter(|other| other.shard == self.shard && other.node != self.node);
+        let comparable = |other: &ReplicaContent| other.applied_index == content.applied_index;
+        let mut others = others.filter_map(|other| other.content.filter(comparable)).peekable();
+        others.peek()?;
+        Some(others.all(|other| other == content))
+    }
 }
 
 impl ClusterStatus {

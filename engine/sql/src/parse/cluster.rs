@@ -4,6 +4,7 @@
 //! ```text
 //!   SHOW NODES
 //!   SHOW CLUSTER
+//!   SHOW CHECKSUMS
 //!   CREATE JOIN TOKEN [ VALID FOR { 'interval' | INTERVAL 'interval' } ]
 //!   ALTER NODE number { DRAIN | RESUME | DECOMMISSION }
 //! ```
@@ -16,12 +17,14 @@ use super::keywords::Kw;
 use super::lexer::Kind;
 
 impl Parser<'_> {
-    /// What follows SHOW, if it is NODES or CLUSTER and not a setting of such a name.
+    /// What follows SHOW, if it is NODES, CLUSTER or CHECKSUMS and not a setting of such a name.
     pub(super) fn opt_show_cluster(&mut self) -> Option<Statement> {
         let show = if self.at_kw(Kw::Cluster) {
             ClusterShow::Cluster
         } else if self.at_word("nodes") {
             ClusterShow::Nodes
+        } else if self.at_word("checksums") {
+            ClusterShow::Checksums
         } else {
             return None;
         };

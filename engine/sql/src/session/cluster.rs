@@ -1,4 +1,5 @@
-//! Statements about the nodes of a cluster: SHOW NODES, SHOW CLUSTER, CREATE JOIN TOKEN, ALTER NODE.
+//! Statements about the nodes of a cluster: SHOW NODES, SHOW CLUSTER, SHOW CHECKSUMS, CREATE JOIN TOKEN,
+//! ALTER NODE.
 //!
 //! They are about the cluster and not about its data: no transaction has a part in them, and those that change something
 //! refuse to run in a block, because a ROLLBACK would not undo them. Only superusers may change anything.
@@ -13,7 +14,7 @@ use super::execute::Execution;
 use super::past::micros_of;
 use super::utility::text_output;
 use crate::bind;
-use crate::cluster::{ClusterControl, NodeStatus, advice};
+use crate::cluster::{ClusterControl, NodeStatus, ReplicaChecksum, ReplicaContent, advice};
 use crate::exec::env::Host;
 use crate::exec::eval::{CompiledExpr, NoRow};
 use crate::ir::{OutputColumn, Ty};
@@ -34,12 +35,22 @@ const NODE_COLUMNS: [&str; 11] = [
     "advice",
 ];
 const CLUSTER_COLUMNS: [&str; 3] = ["name", "value", "advice"];
+const CHECKSUM_COLUMNS: [&str; 6] = ["shard_id", "node_id", "applied_index", "pairs", "checksum", "agrees"];
 const TOKEN_COLUMNS: [&str; 1] = ["join_token"];
 
-/// Result columns of SHOW NODES and SHOW CLUSTER.
+/// Result columns of SHOW NODES, SHOW CLUSTER and SHOW CHECKSUMS.
 pub(super) fn cluster_columns(show: ClusterShow) -> Vec<OutputColumn> {
     match show {
         ClusterShow::Cluster => text_output(&CLUSTER_COLUMNS),
+        ClusterShow::Checksums => {
+            let mut columns = text_output(&CHECKSUM_COLUMNS);
+            for (number, ty) in
+                [(0, oid::INT8), (1, oid::INT8), (2, oid::INT8), (3, oid::INT8), (5, oid::BOOL)]
+            {
+                columns[number].col.ty = Ty::new(ty);
+            }
+            columns
+        }
         ClusterShow::Nodes => {
             let mut columns = text_output(&NODE_COLUMNS);
             for (number, ty) in [
@@ -80,19 +91,36 @@ fn text(value: Option<String>) -> Datum {
     value.map_or(Datum::Null, Datum::text)
 }
 
+fn checksum_row(replica: &ReplicaChecksum, all: &[ReplicaChecksum]) -> Vec<Datum> {
+    let of = |value: fn(ReplicaContent) -> Datum| replica.content.map_or(Datum::Null, value);
+    vec![
+        number(replica.shard),
+        number(replica.node),
+        of(|content| number(content.applied_index)),
+        of(|content| number(content.pairs)),
+        of(|content| Datum::text(format!("{:016x}", content.checksum))),
+        replica.agrees(all).map_or(Datum::Null, Datum::Bool),
+    ]
+}
+
 impl PgSession {
-    /// SHOW NODES and SHOW CLUSTER.
+    /// SHOW NODES, SHOW CLUSTER and SHOW CHECKSUMS.
     ///
     /// # Errors
     /// 55000 on a node that is alone, what the cluster raises.
     pub(super) async fn show_cluster(&mut self, show: ClusterShow) -> PgResult<Execution> {
-        let cluster = self.cluster()?.status().await?;
+        let control = self.cluster()?;
         let rows = match show {
-            ClusterShow::Cluster => advice::of_cluster(&cluster)
+            ClusterShow::Cluster => advice::of_cluster(&control.status().await?)
                 .into_iter()
                 .map(|fact| vec![Datum::text(fact.name), Datum::text(fact.value), text(fact.advice)])
                 .collect(),
+            ClusterShow::Checksums => {
+                let all = control.checksums().await?;
+                all.iter().map(|replica| checksum_row(replica, &all)).collect()
+            }
             ClusterShow::Nodes => {
+                let cluster = control.status().await?;
                 let now = self.engine.clock_micros();
                 let row = |node: &NodeStatus| {
                     let heard = node.last_heard.map(|ago| i64::try_from(ago.as_micros()).unwrap_or(i64::MAX));

@@ -7,6 +7,8 @@ pub enum ClusterShow {
     Nodes,
     /// How it stands.
     Cluster,
+    /// What each replica of each shard holds.
+    Checksums,
 }
 
 /// `ALTER NODE number action`.

@@ -93,7 +93,7 @@ pub enum Statement {
     VariableShow(VariableShowStmt),
     /// SHOW SHARDS.
     ShowShards(Box<ShowShardsStmt>),
-    /// SHOW NODES, SHOW CLUSTER.
+    /// SHOW NODES, SHOW CLUSTER, SHOW CHECKSUMS.
     ShowCluster(ClusterShow),
     /// CREATE JOIN TOKEN, and for how long it is valid.
     CreateJoinToken(Option<Box<Expr>>),
