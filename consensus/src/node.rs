@@ -381,6 +381,10 @@ impl Node {
             if left.range().start == at {
                 return Ok(Arc::clone(left));
             }
+            // One that was just split off may have no leader yet.
+            if let Some(tenure) = self.tenure() {
+                tenure.term_in(left).await?;
+            }
             match left.propose_split(&at, self.new_shard_id().await?).await {
                 // Another split may have come first, and this one is tried again.
                 Ok(_) | Err(ConsensusError::Moved { .. }) => self.routing.rerouted(left).await?,

@@ -39,8 +39,8 @@ async fn main() -> ExitCode {
         Ok(report) => {
             let counts = report.counts;
             println!(
-                "{} acknowledged, 0 lost, {} undone, {} in doubt ({} came); {} looks",
-                counts.committed, counts.undone, counts.in_doubt, counts.came, report.looks
+                "{} acknowledged, 0 lost, {} undone, {} in doubt ({} came); {} looks; {} replicas agree",
+                counts.committed, counts.undone, counts.in_doubt, counts.came, report.looks, report.replicas
             );
             println!("clients had to connect or begin again: {:?}", report.troubles);
             ExitCode::SUCCESS

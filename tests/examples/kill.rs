@@ -58,7 +58,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Options, Option
 }
 
 fn tell(options: &Options, report: &Report) {
-    let Report { counts, splits, shards, looks, slowest_start, troubles, failovers, others } = report;
+    let Report { counts, splits, shards, looks, replicas, slowest_start, troubles, failovers, others } =
+        report;
     println!(
         "{} rounds: {} acknowledged, 0 lost, {} undone, {} in doubt ({} came); {looks} looks; {splits} splits, {shards} \
          shards; slowest start {} ms",
@@ -83,7 +84,7 @@ fn tell(options: &Options, report: &Report) {
     of("primary lost, writes resumed at every client", failovers.iter().map(|(_, all)| *all).collect());
     of("another node lost, writes resumed at every client", others.clone());
     if options.nodes > 1 {
-        println!("clients had to connect or begin again: {troubles:?}");
+        println!("{replicas} replicas agree; clients had to connect or begin again: {troubles:?}");
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Report {
     pub counts: Counts,
     /// How often a client looked meanwhile and found nothing lost.
     pub looks: u64,
+    /// Replicas that were found to hold the same in the end.
+    pub replicas: usize,
     /// What went wrong that may go wrong.
     pub troubles: Troubles,
 }
@@ -96,8 +98,9 @@ pub async fn run(
     }
     let outcome = load.stop().await?;
     let (counts, _) = Checker::default().check(cluster.doors(), 0, 1, &outcome).await?;
+    let replicas = cluster.replicas_agree().await?;
     cluster.healthy().map_err(Violation::Data)?;
-    Ok(Report { counts, looks: outcome.looks, troubles: outcome.troubles })
+    Ok(Report { counts, looks: outcome.looks, replicas, troubles: outcome.troubles })
 }
 
 /// Makes the tables, in so many shards at least.

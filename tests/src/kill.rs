@@ -64,6 +64,8 @@ pub struct Report {
     pub shards: i64,
     /// How often a client looked meanwhile and found nothing lost.
     pub looks: u64,
+    /// Replicas that were found to hold the same in the end.
+    pub replicas: usize,
     /// The longest time from the start of a process until it served.
     pub slowest_start: Duration,
     /// What went wrong that may go wrong.
@@ -110,6 +112,9 @@ pub async fn run(
         let said = rounds.round(&mut cluster, round).await?;
         cluster.healthy().map_err(Violation::Data)?;
         tell(format!("round {round}: {said}"));
+    }
+    if options.nodes > 1 {
+        rounds.report.replicas = cluster.replicas_agree().await?;
     }
     Ok(rounds.report)
 }

@@ -58,6 +58,29 @@ impl TestCluster {
         .await
     }
 
+    /// Waits until all replicas have applied the same, and checks that they hold the same. Nobody is to write meanwhile. How
+    /// many there are.
+    ///
+    /// # Errors
+    /// When two of them differ; when they do not come to apply the same; when they cannot be asked for.
+    pub async fn replicas_agree(&self) -> Result<usize, Violation> {
+        let checked = self.until("replicas have applied the same", async |client| {
+            let rows = client.query("SHOW CHECKSUMS", &[]).await?;
+            let agree = |row: &Row| row.get::<_, Option<bool>>("agrees");
+            let of = |wanted: Option<bool>| -> Vec<String> {
+                let rows = rows.iter().filter(|row| agree(row) == wanted);
+                rows.map(|row| format!("{row:?}")).collect()
+            };
+            let (differ, unknown) = (of(Some(false)), of(None));
+            Ok(match (differ.as_slice(), unknown.as_slice()) {
+                ([], []) => Ok(Ok(rows.len())),
+                ([], unknown) => Err(unknown.join(", ")),
+                (differ, _) => Ok(Err(differ.join(", "))),
+            })
+        });
+        checked.await?.map_err(|differ| Violation::Data(format!("replicas differ: {differ}")))
+    }
+
     /// Has the others take over what a node holds, waits until it holds nothing, and ends it.
     ///
     /// # Errors
