@@ -29,6 +29,8 @@ pub enum Command {
     /// Show the nodes of a running cluster, let nodes join it and leave it.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Try a cluster: run one on this machine, with an SQL shell, and delete it at the end.
+    Demo(Demo),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -167,6 +169,14 @@ pub struct NodeNumber {
     pub node: u32,
     #[command(flatten)]
     pub target: Target,
+}
+
+/// `shardforge demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// How many nodes it has.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub nodes: u32,
 }
 
 /// `shardforge config`.

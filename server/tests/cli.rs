@@ -454,3 +454,51 @@ fn shards_are_listed_and_split() {
     }
     server.stop();
 }
+
+#[test]
+fn a_node_alone_tells_how_it_could_have_company() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let server = Server::start(folder, &["--engine", "memory", "--admin-listen", "off"]);
+    for arguments in [
+        &["ls"][..],
+        &["status"],
+        &["token"],
+        &["token", "--valid-for", "10 minutes"],
+        &["drain", "1"],
+        &["resume", "1"],
+        &["decommission", "1"],
+    ] {
+        let output = run(folder, &[&["node"], arguments, &[server.dsn.as_str()]].concat());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("--cluster-listen HOST:PORT"), "{arguments:?}: {said}");
+    }
+    // What is given as a time is a value, whatever is in it.
+    let output = run(folder, &["node", "token", "--valid-for", "it's", server.dsn.as_str()]);
+    assert!(text(&output.stderr).contains("type interval: \"it's\""), "{}", text(&output.stderr));
+    server.stop();
+}
+
+/// The names of metrics in a text.
+fn metric_names(text: &str) -> std::collections::BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("shardforge_")).collect()
+}
+
+#[test]
+fn the_dashboard_shows_what_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let admin = format!("127.0.0.1:{}", free_port());
+    let server = Server::start(folder, &["--engine", "memory", "--admin-listen", &admin]);
+    let (_, metrics) = get(&admin, "/metrics");
+    let measured = metric_names(&metrics);
+    let dashboard = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/grafana/shardforge.json");
+    let dashboard = std::fs::read_to_string(dashboard).expect("the dashboard");
+    let shown = metric_names(&dashboard);
+    assert!(shown.len() > 10, "{shown:?}");
+    let unknown: Vec<_> = shown.difference(&measured).collect();
+    assert!(unknown.is_empty(), "{unknown:?} are shown, and {measured:?} are measured");
+    server.stop();
+}

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod config;
+mod demo;
 mod init;
 mod node;
 mod shard;
@@ -61,6 +62,9 @@ pub enum CommandError {
     /// The shell cannot go on.
     #[error(transparent)]
     Shell(#[from] shell::ShellError),
+    /// There is no demo.
+    #[error(transparent)]
+    Demo(#[from] demo::DemoError),
 }
 
 impl CommandError {
@@ -96,6 +100,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Sql(args) => Ok(shell::run(args)?),
         Command::Shard(command) => shard::run(command),
         Command::Node(command) => node::run(command),
+        Command::Demo(args) => demo::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Version => {
             println!("shardforge {}", env!("CARGO_PKG_VERSION"));
