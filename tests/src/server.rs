@@ -10,6 +10,15 @@ use crate::cluster::TestCluster;
 /// cluster as of one node.
 pub const NODES_VARIABLE: &str = "SHARDFORGE_TEST_NODES";
 
+/// How many hash buckets the sessions of tests give to tables and indexes that do not say it; none if the variable is
+/// not set. What is spread has to answer as what is not.
+pub const BUCKETS_VARIABLE: &str = "SHARDFORGE_TEST_BUCKETS";
+
+/// The settings that sessions of tests begin with, as the start-up parameter `options` has them.
+pub fn session_options() -> Option<String> {
+    std::env::var(BUCKETS_VARIABLE).ok().map(|buckets| format!("-c default_buckets={buckets}"))
+}
+
 /// A running server, or the cluster in its place, reached through its last node. Killed when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -29,7 +38,11 @@ impl Server {
             nodes.parse().unwrap_or_else(|_| panic!("{NODES_VARIABLE} is a number, not {nodes:?}"))
         });
         let mut cluster = TestCluster::start(data_dir, nodes, settings);
-        let dsn = cluster.node(nodes - 1).dsn().to_owned();
+        let mut dsn = cluster.node(nodes - 1).dsn().to_owned();
+        if let Some(options) = session_options() {
+            let encoded = options.replace(' ', "%20").replace('=', "%3D");
+            dsn = format!("{dsn}?options={encoded}");
+        }
         Server { cluster, dsn }
     }
 

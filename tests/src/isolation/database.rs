@@ -12,14 +12,16 @@ pub struct Database {
 }
 
 impl Database {
-    /// Creates one on the server of a DSN of the form `postgresql://user@host:port/database`.
+    /// Creates one on the server of a DSN of the form `postgresql://user@host:port/database`, perhaps with parameters.
     pub async fn create(server: &str) -> Result<Database, tokio_postgres::Error> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("isolation_{}_{number}", std::process::id());
         execute(server, &format!("CREATE DATABASE {name}")).await?;
-        let end = server.rfind('/').unwrap_or(server.len());
-        let dsn = format!("{}/{name}", &server[..end]);
+        let end = server.find('?').unwrap_or(server.len());
+        let (place, parameters) = server.split_at(end);
+        let place = place.rfind('/').map_or(place, |end| &place[..end]);
+        let dsn = format!("{place}/{name}{parameters}");
         Ok(Database { server: server.to_owned(), name, dsn })
     }
 

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bad_input;
+mod buckets;
 mod cluster;
 mod copy;
 mod crash;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::server::Server;
+use crate::server::{Server, session_options};
 
 /// A connection, and what is to be sent over it next.
 pub struct Wire {
@@ -45,7 +45,10 @@ impl Wire {
     /// Opens a session.
     pub fn connect(server: &Server) -> Wire {
         let mut wire = Wire::open(server);
-        let answers = wire.bytes(&startup(&[(b"user", b"postgres"), (b"database", b"postgres")])).answers();
+        let options = session_options().unwrap_or_default();
+        let parameters: [(&[u8], &[u8]); 3] =
+            [(b"user", b"postgres"), (b"database", b"postgres"), (b"options", options.as_bytes())];
+        let answers = wire.bytes(&startup(&parameters)).answers();
         assert_eq!(answers.last().map(String::as_str), Some("ready I"), "{answers:?}");
         wire
     }

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use shardforge_types::{Oid, PgError, PgResult};
 
 use super::{
-    CatalogSnapshot, Cluster, DatabaseDesc, Relation, RelationDesc, RoleDesc, SchemaDesc, TableStats,
+    Buckets, CatalogSnapshot, Cluster, DatabaseDesc, Relation, RelationDesc, RoleDesc, SchemaDesc, TableDesc,
+    TableStats,
 };
 
 /// First byte of every catalog key; user data follows at [`crate::exec::DATA_TAG`].
@@ -23,6 +24,8 @@ pub const NAME_TAG: u8 = 0x09;
 /// 2: tables have foreign keys, indexes may be deferrable. 3: indexes have states. 4: one may
 /// be what its table is clustered on.
 const FORMAT_VERSION: u8 = 4;
+/// 5: as 4, and behind it what a table has beyond that (`Extension`). Tables without anything of it are written as 4.
+const EXTENDED_VERSION: u8 = 5;
 
 /// One change of the catalog.
 #[derive(Clone, Debug)]
@@ -67,6 +70,31 @@ enum Stored {
     Database(DatabaseDesc),
     Comment(Oid, Oid, i32, String),
     Stats(Oid, TableStats),
+}
+
+/// What format 5 adds to a table.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct Extension {
+    buckets: Buckets,
+    /// Of each index: its buckets and its storage parameters.
+    indexes: Vec<(Buckets, Vec<(String, String)>)>,
+}
+
+impl Extension {
+    /// What is to be stored of a table; `None` if there is nothing of it.
+    fn of(table: &TableDesc) -> Option<Extension> {
+        let indexes: Vec<_> =
+            table.indexes.iter().map(|index| (index.buckets, index.options.clone())).collect();
+        let is_plain = table.buckets == Buckets::ONE && indexes.iter().all(|one| *one == Default::default());
+        (!is_plain).then_some(Extension { buckets: table.buckets, indexes })
+    }
+
+    fn extend(self, table: &mut TableDesc) {
+        table.buckets = self.buckets;
+        for (index, (buckets, options)) in table.indexes.iter_mut().zip(self.indexes) {
+            (index.buckets, index.options) = (buckets, options);
+        }
+    }
 }
 
 /// Kinds of catalog rows, as in their keys. Cluster-wide kinds come first so that they load first.
@@ -123,11 +151,17 @@ impl Change {
         let database =
             key.get(2..6).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes).ok_or_else(damaged)?;
         let (version, body) = value.split_first().ok_or_else(damaged)?;
-        if *version != FORMAT_VERSION {
+        if !matches!(*version, FORMAT_VERSION | EXTENDED_VERSION) {
             return Err(PgError::corrupted(format!("catalog row has unknown format version {version}")));
         }
-        let (stored, _) = bincode::serde::decode_from_slice::<Stored, _>(body, bincode::config::standard())
-            .map_err(|_| damaged())?;
+        let standard = bincode::config::standard();
+        let (mut stored, read) =
+            bincode::serde::decode_from_slice::<Stored, _>(body, standard).map_err(|_| damaged())?;
+        if let (EXTENDED_VERSION, Stored::Relation(RelationDesc::Table(table))) = (*version, &mut stored) {
+            let (extension, _) = bincode::serde::decode_from_slice::<Extension, _>(&body[read..], standard)
+                .map_err(|_| damaged())?;
+            extension.extend(table);
+        }
         let change = match stored {
             Stored::Relation(desc) => Change::PutRelation(desc),
             Stored::Schema(desc) => Change::PutSchema(desc),
@@ -216,11 +250,20 @@ fn key(kind: Kind, database: Oid, ids: &[u32]) -> Bytes {
 }
 
 fn encode(stored: &Stored) -> PgResult<Bytes> {
-    let body = bincode::serde::encode_to_vec(stored, bincode::config::standard())
-        .map_err(|error| PgError::internal(format!("cannot encode a catalog row: {error}")))?;
-    let mut value = BytesMut::with_capacity(body.len() + 1);
-    value.put_u8(FORMAT_VERSION);
-    value.put_slice(&body);
+    let failed = |error: bincode::error::EncodeError| {
+        PgError::internal(format!("cannot encode a catalog row: {error}"))
+    };
+    let standard = bincode::config::standard();
+    let extension = match stored {
+        Stored::Relation(RelationDesc::Table(table)) => Extension::of(table),
+        _ => None,
+    };
+    let mut value = BytesMut::new();
+    value.put_u8(if extension.is_some() { EXTENDED_VERSION } else { FORMAT_VERSION });
+    value.put_slice(&bincode::serde::encode_to_vec(stored, standard).map_err(failed)?);
+    if let Some(extension) = extension {
+        value.put_slice(&bincode::serde::encode_to_vec(extension, standard).map_err(failed)?);
+    }
     Ok(value.freeze())
 }
 
@@ -283,5 +326,54 @@ impl Cluster {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::pg_catalog::tests::sample;
+
+    /// A table as it comes back from its row, and the version of the row.
+    fn stored(table: &TableDesc) -> (u8, TableDesc) {
+        let change = Change::PutRelation(RelationDesc::Table(table.clone()));
+        let (key, value) = change.row(Oid(5)).unwrap();
+        let value = value.unwrap();
+        match Change::from_row(&key, &value).unwrap() {
+            (Oid(5), Change::PutRelation(RelationDesc::Table(table))) => (value[0], table),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_is_spread_needs_the_newer_form() {
+        let catalog = sample();
+        let mut table = catalog.tables().find(|table| !table.indexes.is_empty()).unwrap().as_ref().clone();
+        let before = format!("{table:?}");
+        let (version, back) = stored(&table);
+        assert_eq!((version, format!("{back:?}")), (FORMAT_VERSION, before));
+        table.indexes[0].options = vec![("fillfactor".to_owned(), "70".to_owned())];
+        table.buckets = Buckets::new(256).unwrap();
+        let (version, back) = stored(&table);
+        assert_eq!((version, format!("{back:?}")), (EXTENDED_VERSION, format!("{table:?}")));
+    }
+
+    #[test]
+    fn damaged_extensions_are_refused() {
+        let catalog = sample();
+        let mut table = catalog.tables().next().unwrap().as_ref().clone();
+        table.buckets = Buckets::new(4).unwrap();
+        let (key, value) = Change::PutRelation(RelationDesc::Table(table)).row(Oid(5)).unwrap();
+        let value = value.unwrap();
+        for length in 0..value.len() {
+            assert!(Change::from_row(&key, &value[..length]).is_err(), "{length}");
+        }
+        // Not spread over any bucket.
+        let none = bincode::serde::encode_to_vec((0u16, 0u8), bincode::config::standard()).unwrap();
+        let plain =
+            Change::PutRelation(RelationDesc::Table(catalog.tables().next().unwrap().as_ref().clone()));
+        let plain = plain.row(Oid(5)).unwrap().1.unwrap();
+        let damaged = [&[EXTENDED_VERSION][..], &plain[1..], &none].concat();
+        assert!(Change::from_row(&key, &damaged).is_err());
     }
 }

@@ -14,6 +14,49 @@ use shardforge_types::Oid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StorageId(pub u32);
 
+/// Over how many hash buckets the keys of a table or an index are spread. With one they lie in the order of their
+/// columns alone; with more each begins with the number of its bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct Buckets(u16);
+
+impl Buckets {
+    /// Not spread.
+    pub const ONE: Buckets = Buckets(1);
+    /// What a key has room for, in its one byte.
+    pub const MAX: u16 = 256;
+
+    /// So many; `None` for a number that there cannot be.
+    pub fn new(count: u16) -> Option<Buckets> {
+        (1..=Self::MAX).contains(&count).then_some(Buckets(count))
+    }
+
+    /// How many.
+    pub fn count(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for Buckets {
+    fn default() -> Self {
+        Buckets::ONE
+    }
+}
+
+impl TryFrom<u16> for Buckets {
+    type Error = &'static str;
+
+    fn try_from(count: u16) -> Result<Self, Self::Error> {
+        Buckets::new(count).ok_or("no number of buckets")
+    }
+}
+
+impl From<Buckets> for u16 {
+    fn from(buckets: Buckets) -> u16 {
+        buckets.0
+    }
+}
+
 /// A database.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DatabaseDesc {
@@ -116,6 +159,9 @@ pub struct TableDesc {
     pub foreign_keys: Vec<ForeignKeyDesc>,
     /// Storage parameters of WITH (...), as written.
     pub options: Vec<(String, String)>,
+    /// Over how many buckets the rows are spread. Stored in the extension of a catalog row ([`super::change`]).
+    #[serde(skip)]
+    pub buckets: Buckets,
 }
 
 /// `relpersistence`.
@@ -221,6 +267,13 @@ pub struct IndexDesc {
     pub state: IndexState,
     /// The table is CLUSTERed on it.
     pub clustered: bool,
+    /// Over how many buckets its entries are spread; of a clustering primary key the same as the table's. Stored in the
+    /// extension of a catalog row ([`super::change`]).
+    #[serde(skip)]
+    pub buckets: Buckets,
+    /// Storage parameters of WITH (...), as written. Stored as `buckets` are.
+    #[serde(skip)]
+    pub options: Vec<(String, String)>,
 }
 
 /// What is done with an index. At any time sessions work with at most two states that follow one another: whoever
@@ -431,6 +484,11 @@ impl TableDesc {
     /// The foreign key of a constraint's oid.
     pub fn foreign_key(&self, constraint: Oid) -> Option<&ForeignKeyDesc> {
         self.foreign_keys.iter().find(|fk| fk.oid == constraint)
+    }
+
+    /// Whether the rows or an index lie in several buckets.
+    pub fn is_spread(&self) -> bool {
+        self.buckets != Buckets::ONE || self.indexes.iter().any(|index| index.buckets != Buckets::ONE)
     }
 
     /// Indexes with storage of their own: what writes must keep up beside the rows.

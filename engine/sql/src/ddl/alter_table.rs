@@ -13,11 +13,11 @@ use super::columns::{
 };
 use super::create_table::{
     add_column_properties, add_generation, add_sequence, cluster_by_primary_key, described_column,
-    generation_sql, option_text, storage_options,
+    generation_sql,
 };
 use super::drop::{drop_storage, fresh_storage, owned_sequences};
 use super::sequence::SequenceOptions;
-use super::{fill, foreign_key, names, role, split, unsupported};
+use super::{fill, foreign_key, names, options, role, split, unsupported};
 use crate::bind;
 use crate::catalog::{
     Change, DefaultDesc, ForeignKeyDesc, IndexKey, Relation, RelationDesc, SequenceDesc, TableDesc, TableKey,
@@ -125,7 +125,16 @@ fn alter_other(session: &mut PgSession, stmt: &AlterTableStmt, relation: &Relati
     for command in &stmt.commands {
         match (&command.kind, relation) {
             (AlterTableKind::OwnerTo(spec), _) => change_owner(session, relation, spec)?,
-            (AlterTableKind::SetOptions(_) | AlterTableKind::ResetOptions(_), Relation::Index(..)) => {}
+            (AlterTableKind::SetOptions(with), Relation::Index(table, position)) => {
+                let mut changed = TableDesc::clone(table);
+                options::set(&mut changed.indexes[*position].options, options::of_index(with)?)?;
+                session.record_table(changed)?;
+            }
+            (AlterTableKind::ResetOptions(with), Relation::Index(table, position)) => {
+                let mut changed = TableDesc::clone(table);
+                options::reset(&mut changed.indexes[*position].options, with)?;
+                session.record_table(changed)?;
+            }
             // Hints without effect.
             (AlterTableKind::SetStatistics(..), Relation::Index(..))
             | (AlterTableKind::SetLogged(_), Relation::Sequence(_)) => {}
@@ -294,20 +303,10 @@ impl Work {
                 self.table.owner = role::find(session, spec)?.oid;
                 Ok(())
             }
-            AlterTableKind::SetOptions(options) => {
-                for (name, value) in storage_options(options)? {
-                    self.table.options.retain(|(other, _)| *other != name);
-                    self.table.options.push((name, value));
-                }
-                Ok(())
+            AlterTableKind::SetOptions(with) => {
+                options::set(&mut self.table.options, options::of_table(with)?)
             }
-            AlterTableKind::ResetOptions(options) => {
-                for option in options {
-                    let (name, _) = option_text(option);
-                    self.table.options.retain(|(other, _)| *other != name);
-                }
-                Ok(())
-            }
+            AlterTableKind::ResetOptions(with) => options::reset(&mut self.table.options, with),
             AlterTableKind::ClusterOn(index) => {
                 let position = super::cluster::clusterable(session, &self.table, index)?;
                 super::cluster::mark(&mut self.table, Some(position));
@@ -842,7 +841,7 @@ impl Work {
                 }
             }
             drop_storage(session, old);
-            cluster_by_primary_key(&mut table);
+            cluster_by_primary_key(&mut table)?;
             fresh_storage(session, &mut table).await?;
             for column in &mut table.columns {
                 column.missing = None;

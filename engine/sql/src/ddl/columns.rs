@@ -9,7 +9,7 @@ use crate::catalog::builtin::{Volatility, builtin};
 use crate::catalog::{
     CheckDesc, ColumnDesc, DefaultDesc, IndexColumn, IndexDesc, IndexKey, IndexState, NotNull, TableDesc,
 };
-use crate::ddl::unsupported;
+use crate::ddl::{options, unsupported};
 use crate::ir::{ColId, Scalar, ScalarKind, Ty};
 use crate::limits;
 use crate::parse::ast::{ColumnDef, Constraint, ConstraintKind, Expr, IndexConstraint, TypeName};
@@ -319,6 +319,7 @@ pub async fn add_key(
         .map(|name| key_column(table, name).map(|(attnum, _)| attnum))
         .collect::<PgResult<Vec<_>>>()?;
     limits::check_index_columns(key.len() + include.len())?;
+    let with = options::of_index(&index.options)?;
     names.extend(include.iter().map(|attnum| table.column(*attnum).name.clone()));
     if primary {
         for part in &key {
@@ -373,6 +374,8 @@ pub async fn add_key(
         predicate: None,
         state: IndexState::Public,
         clustered: false,
+        buckets: options::buckets(session, &with)?,
+        options: with,
     };
     if primary {
         table.indexes.insert(0, desc);

@@ -10,10 +10,10 @@ use super::columns::{
     immutable_expression, plain_column, push_column, set_not_null,
 };
 use super::sequence::{self, SequenceOptions};
-use super::{check_free, foreign_key, names, unsupported};
+use super::{check_free, foreign_key, names, options, unsupported};
 use crate::catalog::{
-    Change, ColumnDesc, DefaultDesc, Identity, IndexState, Persistence, Relation, RelationDesc, TableDesc,
-    TableKey,
+    Buckets, Change, ColumnDesc, DefaultDesc, Identity, IndexState, Persistence, Relation, RelationDesc,
+    TableDesc, TableKey,
 };
 use crate::ir::Ty;
 use crate::parse::ast::{
@@ -44,7 +44,8 @@ pub async fn create(session: &mut PgSession, stmt: &CreateStmt) -> PgResult<()> 
         ast::Persistence::Unlogged => Persistence::Unlogged,
         _ => Persistence::Permanent,
     };
-    table.options = storage_options(&stmt.options)?;
+    table.options = options::of_table(&stmt.options)?;
+    table.buckets = options::buckets(session, &table.options)?;
     let mut builder = Builder { table, serials: Vec::new() };
     for element in &stmt.elements {
         match element {
@@ -97,7 +98,7 @@ pub async fn create(session: &mut PgSession, stmt: &CreateStmt) -> PgResult<()> 
     session.record_table(table)
 }
 
-/// A table without columns.
+/// A table without columns, nor storage parameters.
 pub async fn empty_table(
     session: &mut PgSession,
     schema: shardforge_types::Oid,
@@ -119,6 +120,7 @@ pub async fn empty_table(
         checks: Vec::new(),
         foreign_keys: Vec::new(),
         options: Vec::new(),
+        buckets: Buckets::ONE,
     })
 }
 
@@ -149,54 +151,6 @@ fn check_clauses(stmt: &CreateStmt) -> PgResult<()> {
         ));
     }
     Ok(())
-}
-
-/// Storage parameters that tables have in PostgreSQL, `autovacuum_...` aside.
-const STORAGE_OPTIONS: [&str; 8] = [
-    "fillfactor",
-    "toast_tuple_target",
-    "parallel_workers",
-    "user_catalog_table",
-    "log_autovacuum_min_duration",
-    "vacuum_index_cleanup",
-    "vacuum_truncate",
-    "vacuum_max_eager_freeze_failure_rate",
-];
-
-/// The storage parameters of WITH.
-///
-/// # Errors
-/// 22023 for one that there is not, 0A000 for `oids`.
-pub fn storage_options(options: &[ast::DefElem]) -> PgResult<Vec<(String, String)>> {
-    let mut kept = Vec::with_capacity(options.len());
-    for option in options {
-        let (name, value) = option_text(option);
-        let plain = name.strip_prefix("toast.").unwrap_or(&name);
-        if name == "oids" {
-            if !matches!(value.as_str(), "false" | "off" | "0") {
-                return Err(PgError::not_supported("tables declared WITH OIDS are not supported"));
-            }
-        } else if STORAGE_OPTIONS.contains(&plain) || plain.starts_with("autovacuum_") {
-            kept.push((name, value));
-        } else if option.namespace.is_some() && plain == name {
-            let message =
-                format!("unrecognized parameter namespace \"{}\"", name.split('.').next().unwrap_or(""));
-            return Err(PgError::new(SqlState::INVALID_PARAMETER_VALUE, message));
-        } else {
-            let message = format!("unrecognized parameter \"{plain}\"");
-            return Err(PgError::new(SqlState::INVALID_PARAMETER_VALUE, message));
-        }
-    }
-    Ok(kept)
-}
-
-/// A storage parameter as `name`, `value`.
-pub fn option_text(option: &ast::DefElem) -> (String, String) {
-    let name = match &option.namespace {
-        Some(namespace) => format!("{namespace}.{}", option.name),
-        None => option.name.to_string(),
-    };
-    (name, option.arg.as_ref().map_or_else(|| "true".to_owned(), arg_text))
 }
 
 /// The text of an option's value.
@@ -354,6 +308,7 @@ impl Builder {
             copy.oid = session.engine.next_oid().await?;
             copy.storage = session.engine.next_storage_id().await?;
             copy.state = IndexState::Public;
+            copy.buckets = options::buckets(session, &copy.options)?;
             if copy.constraint.is_some() {
                 copy.constraint = Some(session.engine.next_oid().await?);
             }
@@ -401,7 +356,7 @@ impl Builder {
     }
 
     async fn finish(mut self, session: &mut PgSession) -> PgResult<TableDesc> {
-        cluster_by_primary_key(&mut self.table);
+        cluster_by_primary_key(&mut self.table)?;
         let table = &mut self.table;
         let mut sequences = Vec::new();
         for (attnum, identity, options) in self.serials {
@@ -570,11 +525,16 @@ pub async fn add_sequence(
 }
 
 /// Stores the rows of a table without rows by its primary key, unless keys may be equal for a while.
-pub fn cluster_by_primary_key(table: &mut TableDesc) {
+///
+/// # Errors
+/// As [`options::share_buckets`].
+pub fn cluster_by_primary_key(table: &mut TableDesc) -> PgResult<()> {
     if table.primary_key().is_some_and(|key| !key.deferrable) {
         table.key = TableKey::Primary;
         table.indexes[0].storage = table.storage;
+        options::share_buckets(table)?;
     }
+    Ok(())
 }
 
 fn key_columns(index: &IndexConstraint, column: Option<&Arc<str>>) -> Vec<Arc<str>> {
@@ -617,7 +577,8 @@ pub async fn create_as(
         return Err(PgError::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));
     }
     let mut table = empty_table(session, schema, name).await?;
-    table.options = storage_options(&into.options)?;
+    table.options = options::of_table(&into.options)?;
+    table.buckets = options::buckets(session, &table.options)?;
     for (i, column) in planned.output.iter().enumerate() {
         let name = into.columns.get(i).map_or(&*column.name, |name| &**name);
         if table.column_by_name(name).is_some() {

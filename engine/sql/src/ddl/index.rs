@@ -6,7 +6,7 @@ use shardforge_kv::ObjectLockMode;
 use shardforge_types::{PgError, PgResult, SqlState};
 
 use super::columns::{check_indexable, immutable_expression};
-use super::{check_free, concurrently, fill, names, unsupported};
+use super::{check_free, concurrently, fill, names, options, unsupported};
 use crate::catalog::{IndexColumn, IndexDesc, IndexKey, IndexState, TableDesc};
 use crate::limits;
 use crate::parse::ast::{self, IndexStmt, SortNulls};
@@ -42,6 +42,7 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
         column_names.push(name.to_string());
     }
     limits::check_index_columns(keys.len() + include.len())?;
+    let with = options::of_index(&stmt.options)?;
     let predicate = match &stmt.where_clause {
         None => None,
         Some(expr) => {
@@ -86,6 +87,8 @@ pub async fn create(session: &mut PgSession, stmt: &IndexStmt) -> PgResult<()> {
         predicate,
         state: if stmt.concurrently { IndexState::DeleteOnly } else { IndexState::Public },
         clustered: false,
+        buckets: options::buckets(session, &with)?,
+        options: with,
     };
     if stmt.concurrently {
         return concurrently::create(session, &table, index).await;

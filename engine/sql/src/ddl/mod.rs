@@ -17,6 +17,7 @@ mod fill;
 mod foreign_key;
 mod index;
 mod names;
+mod options;
 mod rename;
 mod role;
 mod schema;
@@ -33,6 +34,7 @@ use shardforge_types::{Oid, PgError, PgResult, Severity, SqlState};
 pub use concurrently::{make_anew, make_valid, outwait};
 pub use foreign_key::deferrable_constraints;
 pub use names::{find_relation, find_relation_if_exists};
+pub use split::FreshBuckets;
 
 use crate::catalog::change::name_lock_key;
 use crate::catalog::{CatalogSnapshot, Change, Relation, RelationDesc, TableDesc};

@@ -12,13 +12,21 @@
 //!
 //! A split is not part of the transaction: it is there at once, for everybody, and cannot be rolled back. That is why
 //! the statement refuses to run in a transaction block. Of several splits, those that went before an error stay.
+//!
+//! Storage with hash buckets is split where each of them begins, once the transaction that has made it has committed
+//! ([`FreshBuckets`]): what is rolled back leaves no shards behind.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use shardforge_kv::ObjectLockMode;
-use shardforge_types::{Datum, PgError, PgResult, SqlState};
+use shardforge_types::{Datum, Oid, PgError, PgResult, SqlState};
 
 use super::names;
 use crate::bind;
-use crate::catalog::{IndexColumn, IndexKey, Relation, TableDesc};
+use crate::catalog::{Change, IndexColumn, IndexKey, Relation, RelationDesc, StorageId, TableDesc};
+use crate::engine::Engine;
 use crate::exec::env::EvalEnv;
 use crate::exec::eval::{CompiledExpr, NoRow};
 use crate::ir::Ty;
@@ -54,13 +62,53 @@ pub async fn split_at(session: &mut PgSession, stmt: &AlterTableStmt, rows: &[Ve
     let env = session.eval_env();
     let mut places = Vec::with_capacity(rows.len());
     for row in rows {
-        places.push(stored.boundary(&values(session, &stored.table, columns, row, &env)?));
+        places.extend(stored.boundaries(&values(session, &stored.table, columns, row, &env)?));
     }
+    check_splits(places.len())?;
     for place in places {
         session.engine.store.split(&place).await.map_err(from_kv)?;
         session.check_canceled()?;
     }
     Ok(())
+}
+
+/// The places where buckets begin that a transaction has made.
+#[derive(Default)]
+pub struct FreshBuckets(Vec<Bytes>);
+
+impl FreshBuckets {
+    /// Those that there will be in a database once changes of its catalog are committed, and are not there before.
+    pub fn of(engine: &Engine, database: Oid, changes: &[Change]) -> FreshBuckets {
+        let mut tables: BTreeMap<Oid, Option<&TableDesc>> = BTreeMap::new();
+        for change in changes {
+            match change {
+                Change::PutRelation(RelationDesc::Table(table)) => tables.insert(table.oid, Some(table)),
+                Change::DropRelation(oid) => tables.insert(*oid, None),
+                _ => None,
+            };
+        }
+        let mut places = Vec::new();
+        for table in tables.into_values().flatten().filter(|table| table.is_spread()) {
+            let before = engine.catalog.snapshot(database);
+            let known = before.as_ref().and_then(|catalog| catalog.table(table.oid));
+            let known: Vec<StorageId> =
+                known.into_iter().flat_map(Stored::all_of).map(|stored| stored.storage()).collect();
+            let fresh = Arc::new(table.clone());
+            let fresh = Stored::all_of(&fresh).filter(|stored| !known.contains(&stored.storage()));
+            places.extend(fresh.flat_map(|stored| stored.bucket_starts()));
+        }
+        FreshBuckets(places)
+    }
+
+    /// Gives each bucket a shard of its own. One that has none serves all the same.
+    pub async fn split(self, engine: &Engine) {
+        for place in self.0 {
+            if let Err(error) = engine.store.split(&place).await {
+                tracing::warn!(%error, "a hash bucket has no shard of its own");
+                return;
+            }
+        }
+    }
 }
 
 /// Finds a table or index and keeps other definitions of it away; reads and writes go on.

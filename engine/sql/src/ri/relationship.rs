@@ -19,7 +19,9 @@ use crate::ir::Ty;
 use crate::plan::ExecContext;
 use crate::session::error::from_kv;
 use crate::session::lock_kind::RELATION;
-use crate::storage::{Converted, IndexLayout, KeyPart, KeySource, KeySpan, RowEvent, TableLayout, convert};
+use crate::storage::{
+    Converted, IndexLayout, KeyHead, KeyPart, KeySource, KeySpan, RowEvent, TableLayout, convert,
+};
 
 /// A foreign key with its tables.
 pub struct Relationship {
@@ -170,11 +172,11 @@ impl Relationship {
         match self.target {
             None => {
                 let parts = self.parent_layout.key.as_deref().unwrap_or(&[]);
-                Target::Row(encode_parts(self.parent_layout.prefix, parts, &value_of))
+                Target::Row(encode_parts(self.parent_layout.head, parts, &value_of))
             }
             Some(position) => {
                 let index: &IndexLayout = &self.parent_layout.indexes[position];
-                Target::Entry(encode_parts(index.prefix, &index.parts, &value_of))
+                Target::Entry(encode_parts(index.head, &index.parts, &value_of))
             }
         }
     }
@@ -193,13 +195,13 @@ impl Relationship {
     /// An index of the referencing table that leads to the rows with a key, with the span of the key in it; `None`
     /// if there is no such index. An index serves if the referencing columns are its first ones, in any order.
     pub fn spans_of_child(&self, wanted: &Key) -> Option<(Option<usize>, Vec<KeySpan>)> {
-        let clustered = self.child_layout.key.as_deref().map(|parts| (None, self.child_layout.prefix, parts));
+        let clustered = self.child_layout.key.as_deref().map(|parts| (None, self.child_layout.head, parts));
         let secondary = self.child_layout.indexes.iter().enumerate();
         let whole = |index: &IndexLayout| index.predicate.is_none() && index.state == IndexState::Public;
         let secondary = secondary.filter(|(_, index)| whole(index));
-        let mut all = clustered.into_iter().chain(secondary.map(|(i, x)| (Some(i), x.prefix, &x.parts[..])));
-        let (index, prefix, parts) = all.find(|(_, _, parts)| self.leads(parts))?;
-        let mut bytes = prefix.to_vec();
+        let mut all = clustered.into_iter().chain(secondary.map(|(i, x)| (Some(i), x.head, &x.parts[..])));
+        let (index, head, parts) = all.find(|(_, _, parts)| self.leads(parts))?;
+        let mut bytes = head.begin(16);
         for part in &parts[..self.fk.columns.len()] {
             let KeySource::Column(position) = part.source else { return None };
             let at = self.fk.columns.iter().position(|attnum| *attnum as usize - 1 == position)?;
@@ -210,8 +212,7 @@ impl Relationship {
                 }
             }
         }
-        let end = key::prefix_end(&bytes).unwrap_or_default();
-        Some((index, vec![KeySpan::Range(bytes, end)]))
+        Some((index, vec![head.span_of(bytes, parts.len() == self.fk.columns.len())]))
     }
 
     /// Whether the first columns of an index are the referencing ones, and a referenced value has a key there.
@@ -234,11 +235,11 @@ pub enum Target {
 }
 
 fn encode_parts<'v>(
-    prefix: [u8; crate::storage::PREFIX_LEN],
+    head: KeyHead,
     parts: &[KeyPart],
     value_of: &dyn Fn(usize) -> Option<&'v Datum>,
 ) -> Bytes {
-    let mut out = prefix.to_vec();
+    let mut out = head.begin(16);
     for part in parts {
         if let KeySource::Column(position) = part.source
             && let Some(value) = value_of(position)
@@ -246,6 +247,7 @@ fn encode_parts<'v>(
             key::encode(part.ty, part.order, value, &mut out);
         }
     }
+    head.seal(&mut out);
     Bytes::from(out)
 }
 

@@ -86,7 +86,7 @@ impl PgSession {
             }
             self.check_canceled()?;
         }
-        sample.sort_by(|a, b| a.key.cmp(&b.key));
+        sample.sort_by(|a, b| layout.head.columns(&a.key).cmp(layout.head.columns(&b.key)));
         Ok(Sample { rows, bytes, sample })
     }
 }

@@ -20,6 +20,7 @@ use super::activity::Commit;
 use super::error::from_kv;
 use crate::catalog::pg_catalog::PreparedXact;
 use crate::catalog::{Change, StorageId};
+use crate::ddl::FreshBuckets;
 use crate::engine::Engine;
 
 /// Bytes of an identifier at most: one less than PostgreSQL's GIDSIZE.
@@ -228,6 +229,7 @@ impl PgSession {
         let kept = self.finishable(&info)?;
         let changes = kept.changes()?;
         let (engine, database) = (self.engine.clone(), kept.database);
+        let fresh = FreshBuckets::of(&engine, database, &changes);
         let publish = move |commit_ts| {
             if !changes.is_empty() {
                 engine.publish(database, &changes, commit_ts);
@@ -238,6 +240,7 @@ impl PgSession {
         let (txn, at, pid) = (info.txn, commit.commit_ts, self.activity.pid);
         self.engine.sessions.remember(Commit { txn, at, pid, statement });
         kept.dropped_storage.into_iter().for_each(|storage| self.engine.reclaim(storage));
+        fresh.split(&self.engine).await;
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use shardforge_types::{
 };
 
 use super::setting_value::normalise;
+use crate::catalog::Buckets;
 use crate::catalog::builtin::{SettingContext, SettingDesc, setting, settings};
 use crate::exec::env::Settings;
 
@@ -74,6 +75,8 @@ pub struct Parsed {
     pub default_read_only: bool,
     /// `client_min_messages`.
     pub client_min_messages: Severity,
+    /// `default_buckets`.
+    pub default_buckets: Buckets,
 }
 
 impl Default for Parsed {
@@ -90,6 +93,7 @@ impl Default for Parsed {
             default_isolation: IsolationLevel::ReadCommitted,
             default_read_only: false,
             client_min_messages: Severity::Notice,
+            default_buckets: Buckets::ONE,
         }
     }
 }
@@ -443,6 +447,9 @@ impl Inner {
                 };
             }
             "default_transaction_read_only" => parsed.default_read_only = value == "on",
+            "default_buckets" => {
+                parsed.default_buckets = value.parse().ok().and_then(Buckets::new).unwrap_or_default();
+            }
             "client_min_messages" => {
                 parsed.client_min_messages = match value {
                     "error" => Severity::Error,

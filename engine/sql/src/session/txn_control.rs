@@ -12,7 +12,7 @@ use super::listen::Ready;
 use super::portal::Portal;
 use super::timeouts::TimeLimit;
 use super::transaction::SessionTxn;
-use crate::ddl;
+use crate::ddl::{self, FreshBuckets};
 use crate::notify::commit_lock;
 use crate::parse::ast::{self, ConstraintsSetStmt, TransactionKind, TransactionModes, TransactionStmt};
 use crate::ri;
@@ -251,6 +251,7 @@ impl PgSession {
             self.search_path = None;
         }
         let dropped = std::mem::take(&mut txn.dropped_storage);
+        let fresh = FreshBuckets::of(&self.engine, self.database, &changes);
         let result = if changes.is_empty() && notifications.is_none() {
             txn.txn.commit().await
         } else {
@@ -271,6 +272,7 @@ impl PgSession {
         for storage in dropped {
             self.engine.reclaim(storage);
         }
+        fresh.split(&self.engine).await;
         Ok(())
     }
 

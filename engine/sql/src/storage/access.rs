@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use shardforge_types::codec::key;
 use shardforge_types::{Datum, Oid, PgResult, oid};
 
+use super::head::Spread;
 use super::layout::{KeyPart, KeySource, TableLayout};
 use crate::catalog::IndexState;
 use crate::catalog::builtin::{BtreeStrategy, builtin};
@@ -460,6 +461,8 @@ pub enum KeySpan {
     Key(Vec<u8>),
     /// All keys from the first up to the second.
     Range(Vec<u8>, Vec<u8>),
+    /// A range in each of several buckets.
+    Spread(Spread),
 }
 
 impl KeySpan {
@@ -468,6 +471,7 @@ impl KeySpan {
         match self {
             KeySpan::Key(only) => only == key,
             KeySpan::Range(start, end) => start.as_slice() <= key && key < end.as_slice(),
+            KeySpan::Spread(spread) => spread.contains(key),
         }
     }
 }
@@ -478,26 +482,32 @@ impl AccessPath {
     /// # Errors
     /// What the value expressions raise.
     pub fn spans(&self, layout: &TableLayout, params: &[Datum], env: &EvalEnv) -> PgResult<Vec<KeySpan>> {
-        let (prefix_bytes, parts) = match self.index {
-            None => (layout.prefix, layout.key.as_deref().unwrap_or(&[])),
-            Some(i) => (layout.indexes[i].prefix, &layout.indexes[i].parts[..]),
+        let (head, parts) = match self.index {
+            None => (layout.head, layout.key.as_deref().unwrap_or(&[])),
+            Some(i) => (layout.indexes[i].head, &layout.indexes[i].parts[..]),
         };
         let eval = |value: &KeyValue| value.expr.eval(&NoRow, params, env);
-        let mut start = Vec::with_capacity(32);
-        start.extend_from_slice(&prefix_bytes);
+        let mut start = head.begin(32);
         for (value, part) in self.prefix.iter().zip(parts) {
             match convert(eval(value)?, part.ty) {
                 Converted::Key(datum) => key::encode(part.ty, part.order, &datum, &mut start),
                 Converted::Null | Converted::BelowAll | Converted::AboveAll => return Ok(Vec::new()),
             }
         }
-        let exact = |bytes: Vec<u8>| {
-            if self.point { KeySpan::Key(bytes) } else { span_of_prefix(bytes) }
+        let given = self.prefix.len() + usize::from(!self.alternatives.is_empty());
+        let is_whole = given > 0 && given == parts.len();
+        let exact = |mut bytes: Vec<u8>| {
+            if !self.point {
+                return head.span_of(bytes, is_whole);
+            }
+            head.seal(&mut bytes);
+            KeySpan::Key(bytes)
         };
         if self.alternatives.is_empty() {
             return match parts.get(self.prefix.len()) {
                 Some(part) if self.lower.is_some() || self.upper.is_some() => {
-                    self.bounded(&start, part, params, env).map(|span| span.into_iter().collect())
+                    let range = self.bounded(&start, part, params, env)?;
+                    Ok(range.map(|(start, end)| head.spread(start, end)).into_iter().collect())
                 }
                 _ => Ok(vec![exact(start)]),
             };
@@ -530,7 +540,7 @@ impl AccessPath {
         part: &KeyPart,
         params: &[Datum],
         env: &EvalEnv,
-    ) -> PgResult<Option<KeySpan>> {
+    ) -> PgResult<Option<(Vec<u8>, Vec<u8>)>> {
         let bound = |bound: &Option<Bound>| -> PgResult<Option<(Converted, bool)>> {
             match bound {
                 None => Ok(None),
@@ -572,11 +582,6 @@ impl AccessPath {
             Some((other, _)) if same(&other, &all_after) => values.1,
             Some(_) => return Ok(None),
         };
-        Ok((start < end).then_some(KeySpan::Range(start, end)))
+        Ok((start < end).then_some((start, end)))
     }
-}
-
-fn span_of_prefix(bytes: Vec<u8>) -> KeySpan {
-    let end = key::prefix_end(&bytes).unwrap_or_default();
-    KeySpan::Range(bytes, end)
 }

@@ -8,7 +8,7 @@ use shardforge_types::{Datum, Oid};
 
 use super::check::value_text;
 use super::layout::key_order;
-use super::{PREFIX_LEN, prefix, whole_range};
+use super::{KeyHead, PREFIX_LEN, whole_range};
 use crate::catalog::{IndexColumn, IndexDesc, Relation, StorageId, TableDesc, TableKey};
 use crate::exec::env::EvalEnv;
 use crate::func::quote_literal;
@@ -29,6 +29,15 @@ impl Stored {
             Relation::Index(table, position) => Some(Stored { table: table.clone(), index: Some(*position) }),
             Relation::View(_) | Relation::Sequence(_) => None,
         }
+    }
+
+    /// All that is stored of a table: its rows, and the indexes with keys of their own.
+    pub fn all_of(table: &Arc<TableDesc>) -> impl Iterator<Item = Stored> + '_ {
+        let clustered = table.key == TableKey::Primary;
+        let indexes =
+            table.indexes.iter().enumerate().filter(move |(_, index)| !(clustered && index.primary));
+        let places = std::iter::once(None).chain(indexes.map(|(position, _)| Some(position)));
+        places.map(|index| Stored { table: table.clone(), index })
     }
 
     /// The relation's name.
@@ -56,19 +65,42 @@ impl Stored {
         Some(&index.columns)
     }
 
-    /// The place before the first key that begins with these values, one for each of the leading key columns.
-    pub fn boundary(&self, values: &[Datum]) -> Bytes {
-        let mut out = Vec::from(prefix(self.storage()));
+    /// The places before the first key, in each bucket, that begins with these values, one for each of the leading key
+    /// columns.
+    pub fn boundaries(&self, values: &[Datum]) -> Vec<Bytes> {
+        let mut columns = Vec::new();
         for (column, value) in self.key_columns().unwrap_or_default().iter().zip(values) {
-            key::encode(column.ty, key_order(column), value, &mut out);
+            key::encode(column.ty, key_order(column), value, &mut columns);
         }
-        Bytes::from(out)
+        let head = self.head();
+        head.buckets().map(|bucket| Bytes::from([&head.start_of(bucket)[..], &columns].concat())).collect()
     }
 
-    /// A place in it as SPLIT AT writes it: `(1, 'x')`. `None` for its begin, and what does not part keys by their
-    /// columns.
+    /// The places where its buckets begin, the first with all that it has; none if its keys have no bucket.
+    pub fn bucket_starts(&self) -> Vec<Bytes> {
+        let head = self.head();
+        if !head.is_hashed() {
+            return Vec::new();
+        }
+        let others = head.buckets().skip(1).map(|bucket| Bytes::from(head.start_of(bucket)));
+        std::iter::once(Bytes::copy_from_slice(head.prefix())).chain(others).collect()
+    }
+
+    /// A place in it as SPLIT AT writes it: `(1, 'x')`, and `bucket 3` or `bucket 3 (1, 'x')` if keys have buckets. `None`
+    /// for its begin, and what does not part keys by their columns.
     pub fn boundary_text(&self, place: &[u8], env: &EvalEnv) -> Option<String> {
-        let mut rest = place.get(PREFIX_LEN..)?;
+        let head = self.head();
+        let bucket = place.get(PREFIX_LEN).filter(|_| head.is_hashed());
+        let bucket = bucket.map(|bucket| format!("bucket {bucket}"));
+        let values = self.values_text(head.columns(place), env);
+        match (bucket, values) {
+            (Some(bucket), None) if place.len() == head.len() => Some(bucket),
+            (Some(bucket), Some(values)) => Some(format!("{bucket} {values}")),
+            (_, values) => values,
+        }
+    }
+
+    fn values_text(&self, mut rest: &[u8], env: &EvalEnv) -> Option<String> {
         let mut values = Vec::new();
         for column in self.key_columns()? {
             if rest.is_empty() {
@@ -78,6 +110,12 @@ impl Stored {
             values.push(literal(column.ty, &value, env));
         }
         (!values.is_empty() && rest.is_empty()).then(|| format!("({})", values.join(", ")))
+    }
+
+    /// What its keys begin with.
+    fn head(&self) -> KeyHead {
+        let buckets = self.index_desc().map_or(self.table.buckets, |index| index.buckets);
+        KeyHead::new(self.storage(), buckets)
     }
 
     fn index_desc(&self) -> Option<&IndexDesc> {

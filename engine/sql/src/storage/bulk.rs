@@ -81,16 +81,24 @@ impl TableWriter<'_> {
         Ok(true)
     }
 
-    /// The keys that must be new, those of one index side by side: they may come in order then.
+    /// The keys that must be new, those of one index side by side: they may come in order then, or are put in order if
+    /// they are spread over buckets.
     fn locks_of(&self, rows: &[RowKeys]) -> Vec<Bytes> {
         let mut locks = Vec::new();
         if self.layout.key.is_some() {
             locks.extend(rows.iter().map(|keys| keys.row.clone()));
+            if self.layout.head.is_hashed() {
+                locks.sort_unstable();
+            }
         }
         for index in 0..self.layout.indexes.len() {
             let entries = rows.iter().flat_map(|keys| &keys.entries);
             let unique = entries.filter(|entry| entry.index == index && entry.must_be_unique);
+            let first = locks.len();
             locks.extend(unique.map(|entry| entry.key.clone()));
+            if self.layout.indexes[index].head.is_hashed() {
+                locks[first..].sort_unstable();
+            }
         }
         locks
     }

@@ -10,11 +10,11 @@ use crate::exec::env::EvalEnv;
 /// The columns of a row's key, or of an index entry's, as in `(a, b)=(1, x)`; `None` if it has none that a user knows
 /// of, or is not of this table.
 pub fn describe_key(layout: &TableLayout, stored: &[u8], env: &EvalEnv) -> Option<String> {
-    let (parts, columns, mut rest) = if let Some(rest) = stored.strip_prefix(&layout.prefix) {
-        (layout.key.as_ref()?, &layout.table.primary_key()?.columns, rest)
+    let (parts, columns, mut rest) = if stored.starts_with(layout.head.prefix()) {
+        (layout.key.as_ref()?, &layout.table.primary_key()?.columns, layout.head.columns(stored))
     } else {
-        let index = layout.indexes.iter().find(|index| stored.starts_with(&index.prefix))?;
-        (&index.parts, &layout.index_desc(index).columns, &stored[index.prefix.len()..])
+        let index = layout.indexes.iter().find(|index| stored.starts_with(index.head.prefix()))?;
+        (&index.parts, &layout.index_desc(index).columns, index.head.columns(stored))
     };
     let (mut names, mut values) = (Vec::new(), Vec::new());
     for (part, column) in parts.iter().zip(columns) {

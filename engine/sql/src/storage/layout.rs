@@ -7,7 +7,7 @@ use shardforge_types::codec::key::{self, KeyOrder};
 use shardforge_types::codec::row::{self, RowView};
 use shardforge_types::{Datum, Oid, PgError, PgResult};
 
-use super::{PREFIX_LEN, prefix};
+use super::{KeyHead, PREFIX_LEN};
 use crate::catalog::{ColumnDesc, IndexColumn, IndexDesc, IndexKey, IndexState, TableDesc, TableKey};
 use crate::exec::env::EvalEnv;
 use crate::exec::eval::{CompiledExpr, RowSource};
@@ -21,7 +21,7 @@ pub struct TableLayout {
     /// The descriptor.
     pub table: Arc<TableDesc>,
     /// What row keys begin with.
-    pub prefix: [u8; PREFIX_LEN],
+    pub head: KeyHead,
     /// Type of each column, by position.
     pub types: Vec<Oid>,
     /// Primary key columns; `None` when rows have a hidden id.
@@ -43,7 +43,9 @@ pub struct IndexLayout {
     /// Its position in [`TableDesc::indexes`].
     pub position: usize,
     /// What its keys begin with.
-    pub prefix: [u8; PREFIX_LEN],
+    pub head: KeyHead,
+    /// What the keys of the table's rows begin with.
+    rows: KeyHead,
     /// Key columns.
     pub parts: Vec<KeyPart>,
     /// UNIQUE, at every moment.
@@ -104,6 +106,7 @@ impl TableLayout {
             (TableKey::RowId, _) => None,
         };
         let clustered = key.is_some();
+        let head = KeyHead::new(table.storage, table.buckets);
         let indexes = table
             .indexes
             .iter()
@@ -112,7 +115,8 @@ impl TableLayout {
             .map(|(position, index)| {
                 Ok(IndexLayout {
                     position,
-                    prefix: prefix(index.storage),
+                    head: KeyHead::new(index.storage, index.buckets),
+                    rows: head,
                     parts: parts(&index.columns)?,
                     unique: index.unique && !index.deferrable,
                     state: index.state,
@@ -136,7 +140,7 @@ impl TableLayout {
         let missing = table.columns.iter().map(missing_value).collect::<PgResult<Vec<_>>>()?;
         Ok(TableLayout {
             table: table.clone(),
-            prefix: prefix(table.storage),
+            head,
             types: table.columns.iter().map(|column| column.ty).collect(),
             key,
             indexes,
@@ -149,8 +153,7 @@ impl TableLayout {
 
     /// The key of a row with these values; `row_id` supplies the hidden id of a table without primary key.
     pub fn row_key(&self, row: &[Datum], row_id: impl FnOnce() -> u64) -> Bytes {
-        let mut out = Vec::with_capacity(PREFIX_LEN + 16);
-        out.extend_from_slice(&self.prefix);
+        let mut out = self.head.begin(16);
         match &self.key {
             Some(parts) => {
                 for part in parts {
@@ -161,13 +164,14 @@ impl TableLayout {
             }
             None => out.extend_from_slice(&row_id().to_be_bytes()),
         }
+        self.head.seal(&mut out);
         Bytes::from(out)
     }
 
     /// The full key of the row that an index entry's value points to.
     pub fn key_of_entry(&self, value: &[u8]) -> Bytes {
         let mut out = Vec::with_capacity(PREFIX_LEN + value.len());
-        out.extend_from_slice(&self.prefix);
+        out.extend_from_slice(self.head.prefix());
         out.extend_from_slice(value);
         Bytes::from(out)
     }
@@ -213,8 +217,7 @@ impl IndexLayout {
         {
             return Ok(None);
         }
-        let mut out = Vec::with_capacity(PREFIX_LEN + 16 + row_key.len());
-        out.extend_from_slice(&self.prefix);
+        let mut out = self.head.begin(16 + row_key.len());
         let mut any_null = false;
         for part in &self.parts {
             let computed;
@@ -228,11 +231,12 @@ impl IndexLayout {
             any_null |= value.is_null();
             key::encode(part.ty, part.order, value, &mut out);
         }
+        self.head.seal(&mut out);
         let counts = !any_null || self.nulls_not_distinct;
         let must_be_unique = self.unique && counts;
         let unique_len = (counts && (self.unique || self.unique_later)).then_some(out.len());
         if !must_be_unique {
-            out.extend_from_slice(&row_key[PREFIX_LEN..]);
+            out.extend_from_slice(self.rows.columns(row_key));
         }
         Ok(Some(IndexEntry { key: out, must_be_unique, unique_len }))
     }

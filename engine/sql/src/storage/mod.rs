@@ -1,8 +1,8 @@
 //! How tables and indexes lie in the key-value store, and how their rows are found and changed.
 //!
 //! ```text
-//!   row          10 | storage id | primary key columns, or a hidden row id   ->  all columns (codec::row)
-//!   index entry  10 | storage id | index columns [| row key]                ->  row key
+//!   row          10 | storage id [| bucket] | primary key columns, or a hidden row id   ->  all columns (codec::row)
+//!   index entry  10 | storage id [| bucket] | index columns [| row key]                 ->  [bucket |] row key
 //! ```
 //!
 //! Keys are memcomparable, so a range of the table is a range of keys. An entry of a unique index whose
@@ -12,6 +12,7 @@
 //!
 //! * [`TableLayout`]: a table's columns, keys, indexes and checks, compiled for execution.
 //! * [`AccessPath`]: which keys or which range of which index a filter selects.
+//! * [`KeyHead`]: what keys begin with, and the hash buckets that they may be spread over.
 //! * [`TableScan`]: walks an access path.
 //! * [`TableWriter`]: inserts, updates and deletes rows with their index entries, and enforces constraints.
 //! * [`Stored`]: a table or an index as a range of keys, which shards divide.
@@ -23,7 +24,9 @@ mod bulk;
 mod check;
 mod describe;
 mod events;
+mod head;
 mod layout;
+mod merge;
 mod scan;
 mod write;
 
@@ -35,6 +38,7 @@ pub use bulk::FailedRow;
 pub use check::{key_text, schema_name, value_text};
 pub use describe::describe_key;
 pub use events::{AfterQueue, RowChange, RowEvent, Watch};
+pub use head::{KeyHead, Spread};
 pub use layout::{IndexLayout, KeyPart, KeySource, StoredRow, TableLayout};
 pub use scan::{ScanRow, TableScan, entry_value};
 pub use write::{InsertOutcome, TableWriter, duplicate_key};

@@ -9,7 +9,8 @@ use shardforge_kv::{ScanRequest, Transaction, Visibility};
 use shardforge_types::{Datum, PgError, PgResult};
 
 use super::access::KeySpan;
-use super::{AccessPath, PREFIX_LEN, TableLayout, whole_range};
+use super::merge::{MergedRuns, Placed};
+use super::{AccessPath, PREFIX_LEN, TableLayout};
 use crate::exec::env::EvalEnv;
 use crate::session::error::from_kv;
 
@@ -17,6 +18,8 @@ use crate::session::error::from_kv;
 const PAGE_ROWS_MAX: usize = 1000;
 /// Bytes read at a time.
 const PAGE_BYTES_MAX: usize = 1 << 20;
+/// Bytes read at a time of one of many buckets.
+const RUN_BYTES_MIN: usize = 64 << 10;
 
 /// A stored row.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct ScanRow {
 pub struct TableScan {
     layout: Arc<TableLayout>,
     spans: VecDeque<KeySpan>,
+    /// The span before these, if it lies in several buckets and has been begun.
+    merged: Option<MergedRuns>,
     index: Option<usize>,
     reverse: bool,
     visibility: Visibility,
@@ -53,14 +58,12 @@ impl TableScan {
         if reverse {
             spans.make_contiguous().reverse();
         }
-        Ok(TableScan { layout: layout.clone(), spans, index: path.index, reverse, visibility })
+        Ok(TableScan { reverse, ..TableScan::of_spans(layout, path.index, spans.into(), visibility) })
     }
 
     /// A scan of the whole table in key order.
     pub fn whole(layout: &Arc<TableLayout>, visibility: Visibility) -> TableScan {
-        let (start, end) = whole_range(layout.table.storage);
-        let spans = VecDeque::from([KeySpan::Range(start.to_vec(), end.to_vec())]);
-        TableScan { layout: layout.clone(), spans, index: None, reverse: false, visibility }
+        TableScan::of_spans(layout, None, vec![layout.head.whole()], visibility)
     }
 
     /// A scan of spans of an index (by position in [`TableLayout::indexes`]), or of the rows themselves.
@@ -70,7 +73,8 @@ impl TableScan {
         spans: Vec<KeySpan>,
         visibility: Visibility,
     ) -> TableScan {
-        TableScan { layout: layout.clone(), spans: spans.into(), index, reverse: false, visibility }
+        let spans = spans.into();
+        TableScan { layout: layout.clone(), spans, merged: None, index, reverse: false, visibility }
     }
 
     /// The only key that this scan will read, if the path is a point on the rows themselves.
@@ -83,7 +87,7 @@ impl TableScan {
 
     /// True when nothing is left to read.
     pub fn is_done(&self) -> bool {
-        self.spans.is_empty()
+        self.spans.is_empty() && self.merged.is_none()
     }
 
     /// Appends the next rows, about `wanted` of them, to `out`. May add none although more follow.
@@ -102,6 +106,9 @@ impl TableScan {
             Visibility::Latest => Visibility::At(txn.latest()),
             other => other,
         };
+        if let Some(runs) = self.merged.take() {
+            return self.next_of_runs(runs, txn, (wanted, visibility), out).await;
+        }
         let mut keys = Vec::new();
         while keys.len() < wanted
             && let Some(KeySpan::Key(_)) = self.spans.front()
@@ -119,24 +126,69 @@ impl TableScan {
                 }
             };
         }
-        let Some(KeySpan::Range(start, end)) = self.spans.pop_front() else { return Ok(()) };
-        let range = Range { start: Bytes::from(start), end: Bytes::from(end) };
+        match self.spans.pop_front() {
+            Some(KeySpan::Range(start, end)) => {
+                let range = Range { start: Bytes::from(start), end: Bytes::from(end) };
+                let page = self.request(range, wanted, PAGE_BYTES_MAX, visibility);
+                let (found, rest) = read(txn, page).await?;
+                if let Some(rest) = rest {
+                    self.spans.push_front(KeySpan::Range(rest.start.to_vec(), rest.end.to_vec()));
+                }
+                if self.index.is_none() {
+                    out.extend(found.into_iter().map(|(key, value)| ScanRow { key, value }));
+                    return Ok(());
+                }
+                let rows = found.iter().map(|(_, value)| self.layout.key_of_entry(value)).collect();
+                self.fetch_indexed(txn, rows, visibility, out).await
+            }
+            Some(KeySpan::Spread(span)) => {
+                let runs = MergedRuns::new(&span, self.reverse);
+                self.next_of_runs(runs, txn, (wanted, visibility), out).await
+            }
+            Some(KeySpan::Key(_)) | None => Ok(()),
+        }
+    }
+
+    fn request(&self, range: Range<Bytes>, rows: usize, bytes: usize, visibility: Visibility) -> ScanRequest {
         let mut request = ScanRequest::new(range);
         request.reverse = self.reverse;
-        request.limit_rows = wanted;
-        request.limit_bytes = PAGE_BYTES_MAX;
+        request.limit_rows = rows;
+        request.limit_bytes = bytes;
         request.visibility = visibility;
-        let page = txn.scan(request.clone()).await.map_err(from_kv)?;
-        if let Some(resume) = page.resume {
-            let rest = request.resumed(resume).range;
-            self.spans.push_front(KeySpan::Range(rest.start.to_vec(), rest.end.to_vec()));
+        request
+    }
+
+    /// The next page of a span that lies in several buckets. What an index leads to is read together with its entry, so
+    /// that both are of one moment.
+    async fn next_of_runs(
+        &mut self,
+        mut runs: MergedRuns,
+        txn: &Transaction,
+        (wanted, visibility): (usize, Visibility),
+        out: &mut Vec<ScanRow>,
+    ) -> PgResult<()> {
+        let to_read = runs.wanted(wanted);
+        let bytes = (PAGE_BYTES_MAX / to_read.len().max(1)).max(RUN_BYTES_MIN);
+        for part in to_read {
+            let page = self.request(part.range.clone(), part.rows, bytes, visibility);
+            let (found, rest) = read(txn, page).await?;
+            let placed = if self.index.is_none() {
+                let placed =
+                    |(key, value): (Bytes, Bytes)| Placed { at: key.clone(), row: ScanRow { key, value } };
+                found.into_iter().map(placed).collect()
+            } else {
+                let mut rows = Vec::with_capacity(found.len());
+                let keys = found.iter().map(|(_, value)| self.layout.key_of_entry(value)).collect();
+                self.fetch_indexed(txn, keys, visibility, &mut rows).await?;
+                found.into_iter().zip(rows).map(|((at, _), row)| Placed { at, row }).collect()
+            };
+            runs.add(&part, placed, rest);
         }
-        if self.index.is_none() {
-            out.extend(page.rows.into_iter().map(|(key, value)| ScanRow { key, value }));
-            return Ok(());
+        runs.take(out);
+        if !runs.is_done() {
+            self.merged = Some(runs);
         }
-        let rows = page.rows.iter().map(|(_, value)| self.layout.key_of_entry(value)).collect();
-        self.fetch_indexed(txn, rows, visibility, out).await
+        Ok(())
     }
 
     async fn fetch(
@@ -177,6 +229,16 @@ impl TableScan {
         }
         Ok(())
     }
+}
+
+/// A page, and what is left of its range.
+async fn read(
+    txn: &Transaction,
+    request: ScanRequest,
+) -> PgResult<(Vec<(Bytes, Bytes)>, Option<Range<Bytes>>)> {
+    let page = txn.scan(request.clone()).await.map_err(from_kv)?;
+    let rest = page.resume.map(|resume| request.resumed(resume).range);
+    Ok((page.rows, rest))
 }
 
 async fn get_all(txn: &Transaction, keys: &[Bytes], visibility: Visibility) -> PgResult<Vec<Option<Bytes>>> {

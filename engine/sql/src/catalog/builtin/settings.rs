@@ -1,4 +1,4 @@
-//! Settings: what pg_settings tells of each parameter of PostgreSQL, with its default.
+//! Settings: what pg_settings tells of each parameter of PostgreSQL and of our own, with its default.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -165,5 +165,27 @@ fn load() -> Vec<SettingDesc> {
         boot_val: row.text(boot_val),
         flags: list(&row, flags),
     };
-    tsv.iter().map(setting).collect()
+    let mut all: Vec<SettingDesc> = tsv.iter().map(setting).collect();
+    for own in own() {
+        all.insert(all.partition_point(|other| other.name < own.name), own);
+    }
+    all
+}
+
+/// Parameters that PostgreSQL does not have.
+fn own() -> [SettingDesc; 1] {
+    [SettingDesc {
+        name: "default_buckets",
+        unit: None,
+        category: "Client Connection Defaults / Statement Behavior".into(),
+        short_desc: "Sets the number of hash buckets of new tables and indexes that do not say it.".into(),
+        extra_desc: Some("1 leaves keys in the order of their columns.".into()),
+        context: SettingContext::User,
+        vartype: SettingType::Integer,
+        min: Some("1"),
+        max: Some("256"),
+        enumvals: Vec::new(),
+        boot_val: Some("1".into()),
+        flags: Vec::new(),
+    }]
 }

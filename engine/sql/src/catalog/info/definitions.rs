@@ -17,6 +17,7 @@ use crate::catalog::{
     CatalogSnapshot, ForeignKeyDesc, IndexColumn, IndexDesc, IndexKey, ReferentialAction, Relation, TableDesc,
 };
 use crate::func::ident::quote_identifier;
+use crate::func::quote_literal;
 
 /// `pg_get_userbyid(role)`
 pub fn role_name(catalog: &CatalogSnapshot, role: Oid) -> String {
@@ -68,6 +69,8 @@ struct IndexWords {
     keys: Vec<(String, String)>,
     include: Vec<String>,
     nulls_not_distinct: bool,
+    /// What is in WITH (...).
+    options: Vec<String>,
     predicate: Option<String>,
 }
 
@@ -116,6 +119,9 @@ fn definition_of_index(catalog: &CatalogSnapshot, index: Oid, search_path: Optio
     if words.nulls_not_distinct {
         sql += " NULLS NOT DISTINCT";
     }
+    if !words.options.is_empty() {
+        sql += &format!(" WITH ({})", words.options.join(", "));
+    }
     if let Some(predicate) = words.predicate {
         sql += &format!(" WHERE {predicate}");
     }
@@ -157,8 +163,15 @@ fn words_of_user_index(table: &TableDesc, index: &IndexDesc, pretty: bool) -> In
         keys: index.columns.iter().map(|c| (key(c), order_words(c.desc, c.nulls_first).to_owned())).collect(),
         include: index.include.iter().map(|attnum| column(*attnum)).collect(),
         nulls_not_distinct: index.nulls_not_distinct,
+        options: index.options.iter().map(parameter_words).collect(),
         predicate: index.predicate.as_deref().map(shown),
     }
+}
+
+/// A storage parameter: what is no identifier is quoted.
+fn parameter_words((name, value): &(String, String)) -> String {
+    let value = if quote_identifier(value) == *value { value.clone() } else { quote_literal(value) };
+    format!("{}={value}", quote_identifier(name))
 }
 
 /// What is said of an order that is not the default.
@@ -195,6 +208,7 @@ fn words_of_system_index(catalog: &CatalogSnapshot, index: Oid) -> Option<IndexW
         keys: keys.elements.iter().zip(&classes.elements).filter_map(key).collect(),
         include: Vec::new(),
         nulls_not_distinct: false,
+        options: Vec::new(),
         predicate: None,
     })
 }

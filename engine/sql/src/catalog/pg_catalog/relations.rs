@@ -1,6 +1,6 @@
 //! Schemas, relations and their columns: pg_namespace, pg_class, pg_attribute, pg_attrdef.
 
-use shardforge_types::{Oid, oid};
+use shardforge_types::{Datum, Oid, oid};
 
 use super::{Producer, Rows, SystemScan};
 use crate::catalog::builtin::tsv::Tsv;
@@ -144,10 +144,7 @@ fn class_of_table(scan: &SystemScan<'_>, table: &TableDesc, rows: &mut Rows) {
             .set("relreplident", b'd')
             .set("relfrozenxid", Oid(3))
             .set("relminmxid", Oid(1));
-        r.set_with("reloptions", || {
-            let options = table.options.iter().map(|(name, value)| format!("{name}={value}"));
-            (!table.options.is_empty()).then(|| super::rows::text_array(options))
-        });
+        r.set_with("reloptions", || storage_parameters(&table.options));
     });
 }
 
@@ -162,7 +159,13 @@ fn class_of_index(scan: &SystemScan<'_>, table: &TableDesc, index: &IndexDesc, r
             .set("relreplident", b'n');
         r.set("relpersistence", persistence(table.persistence)).set("relispopulated", true);
         r.set("relnatts", count(index.columns.len() + index.include.len()));
+        r.set_with("reloptions", || storage_parameters(&index.options));
     });
+}
+
+fn storage_parameters(options: &[(String, String)]) -> Option<Datum> {
+    let shown = options.iter().map(|(name, value)| format!("{name}={value}"));
+    (!options.is_empty()).then(|| super::rows::text_array(shown))
 }
 
 fn class_of_view(view: &ViewDesc, rows: &mut Rows) {

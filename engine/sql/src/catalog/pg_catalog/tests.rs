@@ -6,9 +6,9 @@ use super::*;
 use crate::catalog::builtin::{TypeKind, builtin, system_relations};
 use crate::catalog::well_known::{BOOTSTRAP_ROLE, POSTGRES_DATABASE, PUBLIC};
 use crate::catalog::{
-    CheckDesc, Cluster, ColumnDesc, ColumnStats, DatabaseDesc, DefaultDesc, IndexColumn, IndexDesc, IndexKey,
-    IndexState, NotNull, Persistence, Relation, RoleDesc, SchemaDesc, SequenceDesc, StorageId, TableDesc,
-    TableKey, TableStats, ViewDesc,
+    Buckets, CheckDesc, Cluster, ColumnDesc, ColumnStats, DatabaseDesc, DefaultDesc, IndexColumn, IndexDesc,
+    IndexKey, IndexState, NotNull, Persistence, Relation, RoleDesc, SchemaDesc, SequenceDesc, StorageId,
+    TableDesc, TableKey, TableStats, ViewDesc,
 };
 
 fn column(name: &str, ty: Oid) -> ColumnDesc {
@@ -49,6 +49,8 @@ fn index(oid: u32, name: &str, keys: &[(IndexKey, Oid)]) -> IndexDesc {
         predicate: None,
         state: IndexState::Public,
         clustered: false,
+        buckets: Buckets::ONE,
+        options: Vec::new(),
     }
 }
 
@@ -174,6 +176,7 @@ fn item() -> TableDesc {
         }],
         foreign_keys: Vec::new(),
         options: Vec::new(),
+        buckets: Buckets::ONE,
     }
 }
 
