@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use shardforge_consensus::{NodeInfo, NodeState, Tenure};
 use shardforge_kv::{KvOptions, Store};
+use shardforge_runtime::Runtime;
 use shardforge_sql::engine::{Engine, EngineOptions};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -49,13 +51,13 @@ impl Database {
     /// # Errors
     /// When it cannot be read, or the tenure has ended.
     pub async fn open(config: &Config, instance: &Instance, tenure: Tenure) -> Result<Database, OpenError> {
-        let (node, runtime) = instance.node();
+        let runtime = Runtime::real(Handle::current());
         let options = KvOptions {
             gc_ttl: config.gc_ttl,
             prepared_transactions_max: config.max_prepared_transactions,
             ..KvOptions::default()
         };
-        let store = Store::open_in(Arc::clone(node), tenure, runtime.clone(), options).await?;
+        let store = Store::open_in(Arc::clone(instance.node()), tenure, runtime.clone(), options).await?;
         let sizing = instance.nodes().map(|nodes| {
             Task(tokio::spawn(split_while_there_are_others(store.clone(), nodes, config.shard_size_bytes)))
         });
@@ -68,7 +70,7 @@ impl Database {
             data_dir: config.data_dir.clone(),
             cluster: instance.control(),
         };
-        let engine = Engine::open(store.clone(), runtime.clone(), options).await?;
+        let engine = Engine::open(store.clone(), runtime, options).await?;
         Ok(Database { store, _sizing: sizing, backend: Arc::new(Backend::new(engine, config.insecure)) })
     }
 

@@ -11,6 +11,7 @@ use shardforge_runtime::{Network, Runtime};
 use shardforge_sql::cluster::ClusterControl;
 use shardforge_transport::token::check;
 use shardforge_transport::{Credentials, Security, Transport, TransportOptions};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -18,13 +19,13 @@ use super::control::Control;
 use super::identity::{FIRST_NODE, Identity, certificates};
 use super::joining::{Doorkeeper, seconds_since_1970};
 use super::network::of_network;
+use super::threads::{NodeThreads, handle_of, run_on};
 use super::{OpenError, create_directory};
 use crate::config::{Config, EngineKind};
 use crate::metrics::Sample;
 
 /// See the module's essay.
 pub struct Instance {
-    runtime: Runtime,
     node: Arc<Node>,
     /// Says why when the node's storage has failed.
     failure: watch::Receiver<Option<String>>,
@@ -32,6 +33,8 @@ pub struct Instance {
     tenure: watch::Receiver<Option<Tenure>>,
     primary: watch::Receiver<Option<NodeId>>,
     membership: Option<Membership>,
+    // Last, for what is above runs there.
+    _threads: Option<NodeThreads>,
 }
 
 /// A node's part in a cluster.
@@ -61,7 +64,6 @@ impl Instance {
     /// # Errors
     /// When its storage, its certificates or its cluster port cannot be used.
     pub async fn open(config: &Config, sql_address: &str) -> Result<Instance, OpenError> {
-        let runtime = Runtime::real(tokio::runtime::Handle::current());
         let (storage, identity) = match config.engine {
             EngineKind::RocksDb => {
                 create_directory(&config.data_dir)?;
@@ -75,8 +77,11 @@ impl Instance {
             EngineKind::Memory => (Storage::Memory(MemoryStorage::default()), None),
         };
         let listen = identity.as_ref().and_then(|identity| identity.cluster_listen(config));
+        let threads = listen.map(|_| NodeThreads::start()).transpose()?;
+        let handle = handle_of(threads.as_ref());
+        let runtime = Runtime::real(handle.clone());
         let transport = match (&identity, listen) {
-            (Some(identity), Some(listen)) => Some(Arc::new(bind(config, identity, listen).await?)),
+            (Some(identity), Some(listen)) => Some(Arc::new(bind(config, identity, listen, &handle).await?)),
             _ => None,
         };
 
@@ -91,10 +96,13 @@ impl Instance {
         options.on_fatal = Arc::new(move |reason: &str| {
             failed.send_replace(Some(reason.to_owned()));
         });
-        let node = Node::open(options, runtime.clone()).await?;
+        let node = {
+            let runtime = runtime.clone();
+            run_on(&handle, async move { Node::open(options, runtime).await }).await?
+        };
         let membership = match (&identity, transport) {
             (Some(identity), Some(transport)) => {
-                Some(Membership::begin(config, identity, &node, transport, &runtime, sql_address).await?)
+                Some(Membership::begin(config, identity, &node, transport, &handle, sql_address).await?)
             }
             _ => None,
         };
@@ -106,12 +114,12 @@ impl Instance {
                 (tenure.1, primary.1)
             }
         };
-        Ok(Instance { runtime, node, failure, identity, tenure, primary, membership })
+        Ok(Instance { node, failure, identity, tenure, primary, membership, _threads: threads })
     }
 
     /// The node's storage, for a database on it.
-    pub fn node(&self) -> (&Arc<Node>, &Runtime) {
-        (&self.node, &self.runtime)
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
     }
 
     /// Which node of which cluster it is, if that was ever decided.
@@ -166,9 +174,13 @@ impl Instance {
     /// Gives the gateway what comes from other nodes' gateways.
     pub fn take_tunnels(&self, gateway: Gateway) {
         if let Some(membership) = &self.membership {
+            // Sessions run where statements do, not where the transport does.
+            let handle = Handle::current();
             membership.transport.serve_tunnels(Arc::new(move |_from, tunnel| {
-                let gateway = gateway.clone();
-                Box::pin(async move { gateway.accept_tunnel(tunnel).await })
+                let (gateway, handle) = (gateway.clone(), handle.clone());
+                Box::pin(
+                    async move { run_on(&handle, async move { gateway.accept_tunnel(tunnel).await }).await },
+                )
             }));
         }
     }
@@ -214,7 +226,7 @@ impl Membership {
         identity: &Identity,
         node: &Arc<Node>,
         transport: Arc<Transport>,
-        runtime: &Runtime,
+        handle: &Handle,
         sql_address: &str,
     ) -> Result<Membership, OpenError> {
         let bound = transport.address().to_string();
@@ -235,8 +247,9 @@ impl Membership {
         });
         let replaced_after = options.replaced_after;
         let network: Arc<dyn Network> = Arc::clone(&transport) as _;
-        let cluster = Cluster::start(Arc::clone(node), network, runtime.clone(), options).await?;
-        let following = tokio::spawn(follow_nodes(Arc::clone(&transport), cluster.nodes()));
+        let starting = Cluster::start(Arc::clone(node), network, Runtime::real(handle.clone()), options);
+        let cluster = run_on(handle, starting).await?;
+        let following = handle.spawn(follow_nodes(Arc::clone(&transport), cluster.nodes()));
         let folder = certificates(&config.data_dir);
         transport.serve_joins(Arc::new(Doorkeeper::new(&folder, identity.cluster, Arc::clone(&cluster))));
         let control = Arc::new(Control {
@@ -281,14 +294,19 @@ async fn found_identity(config: &Config) -> Result<Identity, OpenError> {
     if is_new {
         // What is the node's own comes first: it takes no directory that has something else in it.
         let options = Store::node_options(Storage::RocksDb(config.data_dir.clone()));
-        let runtime = Runtime::real(tokio::runtime::Handle::current());
+        let runtime = Runtime::real(Handle::current());
         Node::open(options, runtime).await?.shutdown().await?;
     }
     Identity::found(&config.data_dir, config.cluster_listen.clone())
 }
 
 /// Opens the cluster port.
-async fn bind(config: &Config, identity: &Identity, listen: &str) -> Result<Transport, OpenError> {
+async fn bind(
+    config: &Config,
+    identity: &Identity,
+    listen: &str,
+    handle: &Handle,
+) -> Result<Transport, OpenError> {
     let failed = |error| OpenError::Address { address: listen.to_owned(), error };
     let address: SocketAddr = tokio::net::lookup_host(listen)
         .await
@@ -297,7 +315,7 @@ async fn bind(config: &Config, identity: &Identity, listen: &str) -> Result<Tran
         .ok_or_else(|| failed(std::io::ErrorKind::AddrNotAvailable.into()))?;
     let credentials = Credentials::open(&certificates(&config.data_dir), identity.cluster, identity.node)?;
     let options = TransportOptions::new(identity.node, identity.cluster, Security::Tls(credentials), address);
-    Ok(Transport::bind(options).await?)
+    Ok(run_on(handle, Transport::bind(options)).await?)
 }
 
 /// See [`Instance::observer`].

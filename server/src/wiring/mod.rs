@@ -17,6 +17,7 @@ mod identity;
 mod instance;
 mod joining;
 mod network;
+mod threads;
 
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,9 @@ pub enum OpenError {
         /// Why.
         error: std::io::Error,
     },
+    /// The system gives no threads.
+    #[error("cannot start threads: {0}")]
+    Threads(std::io::Error),
     /// A cluster's node forgets nothing.
     #[error("a node of a cluster cannot have its data in memory")]
     ClusterInMemory,
