@@ -19,3 +19,22 @@ async fn acknowledged_transactions_survive_kill_9() {
     assert!(report.counts.committed >= 3 * 150, "{report:?}");
     assert!(report.shards > 1, "{report:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_goes_on_when_any_node_is_killed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = Options {
+        nodes: 3,
+        rounds: 3,
+        clients: 8,
+        commits: 50..=150,
+        splits: 1,
+        bulk: false,
+        fault: Fault::Kill,
+        seed: 1,
+    };
+    let report = run(&options, directory.path(), |_| {}).await.unwrap_or_else(|error| panic!("{error}"));
+    assert!(report.counts.committed >= 3 * 50, "{report:?}");
+    assert!(!report.failovers.is_empty() && report.looks > 0, "{report:?}");
+    assert_eq!(report.replicas % 3, 0, "{report:?}");
+}
