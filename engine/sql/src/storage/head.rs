@@ -181,9 +181,9 @@ mod tests {
             let keys = 1_000 * u32::from(count);
             let mut found = vec![0u32; usize::from(count)];
             for number in 0..keys {
-                let mut key = head(count).begin(5);
+                let mut key = head(count).begin(9);
                 key.push(2);
-                key.extend_from_slice(&(number * step).to_be_bytes());
+                key.extend_from_slice(&(u64::from(number) * step).to_be_bytes());
                 head(count).seal(&mut key);
                 found[usize::from(key[PREFIX_LEN])] += 1;
             }
