@@ -2,28 +2,8 @@
 //! of its own.
 
 use crate::server::Server;
+use crate::shards::{rows, shards, start};
 use crate::wire::Wire;
-
-fn start() -> (tempfile::TempDir, Server, Wire) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let server = Server::start(directory.path());
-    let wire = Wire::connect(&server);
-    (directory, server, wire)
-}
-
-/// Rows and errors.
-fn rows(c: &mut Wire, sql: &str) -> Vec<String> {
-    let mut answers = c.query(sql).answers();
-    answers.retain(|line| line.starts_with("row") || line.starts_with("ERROR"));
-    answers.into_iter().map(|line| line.trim_start_matches("row ").to_owned()).collect()
-}
-
-/// From where to where the shards go, as SHOW SHARDS says it.
-fn shards(c: &mut Wire, of: &str) -> Vec<String> {
-    let rows = rows(c, &format!("show shards {of}"));
-    let places = rows.iter().map(|row| row.split('|').collect::<Vec<_>>());
-    places.map(|row| format!("{} .. {}", row[1], row[2])).collect()
-}
 
 /// Numbers that are the same in every run.
 struct Numbers(u64);
