@@ -129,8 +129,9 @@ pub const NODE_LOST_AFTER: Duration = Duration::from_secs(300);
 /// A node remembers no more others than this.
 pub const NODES_MAX: usize = 1024;
 
-/// So many replicas a shard has, where there are as many nodes.
-pub const REPLICAS_WANTED: u32 = 3;
+/// A shard has no more replicas than this: as many as there are nodes, up to it, and never an even number of them. With five,
+/// any two nodes may be lost.
+pub const REPLICAS_WANTED: u32 = 5;
 
 /// A name and a port are no longer than this.
 pub const ADDRESS_LENGTH_MAX: usize = 512;

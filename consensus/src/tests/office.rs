@@ -72,6 +72,42 @@ fn another_node_takes_the_place_of_a_primary_that_has_crashed() {
 }
 
 #[test]
+fn five_nodes_go_on_without_any_two_of_them_and_three_stay_when_two_leave() {
+    for seed in 0..5 {
+        let simulation = Simulation::new(seed);
+        let runtime = simulation.runtime();
+        simulation.block_on(async move {
+            let mut places = Places::of_size(runtime.clone(), 5).await;
+            places.node(1).split(&key("m")).await.unwrap();
+            places.until_placed(&[1, 2, 3, 4, 5]).await;
+            for round in 0..3 {
+                places.write("a", &format!("{round}")).await;
+                let first = places.primary().await;
+                let other = (first + runtime.next_u64() % 4) % 5 + 1;
+                places.crash(first).await;
+                places.crash(other).await;
+                places.write("z", &format!("{round}")).await;
+                let second = places.primary().await;
+                let shard = places.node(second).shard_for(&key("a")).unwrap();
+                assert_eq!(get(&shard, "a"), Some(format!("{round}")), "seed {seed}");
+                places.open(first).await;
+                places.open(other).await;
+                assert!(places.until_equal().await.values().all(|count| *count == 5));
+            }
+            let first = places.primary().await;
+            let other = first % 5 + 1;
+            for leaving in [first, other] {
+                places.cluster(leaving).decommission(NodeId(leaving)).await.unwrap();
+            }
+            let staying: Vec<_> = (1..=5).filter(|number| ![first, other].contains(number)).collect();
+            places.until_placed(&staying).await;
+            places.write("a", "last").await;
+            assert!(places.until_equal().await.values().all(|count| *count == 3));
+        });
+    }
+}
+
+#[test]
 fn a_primary_that_stands_back_is_replaced_at_once() {
     for seed in 0..5 {
         let simulation = Simulation::new(seed);

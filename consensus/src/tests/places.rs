@@ -129,13 +129,13 @@ impl Places {
         }
     }
 
-    /// So many nodes, with replicas of every shard on three of them.
+    /// So many nodes, an odd number up to five, with replicas of every shard on each.
     pub(super) async fn of_size(runtime: Runtime, size: u64) -> Self {
         let mut places = Self::start(runtime).await;
         for _ in 1..size {
             places.join(1).await;
         }
-        let nodes: Vec<_> = (1..=size.min(3)).collect();
+        let nodes: Vec<_> = (1..=size).collect();
         places.until_placed(&nodes).await;
         places
     }
