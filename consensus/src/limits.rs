@@ -157,6 +157,13 @@ pub const ORDER_PAUSE: Duration = Duration::from_millis(100);
 /// A node that is asked what its replica of a shard holds is given this long to read all of it.
 pub const CHECKSUM_LIMIT: Duration = Duration::from_secs(60);
 
+/// The first node in the line of succession stands for election so long after the lease of the system shard's leader is over: by
+/// then it is over for the others, too, who have heard of the leader at about the same time.
+pub const SUCCESSION_DELAY: Duration = Duration::from_millis(50);
+
+/// Each further one stands so much later, if that did not succeed.
+pub const SUCCESSION_STEP: Duration = Duration::from_millis(150);
+
 /// A node that leads the system shard gathers the leadership of all others for this long, and then another one is to try.
 pub const GATHER_LIMIT: Duration = Duration::from_secs(3);
 

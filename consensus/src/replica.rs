@@ -86,6 +86,8 @@ pub(crate) struct Replica {
 struct Leadership {
     /// The term in which this replica leads; zero when it does not.
     leading_term: AtomicU64,
+    /// When it was first seen to lead in that term, in microseconds of the wall clock.
+    leads_since: AtomicU64,
     /// The newest term seen.
     term: AtomicU64,
     /// The last term in which this replica was asked to hand the leadership over: it leads no more in it.
@@ -264,6 +266,12 @@ impl Replica {
         }
     }
 
+    /// When a leader was last heard of here, or voted for; `None` if that was never, or raft has stopped.
+    pub(crate) async fn heard_of_leader_at(&self) -> Option<Instant> {
+        let heard = self.raft.with_raft_state(|state| state.vote_last_modified()).await.ok()?;
+        heard.map(|at| at.into())
+    }
+
     /// Waits until this replica leads, and has applied all that was committed before.
     pub(crate) async fn led(&self) -> Result<()> {
         loop {
@@ -294,6 +302,11 @@ impl Replica {
         let leading = self.leadership.leading_term.load(Ordering::Acquire);
         let leads = self.leads_in(leading) && self.progress.opened_term.load(Ordering::Acquire) == leading;
         leads.then_some(leading)
+    }
+
+    /// When this replica was first seen to lead in the term in which it leads, in microseconds of this node's wall clock.
+    pub(crate) fn leads_since_micros(&self) -> u64 {
+        self.leadership.leads_since.load(Ordering::Acquire)
     }
 
     /// Whether it leads in a term.
@@ -529,6 +542,9 @@ async fn watch_leadership(
                 let sole_voter = leadership.is_sole_voter(members, replica.name);
                 leadership.sole_voter.store(sole_voter, Ordering::Release);
                 leadership.term.store(term, Ordering::Release);
+                if leads && leadership.leading_term.load(Ordering::Acquire) != term {
+                    leadership.leads_since.store(replica.runtime.wall_micros(), Ordering::Release);
+                }
                 leadership.leading_term.store(if leads { term } else { 0 }, Ordering::Release);
                 // A leader that has nobody to talk to needs no timers.
                 replica.raft.runtime_config().tick(!leads || members.nodes().count() > 1);

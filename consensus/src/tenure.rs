@@ -92,6 +92,8 @@ struct Inner {
     tenures: Arc<Tenures>,
     /// In nanoseconds of the runtime's clock.
     valid_until: AtomicU64,
+    /// In microseconds of the wall clock.
+    began_micros: u64,
     terms: Terms,
     /// Those of this node's tenure before.
     terms_before: Option<Terms>,
@@ -130,6 +132,13 @@ impl Tenure {
     #[must_use]
     pub fn term_of(&self, shard: ShardId) -> Option<u64> {
         self.0.terms.read().get(&shard).copied()
+    }
+
+    /// A moment, in microseconds of this node's wall clock, when no tenure of another node was valid any more, and none of
+    /// this node's before.
+    #[must_use]
+    pub fn began_micros(&self) -> u64 {
+        self.0.began_micros
     }
 
     /// Waits until the tenure has ended.
@@ -368,6 +377,13 @@ struct State {
     terms: Option<Terms>,
 }
 
+impl State {
+    /// The term in which the system shard was led in the last tenure.
+    fn system_term(&self) -> Option<u64> {
+        self.terms.as_ref().and_then(|terms| terms.read().get(&ShardId::SYSTEM).copied())
+    }
+}
+
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").finish_non_exhaustive()
@@ -404,12 +420,16 @@ impl Tenures {
         if until <= runtime.now().as_nanos() {
             return None;
         }
+        // After a tenure of this node's in the same term the one that ends with that term is not the last one.
+        let is_first = state.system_term() != terms.get(&ShardId::SYSTEM).copied();
+        let began_micros = if is_first { system.leads_since_micros() } else { runtime.wall_micros() };
         let terms: Terms = Arc::new(RwLock::new(terms));
         let inner = Arc::new(Inner {
             runtime: runtime.clone(),
             routing: Arc::clone(routing),
             tenures: Arc::clone(self),
             valid_until: AtomicU64::new(until),
+            began_micros,
             terms: Arc::clone(&terms),
             terms_before: state.terms.replace(terms),
             end: Arc::default(),

@@ -7,6 +7,7 @@
 //!                 a second, and at once on changes      office.rs     gathers the leadership of all shards: a tenure
 //!     keeper.rs   remembers the nodes over a restart    allocator.rs  while it lasts: brings replicas to where they belong
 //!
+//!   succession.rs who stands for election first when the leader of the system shard is silent
 //!   checksums.rs  whether replicas hold the same
 //!   knowledge.rs  what a node knows       registry.rs  what the system shard keeps       messages.rs  what nodes say
 //! ```
@@ -29,6 +30,7 @@ mod orders;
 mod placing;
 mod registry;
 mod shared;
+mod succession;
 
 use std::sync::Arc;
 use std::time::Duration;

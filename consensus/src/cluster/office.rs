@@ -167,20 +167,27 @@ impl Shared {
         Answer::Done
     }
 
-    /// The voter of the system shard that comes next after this node, is alive, and may be the primary.
-    fn successor(&self) -> Option<NodeId> {
-        let voters = self.system()?.members().voting_nodes();
+    /// The voters of the system shard that may be the primary, as far as is known, and this node itself if it may.
+    pub(super) fn may_follow(&self) -> BTreeSet<NodeId> {
+        let voters = self.system().map_or_else(BTreeSet::new, |system| system.members().voting_nodes());
         let me = self.options.node;
+        let stands_back = *self.stands_back.borrow();
         let knowledge = self.knowledge.lock();
         let now = self.runtime.now();
         let fits = |node: &NodeId| {
-            *node != me
-                && knowledge.is_alive(*node, now)
-                && knowledge.view().state(*node) == Some(NodeState::Active)
+            let is_there = if *node == me { !stands_back } else { knowledge.is_alive(*node, now) };
+            is_there && knowledge.view().state(*node) == Some(NodeState::Active)
         };
-        let mut fitting = voters.iter().filter(|node| fits(node));
-        let first = fitting.clone().next().copied();
-        fitting.find(|node| **node > me).copied().or(first)
+        voters.into_iter().filter(fits).collect()
+    }
+
+    /// The voter of the system shard that comes next after this node, is alive, and may be the primary.
+    fn successor(&self) -> Option<NodeId> {
+        let me = self.options.node;
+        let mut fitting = self.may_follow();
+        fitting.remove(&me);
+        let next = fitting.iter().find(|node| **node > me);
+        next.or(fitting.first()).copied()
     }
 
     /// Who is to be the primary instead of this node, if it is not to be it and there is another one.

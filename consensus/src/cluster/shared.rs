@@ -16,7 +16,7 @@ use super::info::{ClusterOptions, NodeInfo, NodeLoad, NodeState};
 use super::knowledge::{Claim, Knowledge, Presence};
 use super::messages::{Answer, Request};
 use super::registry::{NodeRecord, View};
-use super::{gossip, keeper, office};
+use super::{gossip, keeper, office, succession};
 use crate::error::Result;
 use crate::node::Node;
 use crate::raft::codec;
@@ -127,6 +127,7 @@ impl Shared {
             self.runtime.spawn("gossip", gossip::run(Arc::clone(self))),
             self.runtime.spawn("keeper", keeper::run(Arc::clone(self))),
             self.runtime.spawn("office", office::run(Arc::clone(self))),
+            self.runtime.spawn("succession", succession::run(Arc::clone(self))),
         ]
     }
 

@@ -118,8 +118,9 @@ impl Store {
         Self::start(node, tenure, Clock::new(runtime.clone()), runtime, options)
     }
 
-    /// Opens a store that serves in a tenure of a node. Where other nodes vote, this takes [`CLOCK_OFFSET_MAX`]: its
-    /// timestamps begin above those that a store on another node has given out.
+    /// Opens a store that serves in a tenure of a node. Its timestamps begin above those that a store on another node has given
+    /// out, and not before this node's clock has come there: where other nodes vote, that is [`CLOCK_OFFSET_MAX`] after the tenure
+    /// began at the earliest.
     ///
     /// When the tenure ends, whatever waits in the store fails, and so does whatever is asked of it. It should be
     /// dropped then; who still holds it is in nobody's way. When the store can serve no more, because the outcome of a commit is
@@ -134,13 +135,19 @@ impl Store {
         options: KvOptions,
     ) -> Result<Self> {
         let clock = Clock::new(runtime.clone());
-        if tenure.is_shared() {
-            let offset_micros = u64::try_from(CLOCK_OFFSET_MAX.as_micros()).unwrap_or(u64::MAX);
-            clock.forward(Timestamp::from_micros(runtime.wall_micros().saturating_add(offset_micros)));
-            runtime.sleep(CLOCK_OFFSET_MAX).await;
+        let offset_micros = u64::try_from(CLOCK_OFFSET_MAX.as_micros()).unwrap_or(u64::MAX);
+        let first_micros = tenure.is_shared().then(|| tenure.began_micros().saturating_add(offset_micros));
+        if let Some(first_micros) = first_micros {
+            clock.forward(Timestamp::from_micros(first_micros));
         }
         tenure.settle().await?;
-        Self::start(node, tenure, clock, runtime, options)
+        let store = Self::start(node, tenure, clock, runtime.clone(), options)?;
+        if let Some(first_micros) = first_micros {
+            // A clock that was set back since is not waited for longer.
+            let early = Duration::from_micros(first_micros.saturating_sub(runtime.wall_micros()));
+            runtime.sleep(early.min(CLOCK_OFFSET_MAX)).await;
+        }
+        Ok(store)
     }
 
     fn start(
