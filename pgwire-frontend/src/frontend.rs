@@ -19,6 +19,7 @@ use crate::accept::{self, accept};
 use crate::backend::Backend;
 use crate::connection::{self, shutting_down};
 use crate::doors::{Doors, Phase};
+use crate::fair::Fair;
 use crate::limits::{AUTHENTICATION_TIMEOUT, CONNECTIONS_OVER_LIMIT_MAX, FAREWELL_TIMEOUT};
 use crate::metrics::Metrics;
 use crate::registry::ConnectionRegistry;
@@ -154,7 +155,7 @@ impl<B: Backend> Service for Frontend<B> {
                 connection::serve(shared, stream, peer).await;
                 drop(place);
             };
-            serving.boxed()
+            Fair::new(serving).boxed()
         };
         Some(Box::new(serve))
     }

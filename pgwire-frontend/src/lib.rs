@@ -29,6 +29,7 @@ mod copy;
 mod doors;
 mod encode;
 mod extended;
+mod fair;
 mod forward;
 mod frontend;
 mod gateway;

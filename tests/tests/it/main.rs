@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod buckets;
+mod busy;
 mod cluster;
 mod copy;
 mod crash;

@@ -24,6 +24,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::common::Result as DfResult;
 use datafusion::execution::context::TaskContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -32,14 +33,18 @@ use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
+use futures::future::poll_fn;
 use parking_lot::Mutex;
 use shardforge_types::{Oid, PgResult};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
 use self::arrays::value_at;
 use self::error::from_df;
@@ -88,6 +93,7 @@ pub struct DfPlan {
     template: Instance,
     pool: Mutex<Vec<Instance>>,
     remake: Remake,
+    joins: bool,
 }
 
 /// Makes another instance.
@@ -122,7 +128,8 @@ impl DfPlan {
             let cols = cols.clone();
             Box::new(move || make(&Planner { engine: &engine, catalog: &catalog, reads_at }, &rel, &cols))
         };
-        Ok(DfPlan { cols, pool: Mutex::new(vec![template.clone()]), template, remake })
+        let joins = joins(&template.plan);
+        Ok(DfPlan { cols, pool: Mutex::new(vec![template.clone()]), template, remake, joins })
     }
 
     /// Types of the output columns.
@@ -175,6 +182,12 @@ fn can_go_back(plan: &Arc<dyn ExecutionPlan>) -> bool {
     by_itself || (with_inputs && plan.children().into_iter().all(can_go_back))
 }
 
+/// Whether a few rows may become very many, with nothing that gives way in between.
+fn joins(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let any: &dyn Any = plan.as_ref();
+    any.is::<HashJoinExec>() || any.is::<NestedLoopJoinExec>() || plan.children().into_iter().any(joins)
+}
+
 /// A query being run.
 pub struct DfCursor {
     plan: Arc<DfPlan>,
@@ -182,6 +195,8 @@ pub struct DfCursor {
     instance: Option<Instance>,
     /// Behind a lock only so that a session can be shared by reference while it waits.
     stream: Mutex<SendableRecordBatchStream>,
+    /// Nothing was asked of it yet.
+    begins: bool,
     batch: Option<(RecordBatch, usize)>,
 }
 
@@ -199,6 +214,7 @@ impl DfCursor {
             types: plan.types(),
             instance: Some(instance),
             stream: Mutex::new(stream),
+            begins: true,
             batch: None,
         })
     }
@@ -225,7 +241,7 @@ impl DfCursor {
                 }
                 return Ok(Progress { rows: count, done: false });
             }
-            match self.stream.get_mut().next().await {
+            match self.next_batch().await {
                 None => {
                     if let Some(instance) = self.instance.take() {
                         self.plan.give_back(instance);
@@ -240,6 +256,21 @@ impl DfCursor {
                 }
             }
         }
+    }
+}
+
+impl DfCursor {
+    /// The next batch. The first step of a join may be all of it: the worker's other tasks are handed to another thread before it.
+    async fn next_batch(&mut self) -> Option<DfResult<RecordBatch>> {
+        let stream = self.stream.get_mut();
+        let mut hands_over = std::mem::take(&mut self.begins)
+            && self.plan.joins
+            && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+        poll_fn(|cx| match std::mem::take(&mut hands_over) {
+            true => block_in_place(|| stream.poll_next_unpin(cx)),
+            false => stream.poll_next_unpin(cx),
+        })
+        .await
     }
 }
 

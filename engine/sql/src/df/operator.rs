@@ -5,7 +5,10 @@
 
 use std::any::Any;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -16,6 +19,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use futures::Stream;
 use futures::stream::BoxStream;
 use shardforge_types::PgResult;
 
@@ -119,7 +123,63 @@ impl ExecutionPlan for OperatorExec {
             .map(|input| input.execute(partition, context.clone()))
             .collect::<DfResult<Vec<_>>>()?;
         let batches = self.operator.clone().start(inputs, context).map_err(to_df)?;
-        let batches = batches.map(|batch| batch.map_err(to_df));
+        let batches = Sliced::new(batches).map(|batch| batch.map_err(to_df));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}
+
+/// A query computes for no longer than this without giving way to others, as long as it asks our operators for rows.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// A stream that gives way when it has had rows without a break for a [`SLICE`]: what is above it may take them all in one go.
+struct Sliced {
+    batches: BoxStream<'static, PgResult<RecordBatch>>,
+    /// When it was first asked since it last gave way.
+    since: Option<Instant>,
+}
+
+impl Sliced {
+    fn new(batches: BoxStream<'static, PgResult<RecordBatch>>) -> Sliced {
+        Sliced { batches, since: None }
+    }
+}
+
+impl Stream for Sliced {
+    type Item = PgResult<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= SLICE {
+            self.since = None;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let next = self.batches.as_mut().poll_next(cx);
+        if next.is_pending() {
+            self.since = None;
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::Schema;
+    use futures::{FutureExt, StreamExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_always_has_rows_gives_way() {
+        let batch = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let endless = futures::stream::repeat_with(move || Ok(batch.clone()));
+        let mut sliced = Sliced::new(endless.boxed());
+        let began = Instant::now();
+        let mut rows = 0u64;
+        while sliced.next().now_or_never().is_some() {
+            rows += 1;
+        }
+        assert!(rows > 0 && began.elapsed() >= SLICE);
+        assert!(sliced.next().now_or_never().is_some(), "and goes on");
     }
 }
