@@ -10,7 +10,7 @@ use shardforge_tests::kill::{Fault, Options, Report, median_and_worst, run};
 
 const USAGE: &str =
     "usage: kill [--nodes N] [--rounds N] [--clients N] [--commits MIN..MAX] [--splits N] [--bulk yes|no]
-            [--fault kill|stop|freeze] [--seed N] [--data-dir DIR]";
+            [--fault kill|stop|freeze|isolate|mute|deafen|ring|flap] [--seed N] [--data-dir DIR]";
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Options, Option<PathBuf>)> {
     let mut options = Options {
@@ -39,21 +39,13 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Options, Option
             }
             "--splits" => options.splits = number(&value)?,
             "--bulk" => options.bulk = ["no", "yes"].iter().position(|word| *word == value)? == 1,
-            "--fault" => {
-                options.fault = match value.as_str() {
-                    "kill" => Fault::Kill,
-                    "stop" => Fault::Stop,
-                    "freeze" => Fault::Freeze,
-                    _ => return None,
-                }
-            }
+            "--fault" => (_, options.fault) = *Fault::ALL.iter().find(|(name, _)| *name == value)?,
             "--seed" => options.seed = number(&value)?,
             "--data-dir" => directory = Some(PathBuf::from(value)),
             _ => return None,
         }
     }
-    // A server by itself that is frozen has nobody to go on in its place.
-    let sensible = !options.commits.is_empty() && options.nodes > usize::from(options.fault == Fault::Freeze);
+    let sensible = !options.commits.is_empty() && options.nodes >= options.fault.nodes_min();
     sensible.then_some((options, directory))
 }
 

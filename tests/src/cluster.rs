@@ -5,13 +5,16 @@
 //!   DIRECTORY/n2/       ...
 //! ```
 //!
+//! They have the loopback in common, or a network that can be cut ([`crate::network`]).
+//!
 //! A server that is no cluster's node is here too, by the same code: it has no configuration file.
 
 use std::path::{Path, PathBuf};
 
 use crate::doors::Doors;
+use crate::network::{Network, Partition};
 use crate::ports::free_port;
-use crate::process::{Process, command};
+use crate::process::{Place, Process, command};
 
 /// Settings of a server, by their variables.
 type Settings = Vec<(String, String)>;
@@ -19,6 +22,7 @@ type Settings = Vec<(String, String)>;
 /// One server: its files, and its process while it runs.
 #[derive(Debug)]
 pub struct Node {
+    place: Place,
     /// What `shardforge start` is given.
     arguments: Vec<String>,
     settings: Settings,
@@ -35,23 +39,28 @@ impl Node {
         let data = data_dir(directory, 1);
         let arguments =
             ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", text(&data)];
-        Node::new(arguments.map(str::to_owned).to_vec(), settings, data.with_extension("log"))
+        let arguments = arguments.map(str::to_owned).to_vec();
+        Node::new(Place::here(), arguments, settings, data.with_extension("log"))
     }
 
     /// A node with a configuration file.
-    fn configured(config: &Path, settings: &[(&str, &str)]) -> Node {
+    fn configured(place: Place, config: &Path, settings: &[(&str, &str)]) -> Node {
         let arguments = vec!["--config".to_owned(), text(config).to_owned()];
-        Node::new(arguments, settings, config.with_extension("log"))
+        Node::new(place, arguments, settings, config.with_extension("log"))
     }
 
-    fn new(arguments: Vec<String>, settings: &[(&str, &str)], log: PathBuf) -> Node {
-        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Node { arguments, settings: settings.collect(), log, process: None, dsn: String::new(), gone: false }
+    fn new(place: Place, arguments: Vec<String>, settings: &[(&str, &str)], log: PathBuf) -> Node {
+        let mut settings: Settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        if !place.host.is_loopback() {
+            settings.push(("SHARDFORGE_INSECURE".to_owned(), "true".to_owned()));
+        }
+        Node { place, arguments, settings, log, process: None, dsn: String::new(), gone: false }
     }
 
     /// Starts it, and waits for nothing: it may need others to serve.
     fn launch(&mut self) {
-        self.process = Some(Process::start(&self.arguments, &self.settings, &self.log));
+        self.process = Some(Process::start(&self.place, &self.arguments, &self.settings, &self.log));
     }
 
     fn wait(&mut self) {
@@ -113,6 +122,8 @@ pub struct TestCluster {
     settings: Settings,
     nodes: Vec<Node>,
     doors: Doors,
+    /// Dropped last, when no process is there any more.
+    network: Option<Network>,
 }
 
 impl TestCluster {
@@ -124,7 +135,7 @@ impl TestCluster {
     pub fn start(directory: &Path, count: usize, settings: &[(&str, &str)]) -> TestCluster {
         make(directory);
         if count == 1 {
-            return TestCluster::launch(directory, settings, vec![Node::alone(directory, settings)]);
+            return TestCluster::launch(directory, settings, vec![Node::alone(directory, settings)], None);
         }
         let mut cluster = TestCluster::growing(directory, settings);
         while cluster.nodes.len() < count {
@@ -133,26 +144,54 @@ impl TestCluster {
         cluster
     }
 
+    /// Starts the nodes of a cluster on a network of their own, which can be cut.
+    ///
+    /// # Errors
+    /// When the system does not let us make the network.
+    ///
+    /// # Panics
+    /// As [`TestCluster::start`].
+    pub fn start_apart(directory: &Path, count: usize) -> Result<TestCluster, String> {
+        let network = Network::new(count)?;
+        let mut cluster = TestCluster::growing_on(directory, &[], Some(network));
+        while cluster.nodes.len() < count {
+            cluster.join();
+        }
+        Ok(cluster)
+    }
+
     /// Starts the nodes of the cluster in a directory; where there is none, a first one, which others may join.
     ///
     /// # Panics
     /// When they do not come to serve.
     pub fn growing(directory: &Path, settings: &[(&str, &str)]) -> TestCluster {
-        let there = (1..).map(|number| config_file(directory, number)).take_while(|config| config.exists());
-        let mut nodes: Vec<Node> = there.map(|config| Node::configured(&config, settings)).collect();
-        if nodes.is_empty() {
-            make(directory);
-            init(directory, 1, &["--single-node"]);
-            nodes.push(Node::configured(&config_file(directory, 1), settings));
-        }
-        TestCluster::launch(directory, settings, nodes)
+        TestCluster::growing_on(directory, settings, None)
     }
 
-    fn launch(directory: &Path, settings: &[(&str, &str)], nodes: Vec<Node>) -> TestCluster {
+    fn growing_on(directory: &Path, settings: &[(&str, &str)], network: Option<Network>) -> TestCluster {
+        let configured = |number| {
+            Node::configured(place(network.as_ref(), number), &config_file(directory, number), settings)
+        };
+        let there = (1..).take_while(|number| config_file(directory, *number).exists());
+        let mut nodes: Vec<Node> = there.map(configured).collect();
+        if nodes.is_empty() {
+            make(directory);
+            init(&place(network.as_ref(), 1), directory, 1, &["--single-node"]);
+            nodes.push(configured(1));
+        }
+        TestCluster::launch(directory, settings, nodes, network)
+    }
+
+    fn launch(
+        directory: &Path,
+        settings: &[(&str, &str)],
+        nodes: Vec<Node>,
+        network: Option<Network>,
+    ) -> TestCluster {
+        let (directory, doors) = (directory.to_owned(), Doors::default());
         let settings =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut cluster =
-            TestCluster { directory: directory.to_owned(), settings, nodes, doors: Doors::default() };
+        let mut cluster = TestCluster { directory, settings, nodes, doors, network };
         cluster.start_all();
         cluster
     }
@@ -164,11 +203,13 @@ impl TestCluster {
     pub fn join(&mut self) {
         let number = self.nodes.len() + 1;
         let (door, address) = self.entrance();
-        let token = command(&["node", "token", &door]).unwrap_or_else(|problem| panic!("{problem}"));
-        init(&self.directory, number, &["--join", &address, "--token", &token]);
+        let token =
+            command(&Place::here(), &["node", "token", &door]).unwrap_or_else(|problem| panic!("{problem}"));
+        let place = place(self.network.as_ref(), number);
+        init(&place, &self.directory, number, &["--join", &address, "--token", &token]);
         let settings: Vec<(&str, &str)> =
             self.settings.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let node = Node::configured(&config_file(&self.directory, number), &settings);
+        let node = Node::configured(place, &config_file(&self.directory, number), &settings);
         self.nodes.push(node);
         self.restart(number - 1);
     }
@@ -222,6 +263,25 @@ impl TestCluster {
         &mut self.nodes[node]
     }
 
+    /// Cuts the network of a cluster that has one to itself.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    ///
+    /// # Panics
+    /// When the nodes share the loopback with all others.
+    pub fn divide(&self, partition: Partition) -> Result<(), String> {
+        self.network.as_ref().expect("the cluster has a network of its own").divide(partition)
+    }
+
+    /// Undoes [`TestCluster::divide`].
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn heal(&self) -> Result<(), String> {
+        self.network.as_ref().map_or(Ok(()), Network::heal)
+    }
+
     /// Ends a node that the cluster does without from now on.
     ///
     /// # Errors
@@ -251,14 +311,22 @@ impl TestCluster {
     }
 }
 
+/// Where a node runs, of those that are counted from 1.
+fn place(network: Option<&Network>, number: usize) -> Place {
+    network.map_or_else(Place::here, |network| Place {
+        host: network.address(number - 1).into(),
+        prefix: network.prefix(number - 1),
+    })
+}
+
 /// Makes the files of a cluster's node.
-fn init(directory: &Path, number: usize, kind: &[&str]) {
+fn init(place: &Place, directory: &Path, number: usize, kind: &[&str]) {
     let (data, config) = (data_dir(directory, number), config_file(directory, number));
-    let [sql, peers] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
+    let [sql, peers] = [(); 2].map(|()| format!("{}:{}", place.host, free_port()));
     let mut arguments = vec!["init", "--data-dir", text(&data), "--config", text(&config)];
     arguments.extend(["--listen", &sql, "--cluster-listen", &peers, "--admin-listen", "127.0.0.1:0"]);
     arguments.extend(kind);
-    command(&arguments).unwrap_or_else(|problem| panic!("{problem}"));
+    command(place, &arguments).unwrap_or_else(|problem| panic!("{problem}"));
 }
 
 fn make(directory: &Path) {

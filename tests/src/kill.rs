@@ -10,13 +10,16 @@
 //!                 -> in the end: replicas hold the same
 //! ```
 //!
+//! Other faults take the place of SIGKILL ([`Fault`]): those of the network as well, which then is one of its own.
+//!
 //! What must hold is said in [`crate::load`].
 
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cluster::TestCluster;
+pub use crate::faults::Fault;
 pub use crate::load::Counts;
 use crate::load::{Bulk, Checker, Load, Numbers, Outcome, Plan, Resumption, Troubles, setup};
 use crate::violation::Violation;
@@ -40,17 +43,6 @@ pub struct Options {
     pub fault: Fault,
     /// What random numbers begin with.
     pub seed: u64,
-}
-
-/// What is done to a server in each round.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// SIGKILL.
-    Kill,
-    /// SIGTERM.
-    Stop,
-    /// SIGSTOP, and SIGCONT when clients write again.
-    Freeze,
 }
 
 /// What has happened.
@@ -93,7 +85,10 @@ pub async fn run(
     directory: &Path,
     mut tell: impl FnMut(String),
 ) -> Result<Report, Violation> {
-    let mut cluster = TestCluster::start(directory, options.nodes, &[]);
+    let mut cluster = match options.fault.partition(0) {
+        None => TestCluster::start(directory, options.nodes, &[]),
+        Some(_) => TestCluster::start_apart(directory, options.nodes).map_err(Violation::Data)?,
+    };
     let client = cluster.doors().visit(0).await?;
     for statement in setup() {
         client.batch_execute(&statement).await?;
@@ -194,30 +189,16 @@ impl Rounds<'_> {
         let commits = self.numbers.within(bounds) as u32;
         load.commits(commits).await?;
         let fault = load.fault();
-        match options.fault {
-            Fault::Kill => cluster.node(victim).kill(),
-            Fault::Stop => cluster.node(victim).stop().map_err(Violation::Data)?,
-            Fault::Freeze => cluster.node(victim).process().freeze(),
-        }
+        options.fault.inflict(cluster, victim).await?;
         if !several {
             let outcome = load.stop().await?;
-            return Ok((outcome, None, bring_back(cluster, victim, options.fault)));
+            return Ok((outcome, None, options.fault.undo(cluster, victim).await?));
         }
         let resumption = load.resumed(fault).await?;
-        let start = bring_back(cluster, victim, options.fault);
+        let start = options.fault.undo(cluster, victim).await?;
         load.commits(commits / 2).await?;
         Ok((load.stop().await?, resumption, start))
     }
-}
-
-/// Undoes what was done to a server; how long it took until it served.
-fn bring_back(cluster: &mut TestCluster, victim: usize, fault: Fault) -> Duration {
-    let started = Instant::now();
-    match fault {
-        Fault::Kill | Fault::Stop => cluster.restart(victim),
-        Fault::Freeze => cluster.node(victim).process().thaw(),
-    }
-    started.elapsed()
 }
 
 async fn count_shards(cluster: &TestCluster) -> Result<i64, Violation> {

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod doors;
+mod faults;
 pub mod growth;
 pub mod isolation;
 pub mod kill;

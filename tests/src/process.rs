@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -27,12 +28,39 @@ fn binary() -> PathBuf {
     path.join("shardforge")
 }
 
+/// Where processes run.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Their address.
+    pub host: IpAddr,
+    /// What their commands begin with.
+    pub prefix: Vec<String>,
+}
+
+impl Place {
+    /// This machine's loopback.
+    pub fn here() -> Place {
+        Place { host: Ipv4Addr::LOCALHOST.into(), prefix: Vec::new() }
+    }
+
+    fn binary(&self) -> Command {
+        match self.prefix.split_first() {
+            None => Command::new(binary()),
+            Some((program, rest)) => {
+                let mut command = Command::new(program);
+                command.args(rest).arg(binary());
+                command
+            }
+        }
+    }
+}
+
 /// Runs a command of the binary to its end; what it printed.
 ///
 /// # Errors
 /// What it said when it failed.
-pub fn command(arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(binary()).args(arguments).output().expect("the binary starts");
+pub fn command(place: &Place, arguments: &[&str]) -> Result<String, String> {
+    let output = place.binary().args(arguments).output().expect("the binary starts");
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("shardforge {}: {}", arguments.join(" "), said.trim()));
@@ -51,10 +79,11 @@ pub struct Process {
 
 impl Process {
     /// Starts one. What it logs is added to a file; [`Process::ready`] waits until it serves.
-    pub fn start(arguments: &[String], settings: &[(String, String)], log: &Path) -> Process {
+    pub fn start(place: &Place, arguments: &[String], settings: &[(String, String)], log: &Path) -> Process {
         let file = OpenOptions::new().create(true).append(true).open(log);
         let file: File = file.unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-        let mut child = Command::new(binary())
+        let mut child = place
+            .binary()
             .arg("start")
             .args(arguments)
             .envs(settings.iter().map(|(name, value)| (name, value)))
