@@ -10,7 +10,12 @@ use shardforge_tests::kill::{Fault, Options, Report, median_and_worst, run};
 
 const USAGE: &str =
     "usage: kill [--nodes N] [--rounds N] [--clients N] [--commits MIN..MAX] [--splits N] [--bulk yes|no]
-            [--fault kill|stop|freeze|isolate|mute|deafen|ring|flap] [--seed N] [--data-dir DIR]";
+            [--histories yes|no] [--seed N] [--data-dir DIR]
+            [--fault kill|stop|freeze|isolate|mute|deafen|ring|flap|slow-disk|stuck-disk|clock-jumps|wrong-clock]";
+
+fn yes_or_no(value: &str) -> Option<bool> {
+    Some(["no", "yes"].iter().position(|word| *word == value)? == 1)
+}
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Options, Option<PathBuf>)> {
     let mut options = Options {
@@ -20,6 +25,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Options, Option
         commits: 200..=3_000,
         splits: 4,
         bulk: true,
+        histories: false,
         fault: Fault::Kill,
         seed: 1,
     };
@@ -38,7 +44,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Options, Option
                 options.commits = number(min)?..=number(max)?;
             }
             "--splits" => options.splits = number(&value)?,
-            "--bulk" => options.bulk = ["no", "yes"].iter().position(|word| *word == value)? == 1,
+            "--bulk" => options.bulk = yes_or_no(&value)?,
+            "--histories" => options.histories = yes_or_no(&value)?,
             "--fault" => (_, options.fault) = *Fault::ALL.iter().find(|(name, _)| *name == value)?,
             "--seed" => options.seed = number(&value)?,
             "--data-dir" => directory = Some(PathBuf::from(value)),
@@ -50,8 +57,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<(Options, Option
 }
 
 fn tell(options: &Options, report: &Report) {
-    let Report { counts, splits, shards, looks, replicas, slowest_start, troubles, failovers, others } =
-        report;
+    let Report { counts, splits, shards, looks, replicas, slowest_start, troubles, .. } = report;
+    let Report { failovers, others, recoveries, checked, .. } = report;
     println!(
         "{} rounds: {} acknowledged, 0 lost, {} undone, {} in doubt ({} came); {looks} looks; {splits} splits, {shards} \
          shards; slowest start {} ms",
@@ -75,6 +82,10 @@ fn tell(options: &Options, report: &Report) {
     of("primary lost, writes resumed at a client", failovers.iter().map(|(first, _)| *first).collect());
     of("primary lost, writes resumed at every client", failovers.iter().map(|(_, all)| *all).collect());
     of("another node lost, writes resumed at every client", others.clone());
+    of("fault undone, writes resumed at every client", recoveries.clone());
+    if options.histories {
+        println!("{checked} transactions in histories without an anomaly");
+    }
     if options.nodes > 1 {
         println!("{replicas} replicas agree; clients had to connect or begin again: {troubles:?}");
     }

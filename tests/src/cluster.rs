@@ -5,16 +5,18 @@
 //!   DIRECTORY/n2/       ...
 //! ```
 //!
-//! They have the loopback in common, or a network that can be cut ([`crate::network`]).
+//! They have this machine's loopback, disk and clock in common, or surroundings that something can be done to
+//! ([`crate::surroundings`]).
 //!
 //! A server that is no cluster's node is here too, by the same code: it has no configuration file.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::doors::Doors;
-use crate::network::{Network, Partition};
 use crate::ports::free_port;
 use crate::process::{Place, Process, command};
+use crate::surroundings::Surroundings;
 
 /// Settings of a server, by their variables.
 type Settings = Vec<(String, String)>;
@@ -50,11 +52,8 @@ impl Node {
     }
 
     fn new(place: Place, arguments: Vec<String>, settings: &[(&str, &str)], log: PathBuf) -> Node {
-        let mut settings: Settings =
-            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        if !place.host.is_loopback() {
-            settings.push(("SHARDFORGE_INSECURE".to_owned(), "true".to_owned()));
-        }
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = settings.collect();
         Node { place, arguments, settings, log, process: None, dsn: String::new(), gone: false }
     }
 
@@ -96,6 +95,16 @@ impl Node {
         Ok(())
     }
 
+    /// Waits until it ends by itself, with a failure; the end of its log.
+    ///
+    /// # Errors
+    /// When it goes on for longer, or ends as if all were well.
+    pub fn stopped_itself(&mut self, within: Duration) -> Result<String, String> {
+        let log = self.process().failed(within)?;
+        self.process = None;
+        Ok(log)
+    }
+
     /// Where it takes clients, or took them last.
     pub fn dsn(&self) -> &str {
         &self.dsn
@@ -123,7 +132,7 @@ pub struct TestCluster {
     nodes: Vec<Node>,
     doors: Doors,
     /// Dropped last, when no process is there any more.
-    network: Option<Network>,
+    surroundings: Surroundings,
 }
 
 impl TestCluster {
@@ -135,29 +144,27 @@ impl TestCluster {
     pub fn start(directory: &Path, count: usize, settings: &[(&str, &str)]) -> TestCluster {
         make(directory);
         if count == 1 {
-            return TestCluster::launch(directory, settings, vec![Node::alone(directory, settings)], None);
+            let alone = vec![Node::alone(directory, settings)];
+            return TestCluster::launch(directory, settings, alone, Surroundings::default());
         }
-        let mut cluster = TestCluster::growing(directory, settings);
+        TestCluster::start_in(Surroundings::default(), directory, count, settings)
+    }
+
+    /// Starts so many nodes of a cluster in surroundings that something can be done to.
+    ///
+    /// # Panics
+    /// When they do not come to serve.
+    pub fn start_in(
+        surroundings: Surroundings,
+        directory: &Path,
+        count: usize,
+        settings: &[(&str, &str)],
+    ) -> TestCluster {
+        let mut cluster = TestCluster::growing_in(surroundings, directory, settings);
         while cluster.nodes.len() < count {
             cluster.join();
         }
         cluster
-    }
-
-    /// Starts the nodes of a cluster on a network of their own, which can be cut.
-    ///
-    /// # Errors
-    /// When the system does not let us make the network.
-    ///
-    /// # Panics
-    /// As [`TestCluster::start`].
-    pub fn start_apart(directory: &Path, count: usize) -> Result<TestCluster, String> {
-        let network = Network::new(count)?;
-        let mut cluster = TestCluster::growing_on(directory, &[], Some(network));
-        while cluster.nodes.len() < count {
-            cluster.join();
-        }
-        Ok(cluster)
     }
 
     /// Starts the nodes of the cluster in a directory; where there is none, a first one, which others may join.
@@ -165,33 +172,33 @@ impl TestCluster {
     /// # Panics
     /// When they do not come to serve.
     pub fn growing(directory: &Path, settings: &[(&str, &str)]) -> TestCluster {
-        TestCluster::growing_on(directory, settings, None)
+        TestCluster::growing_in(Surroundings::default(), directory, settings)
     }
 
-    fn growing_on(directory: &Path, settings: &[(&str, &str)], network: Option<Network>) -> TestCluster {
+    fn growing_in(surroundings: Surroundings, directory: &Path, settings: &[(&str, &str)]) -> TestCluster {
         let configured = |number| {
-            Node::configured(place(network.as_ref(), number), &config_file(directory, number), settings)
+            Node::configured(surroundings.place(number - 1), &config_file(directory, number), settings)
         };
         let there = (1..).take_while(|number| config_file(directory, *number).exists());
         let mut nodes: Vec<Node> = there.map(configured).collect();
         if nodes.is_empty() {
             make(directory);
-            init(&place(network.as_ref(), 1), directory, 1, &["--single-node"]);
+            init(&surroundings.place(0), directory, 1, &["--single-node"]);
             nodes.push(configured(1));
         }
-        TestCluster::launch(directory, settings, nodes, network)
+        TestCluster::launch(directory, settings, nodes, surroundings)
     }
 
     fn launch(
         directory: &Path,
         settings: &[(&str, &str)],
         nodes: Vec<Node>,
-        network: Option<Network>,
+        surroundings: Surroundings,
     ) -> TestCluster {
         let (directory, doors) = (directory.to_owned(), Doors::default());
         let settings =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut cluster = TestCluster { directory, settings, nodes, doors, network };
+        let mut cluster = TestCluster { directory, settings, nodes, doors, surroundings };
         cluster.start_all();
         cluster
     }
@@ -205,7 +212,7 @@ impl TestCluster {
         let (door, address) = self.entrance();
         let token =
             command(&Place::here(), &["node", "token", &door]).unwrap_or_else(|problem| panic!("{problem}"));
-        let place = place(self.network.as_ref(), number);
+        let place = self.surroundings.place(number - 1);
         init(&place, &self.directory, number, &["--join", &address, "--token", &token]);
         let settings: Vec<(&str, &str)> =
             self.settings.iter().map(|(name, value)| (&**name, &**value)).collect();
@@ -263,23 +270,9 @@ impl TestCluster {
         &mut self.nodes[node]
     }
 
-    /// Cuts the network of a cluster that has one to itself.
-    ///
-    /// # Errors
-    /// When the system does not let us.
-    ///
-    /// # Panics
-    /// When the nodes share the loopback with all others.
-    pub fn divide(&self, partition: Partition) -> Result<(), String> {
-        self.network.as_ref().expect("the cluster has a network of its own").divide(partition)
-    }
-
-    /// Undoes [`TestCluster::divide`].
-    ///
-    /// # Errors
-    /// When the system does not let us.
-    pub fn heal(&self) -> Result<(), String> {
-        self.network.as_ref().map_or(Ok(()), Network::heal)
+    /// What the nodes are surrounded by.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 
     /// Ends a node that the cluster does without from now on.
@@ -309,14 +302,6 @@ impl TestCluster {
     pub fn healthy(&mut self) -> Result<(), String> {
         self.nodes.iter_mut().find_map(Node::complaint).map_or(Ok(()), Err)
     }
-}
-
-/// Where a node runs, of those that are counted from 1.
-fn place(network: Option<&Network>, number: usize) -> Place {
-    network.map_or_else(Place::here, |network| Place {
-        host: network.address(number - 1).into(),
-        prefix: network.prefix(number - 1),
-    })
 }
 
 /// Makes the files of a cluster's node.

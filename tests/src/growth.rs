@@ -58,7 +58,7 @@ pub async fn run(
     let mut cluster = TestCluster::growing(directory, &[]);
     make_tables(&cluster, options.shards).await?;
     let mut numbers = Numbers::new(options.seed);
-    let plan = Plan { clients: options.clients, splits: 0, bulk: false, several: true };
+    let plan = Plan { clients: options.clients, splits: 0, bulk: false, histories: false, several: true };
     let load = Load::start(&plan, cluster.doors(), &mut numbers, 1, Bulk::default());
     load.commits(options.commits).await?;
 

@@ -5,23 +5,28 @@
 //!                 -> restart -> compare the ledger with what is there -> the next round
 //!
 //!   a cluster:    load through all nodes -> so many transactions are acknowledged -> SIGKILL of the next node in turn
-//!                 -> every client writes again -> the node is started -> more transactions -> the load ends
-//!                 -> compare the ledger with what is there -> the next round
+//!                 -> every client writes again -> the node is started -> every client writes again -> the load ends
+//!                 -> compare the ledger with what is there, check the histories -> the next round
 //!                 -> in the end: replicas hold the same
 //! ```
 //!
-//! Other faults take the place of SIGKILL ([`Fault`]): those of the network as well, which then is one of its own.
+//! Other faults take the place of SIGKILL ([`Fault`]): those of networks, disks and clocks as well, which are the nodes' own then.
 //!
 //! What must hold is said in [`crate::load`].
 
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use crate::cluster::TestCluster;
 pub use crate::faults::Fault;
+use crate::faults::RECOVERY_MAX;
 pub use crate::load::Counts;
-use crate::load::{Bulk, Checker, Load, Numbers, Outcome, Plan, Resumption, Troubles, setup};
+use crate::load::{
+    Bulk, Checker, Load, Numbers, Outcome, Plan, Resumption, Troubles, check_histories, setup,
+};
 use crate::violation::Violation;
 
 /// What to run.
@@ -39,6 +44,8 @@ pub struct Options {
     pub splits: u32,
     /// Whether there are large transactions too.
     pub bulk: bool,
+    /// Whether there are clients whose histories are checked.
+    pub histories: bool,
     /// What is done to a server.
     pub fault: Fault,
     /// What random numbers begin with.
@@ -67,6 +74,10 @@ pub struct Report {
     pub failovers: Vec<(Duration, Duration)>,
     /// Of each other round the time until all clients wrote again.
     pub others: Vec<Duration>,
+    /// Of each round the time from when the fault was undone until the server served again, and all clients had written again.
+    pub recoveries: Vec<Duration>,
+    /// Committed transactions in histories that were checked.
+    pub checked: u64,
 }
 
 /// The middle one and the largest.
@@ -85,9 +96,11 @@ pub async fn run(
     directory: &Path,
     mut tell: impl FnMut(String),
 ) -> Result<Report, Violation> {
-    let mut cluster = match options.fault.partition(0) {
-        None => TestCluster::start(directory, options.nodes, &[]),
-        Some(_) => TestCluster::start_apart(directory, options.nodes).map_err(Violation::Data)?,
+    let mut cluster = if options.nodes == 1 {
+        TestCluster::start(directory, 1, &[])
+    } else {
+        let surroundings = options.fault.surroundings(directory, options.nodes).map_err(Violation::Data)?;
+        TestCluster::start_in(surroundings, directory, options.nodes, &[])
     };
     let client = cluster.doors().visit(0).await?;
     for statement in setup() {
@@ -128,11 +141,14 @@ impl Rounds<'_> {
     async fn round(&mut self, cluster: &mut TestCluster, round: u32) -> Result<String, Violation> {
         let several = self.options.nodes > 1;
         let victim = (round as usize - 1) % self.options.nodes;
-        let (outcome, resumption, start) = self.load(cluster, victim, several).await?;
+        let Ran { mut outcome, resumption, start, recovery } = self.load(cluster, victim, several).await?;
         let counts;
         (counts, self.bulk) =
             self.checker.check(cluster.doors(), round as usize, self.first, &outcome).await?;
         self.first = outcome.next;
+        let remembered = std::mem::take(&mut outcome.remembered);
+        let checking = tokio::task::spawn_blocking(move || check_histories(&remembered));
+        let checked = checking.await.expect("the check does not panic").map_err(Violation::Data)?;
 
         let shards = count_shards(cluster).await?;
         let report = &mut self.report;
@@ -143,6 +159,8 @@ impl Rounds<'_> {
         report.splits += outcome.splits;
         report.counts.add(counts);
         report.looks += outcome.looks;
+        report.checked += checked;
+        report.recoveries.extend(recovery);
         report.slowest_start = report.slowest_start.max(start);
         for (what, count) in outcome.troubles {
             *report.troubles.entry(what).or_default() += count;
@@ -170,35 +188,69 @@ impl Rounds<'_> {
                 all.as_millis()
             ));
         }
+        if let Some(recovery) = recovery {
+            said.push_str(&format!(
+                "; everybody's after the fault was undone after {} ms",
+                recovery.as_millis()
+            ));
+        }
         Ok(said)
     }
 
     /// Puts load on the cluster, does to one of its servers what is to be done, and brings it back: what is known then, how
-    /// clients went on meanwhile, and how long the server took to come back.
+    /// clients went on meanwhile, and how long it took until all was well again.
     async fn load(
         &mut self,
         cluster: &mut TestCluster,
         victim: usize,
         several: bool,
-    ) -> Result<(Outcome, Option<Resumption>, Duration), Violation> {
+    ) -> Result<Ran, Violation> {
         let options = self.options;
-        let plan = Plan { clients: options.clients, splits: options.splits, bulk: options.bulk, several };
+        let plan = Plan {
+            clients: options.clients,
+            splits: options.splits,
+            bulk: options.bulk,
+            histories: options.histories,
+            several,
+        };
         let bulk = std::mem::take(&mut self.bulk);
         let mut load = Load::start(&plan, cluster.doors(), &mut self.numbers, self.first, bulk);
         let bounds = i64::from(*options.commits.start())..=i64::from(*options.commits.end());
         let commits = self.numbers.within(bounds) as u32;
         load.commits(commits).await?;
-        let fault = load.fault();
+        let (mut fault, begun) = (load.fault(), Instant::now());
         options.fault.inflict(cluster, victim).await?;
+        if options.fault.takes_time() {
+            fault = load.fault();
+        }
         if !several {
             let outcome = load.stop().await?;
-            return Ok((outcome, None, options.fault.undo(cluster, victim).await?));
+            let start = options.fault.undo(cluster, victim).await?;
+            return Ok(Ran { outcome, resumption: None, start, recovery: None });
         }
         let resumption = load.resumed(fault).await?;
+        sleep(options.fault.lasts_min().saturating_sub(begun.elapsed())).await;
+        let undone = load.fault();
         let start = options.fault.undo(cluster, victim).await?;
+        let recovery = load.resumed(undone).await?.map(|resumed| resumed.all.max(start));
+        if let Some(recovery) = recovery.filter(|recovery| *recovery > RECOVERY_MAX) {
+            let what = format!("clients write again {recovery:?} after {:?} was undone", options.fault);
+            return Err(Violation::Data(what));
+        }
         load.commits(commits / 2).await?;
-        Ok((load.stop().await?, resumption, start))
+        Ok(Ran { outcome: load.stop().await?, resumption, start, recovery })
     }
+}
+
+/// What has come of a load.
+struct Ran {
+    outcome: Outcome,
+    /// How clients went on after the fault.
+    resumption: Option<Resumption>,
+    /// How long the server took to serve again.
+    start: Duration,
+    /// How long it took until all clients wrote again besides.
+    recovery: Option<Duration>,
 }
 
 async fn count_shards(cluster: &TestCluster) -> Result<i64, Violation> {

@@ -12,4 +12,6 @@ mod ports;
 mod process;
 mod replicas;
 pub mod server;
+mod shim;
+mod surroundings;
 pub mod violation;

@@ -35,12 +35,14 @@ pub struct Place {
     pub host: IpAddr,
     /// What their commands begin with.
     pub prefix: Vec<String>,
+    /// What servers are started with.
+    pub variables: Vec<(String, String)>,
 }
 
 impl Place {
     /// This machine's loopback.
     pub fn here() -> Place {
-        Place { host: Ipv4Addr::LOCALHOST.into(), prefix: Vec::new() }
+        Place { host: Ipv4Addr::LOCALHOST.into(), prefix: Vec::new(), variables: Vec::new() }
     }
 
     fn binary(&self) -> Command {
@@ -86,7 +88,7 @@ impl Process {
             .binary()
             .arg("start")
             .args(arguments)
-            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .envs(settings.iter().chain(&place.variables).map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file)
@@ -141,6 +143,22 @@ impl Process {
             }
         }
         Err(format!("still runs {STOP_MAX:?} after SIGTERM\n{}", self.log_tail()))
+    }
+
+    /// Waits until it ends by itself, with a failure; the end of its log.
+    ///
+    /// # Errors
+    /// When it goes on for longer, or ends as if all were well.
+    pub fn failed(&mut self, within: Duration) -> Result<String, String> {
+        let begun = Instant::now();
+        while begun.elapsed() < within {
+            match self.ended() {
+                Some(status) if status.success() => return Err("ended as if all were well".to_owned()),
+                Some(_) => return Ok(self.log_tail()),
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        Err(format!("still runs after {within:?}\n{}", self.log_tail()))
     }
 
     /// Stops it where it stands: its sockets stay open, and nobody answers.

@@ -5,6 +5,7 @@
 //!   write_bulk    one large transaction after the other
 //!   split         shards begin in new places
 //!   watch         what is acknowledged is seen by others, and sums never change
+//!   Historian, ... lists, registers and cells at three levels      ->  histories
 //!
 //!   Load::stop -> Outcome -> Checker: the ledger against what is there
 //! ```
@@ -16,9 +17,12 @@
 //! - whatever is there is there whole: all parts but those that were undone by a rollback to a savepoint, in all of the
 //!   shards that it wrote to (each balance is the sum of what the transactions say that it was changed by);
 //! - indexes have the entries of their tables' rows, and keys are unique;
-//! - what earlier loads have left is as it was.
+//! - what earlier loads have left is as it was;
+//! - the histories have no anomaly that their level forbids ([`check_histories`]).
 
 mod check;
+mod historian;
+mod histories;
 mod ledger;
 mod numbers;
 mod others;
@@ -37,6 +41,9 @@ use tokio_postgres::Error;
 use crate::doors::Doors;
 use crate::violation::Violation;
 pub use check::Checker;
+use historian::Historian;
+use histories::Level;
+pub use histories::{Remembered, check as check_histories};
 pub use ledger::{Bulk, Counts, Entry};
 pub use numbers::Numbers;
 use shared::{Fault, Resumed, Shared};
@@ -47,6 +54,9 @@ use worker::Worker;
 /// How long a load may take to get so far, or to get going again, before that counts as never.
 const PROGRESS_MAX: Duration = Duration::from_secs(120);
 
+/// Clients with histories at each level.
+const HISTORIANS: usize = 3;
+
 /// What a load is made of.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -56,6 +66,8 @@ pub struct Plan {
     pub splits: u32,
     /// Whether there are large transactions too.
     pub bulk: bool,
+    /// Whether there are clients with histories.
+    pub histories: bool,
     /// Whether other nodes take over when one fails.
     pub several: bool,
 }
@@ -71,6 +83,8 @@ pub struct Outcome {
     pub splits: u32,
     /// How often it was seen that nothing is lost.
     pub looks: u64,
+    /// What is remembered for histories.
+    pub remembered: Vec<Remembered>,
     /// What went wrong that may go wrong.
     pub troubles: Troubles,
     /// The number of the first transaction after it.
@@ -95,6 +109,7 @@ pub struct Load {
     clients: u32,
     resumed: UnboundedReceiver<Resumed>,
     workers: JoinSet<Result<(Vec<Entry>, Troubles), Error>>,
+    historians: JoinSet<Result<Vec<Remembered>, Error>>,
     bulk: JoinHandle<Result<Bulk, Error>>,
     splits: JoinHandle<Result<u32, Error>>,
     watcher: JoinHandle<Result<u64, Violation>>,
@@ -109,6 +124,13 @@ impl Load {
         for home in 0..plan.clients {
             workers.spawn(Worker::new(home as usize, numbers.fork(), Arc::clone(&shared)).run());
         }
+        let mut historians = JoinSet::new();
+        for home in 0..if plan.histories { HISTORIANS } else { 0 } {
+            for level in Level::ALL {
+                let (numbers, shared) = (numbers.fork(), Arc::clone(&shared));
+                historians.spawn(Historian::new(home, level, numbers, shared, first).run());
+            }
+        }
         let (large, splitting) = (Arc::clone(&shared), Arc::clone(&shared));
         let has_bulk = plan.bulk;
         let bulk =
@@ -117,7 +139,7 @@ impl Load {
             );
         let splits = tokio::spawn(others::split(numbers.fork(), plan.splits, splitting));
         let watcher = tokio::spawn(others::watch(Arc::clone(&shared)));
-        Load { shared, clients: plan.clients, resumed, workers, bulk, splits, watcher }
+        Load { shared, clients: plan.clients, resumed, workers, historians, bulk, splits, watcher }
     }
 
     /// Waits until so many more transactions are acknowledged, or a client has seen what must not be, which
@@ -190,9 +212,14 @@ impl Load {
                 *troubles.entry(what).or_default() += count;
             }
         }
+        let mut remembered = Vec::new();
+        while let Some(historian) = self.historians.join_next().await {
+            remembered.extend(historian.expect("a client does not panic")?);
+        }
         let bulk = self.bulk.await.expect("a client does not panic")?;
         let splits = self.splits.await.expect("a client does not panic")?;
         let looks = self.watcher.await.expect("a client does not panic")?;
-        Ok(Outcome { entries, bulk, splits, looks, troubles, next: self.shared.next_number() })
+        let next = self.shared.next_number();
+        Ok(Outcome { entries, bulk, splits, looks, remembered, troubles, next })
     }
 }

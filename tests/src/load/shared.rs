@@ -1,6 +1,6 @@
 //! What the clients of a load share.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub struct Shared {
     several: bool,
     /// The number of the next transaction.
     next: AtomicI64,
+    /// Counts the moments at which transactions of histories begin and end.
+    moments: AtomicU64,
     /// The newest TPC-B transaction that is acknowledged, or 0.
     newest: AtomicI64,
     /// A permit for each acknowledged transaction.
@@ -53,6 +55,7 @@ impl Shared {
             doors,
             several,
             next: AtomicI64::new(first),
+            moments: AtomicU64::new(0),
             newest: AtomicI64::new(0),
             committed: Semaphore::new(0),
             ending: watch::channel(false).0,
@@ -69,6 +72,11 @@ impl Shared {
     /// The number that is taken next.
     pub fn next_number(&self) -> i64 {
         self.next.load(Ordering::Relaxed)
+    }
+
+    /// A moment that comes after all those that were taken before.
+    pub fn moment(&self) -> u64 {
+        self.moments.fetch_add(1, Ordering::SeqCst)
     }
 
     /// Notes that a TPC-B transaction is acknowledged.

@@ -1,5 +1,6 @@
 //! The tables, in several shards from the beginning, and the places where more shards begin later.
 
+use super::historian::STRIDE;
 use super::numbers::Numbers;
 
 /// Branches of the TPC-B part.
@@ -33,6 +34,9 @@ pub fn setup() -> Vec<String> {
         "CREATE TABLE ticket (id int8 PRIMARY KEY, part int, code int8 NOT NULL CONSTRAINT ticket_code UNIQUE)"
             .to_owned(),
         "CREATE TABLE bulk (id int8, part int, filler text, PRIMARY KEY (id, part))".to_owned(),
+        "CREATE TABLE list (id int8 PRIMARY KEY, elements int8[] NOT NULL)".to_owned(),
+        "CREATE TABLE register (id int8 PRIMARY KEY, value int8 NOT NULL)".to_owned(),
+        "CREATE TABLE cell (grp int8, id int8, value int8 NOT NULL, PRIMARY KEY (grp, id))".to_owned(),
         "CREATE INDEX history_account ON history (aid)".to_owned(),
         "CREATE INDEX bank_balance ON bank (balance)".to_owned(),
         "CREATE INDEX bulk_part ON bulk (part)".to_owned(),
@@ -41,6 +45,7 @@ pub fn setup() -> Vec<String> {
         format!("INSERT INTO account SELECT i, 0 FROM generate_series(1, {ACCOUNTS}) i"),
         format!("INSERT INTO bank SELECT i, {BALANCE} FROM generate_series(1, {BANK}) i"),
     ];
+    let strides = format!("({STRIDE}), ({})", 2 * STRIDE);
     for (what, places) in [
         ("TABLE branch", "(1), (3)"),
         ("TABLE teller", "(1)"),
@@ -51,6 +56,9 @@ pub fn setup() -> Vec<String> {
         ("INDEX bank_balance", "(1000)"),
         ("TABLE bank_move", "(1)"),
         ("INDEX ticket_code", "(1), (500000)"),
+        ("TABLE list", strides.as_str()),
+        ("TABLE register", strides.as_str()),
+        ("TABLE cell", "(1)"),
         ("TABLE bulk", "(1)"),
         ("INDEX bulk_part", "(5000)"),
     ] {
