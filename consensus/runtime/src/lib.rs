@@ -24,6 +24,7 @@ mod disk;
 mod network;
 mod runtime;
 mod simulation;
+mod skew;
 mod task;
 
 pub use clock::{Elapsed, Instant, Sleep};
@@ -31,4 +32,5 @@ pub use disk::{Disk, DiskLock, MemoryDisk, RealDisk};
 pub use network::{LocalNetwork, Network, NodeId, RequestHandler, Traffic};
 pub use runtime::Runtime;
 pub use simulation::Simulation;
+pub use skew::Skew;
 pub use task::{TaskFailed, TaskHandle};

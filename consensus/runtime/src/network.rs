@@ -6,8 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -119,7 +122,13 @@ impl LocalNetwork {
     /// The network as node `node` sees it.
     #[must_use]
     pub fn endpoint(&self, node: NodeId) -> Arc<dyn Network> {
-        Arc::new(Endpoint { node, network: self.clone() })
+        self.endpoint_in(node, self.runtime.clone())
+    }
+
+    /// As [`Self::endpoint`]; what is asked of the node is answered by the clocks of `runtime`.
+    #[must_use]
+    pub fn endpoint_in(&self, node: NodeId, runtime: Runtime) -> Arc<dyn Network> {
+        Arc::new(Endpoint { node, network: self.clone(), runtime })
     }
 
     /// Every message takes a random time of up to `delay_max` from now on.
@@ -183,6 +192,22 @@ impl LocalNetwork {
 struct Endpoint {
     node: NodeId,
     network: LocalNetwork,
+    runtime: Runtime,
+}
+
+/// An answer in the making, by the clocks of the node that makes it.
+struct Answering {
+    runtime: Runtime,
+    answer: BoxFuture<'static, io::Result<Bytes>>,
+}
+
+impl Future for Answering {
+    type Output = io::Result<Bytes>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let _entered = self.runtime.enter_if_skewed();
+        self.answer.as_mut().poll(cx)
+    }
 }
 
 impl Network for Endpoint {
@@ -191,6 +216,12 @@ impl Network for Endpoint {
     }
 
     fn serve(&self, handler: RequestHandler) {
+        let runtime = self.runtime.clone();
+        // The way to it is a part of whoever asks, in the task and by the clocks of that one.
+        let handler: RequestHandler = Arc::new(move |from, request| {
+            let _entered = runtime.enter_if_skewed();
+            Box::pin(Answering { runtime: runtime.clone(), answer: handler(from, request) })
+        });
         self.network.shared.lock().handlers.insert(self.node, handler);
     }
 }

@@ -13,7 +13,8 @@ use rand::RngCore;
 
 use crate::clock::{Elapsed, Instant, Sleep, SleepKind};
 use crate::disk::{Disk, RealDisk};
-use crate::simulation::{self, SimulatedCore};
+use crate::simulation::{self, Entered, SimulatedCore};
+use crate::skew::Skew;
 use crate::task::{TaskHandle, TaskKind};
 
 /// Time, randomness, tasks and files: of this machine, or of a simulation. Cheap to clone.
@@ -23,14 +24,15 @@ pub struct Runtime(Kind);
 #[derive(Clone)]
 enum Kind {
     Real(tokio::runtime::Handle),
-    Simulated(Arc<SimulatedCore>),
+    /// With the clocks of a node, if they are not the world's.
+    Simulated(Arc<SimulatedCore>, Option<Arc<Skew>>),
 }
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Kind::Real(_) => "Runtime(real)",
-            Kind::Simulated(_) => "Runtime(simulated)",
+            Kind::Simulated(..) => "Runtime(simulated)",
         })
     }
 }
@@ -42,8 +44,25 @@ impl Runtime {
         Self(Kind::Real(handle))
     }
 
-    pub(crate) fn simulated(core: Arc<SimulatedCore>) -> Self {
-        Self(Kind::Simulated(core))
+    pub(crate) fn simulated(core: Arc<SimulatedCore>, skew: Option<Arc<Skew>>) -> Self {
+        Self(Kind::Simulated(core, skew))
+    }
+
+    /// The same simulation, as a node with clocks of its own sees it.
+    ///
+    /// # Panics
+    /// Outside of a simulation: the machine's clocks are what they are.
+    #[must_use]
+    pub fn skewed(&self, skew: &Arc<Skew>) -> Self {
+        match &self.0 {
+            Kind::Real(_) => panic!("only a simulation has clocks that can be set"),
+            Kind::Simulated(core, _) => Self::simulated(Arc::clone(core), Some(Arc::clone(skew))),
+        }
+    }
+
+    /// Makes this the thread's current runtime while the result lives, if it has clocks of its own.
+    pub(crate) fn enter_if_skewed(&self) -> Option<Entered> {
+        matches!(self.0, Kind::Simulated(_, Some(_))).then(|| Entered::new(self.clone()))
     }
 
     /// The runtime that this code runs in: the thread's simulation, or else the surrounding tokio runtime.
@@ -60,7 +79,7 @@ impl Runtime {
     /// Whether this is a simulation: there, threads may not be started and nothing may block.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
-        matches!(self.0, Kind::Simulated(_))
+        matches!(self.0, Kind::Simulated(..))
     }
 
     /// The monotonic clock.
@@ -70,7 +89,7 @@ impl Runtime {
             Kind::Real(_) => {
                 Instant::from_nanos(u64::try_from(process_start().elapsed().as_nanos()).unwrap_or(u64::MAX))
             }
-            Kind::Simulated(core) => core.now(),
+            Kind::Simulated(core, skew) => core.now(skew.as_deref()),
         }
     }
 
@@ -81,7 +100,7 @@ impl Runtime {
             Kind::Real(_) => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX)),
-            Kind::Simulated(core) => core.wall_micros(),
+            Kind::Simulated(core, skew) => core.wall_micros(skew.as_deref()),
         }
     }
 
@@ -105,7 +124,9 @@ impl Runtime {
                 let _entered = handle.enter();
                 Sleep(SleepKind::Real(Box::pin(tokio::time::sleep_until(deadline.into()))))
             }
-            Kind::Simulated(core) => Sleep(SleepKind::Simulated(core.sleep_until(deadline))),
+            Kind::Simulated(core, skew) => {
+                Sleep(SleepKind::Simulated(core.sleep_until(deadline, skew.as_deref())))
+            }
         }
     }
 
@@ -126,7 +147,7 @@ impl Runtime {
     pub fn next_u64(&self) -> u64 {
         match &self.0 {
             Kind::Real(_) => rand::rng().next_u64(),
-            Kind::Simulated(core) => core.next_u64(),
+            Kind::Simulated(core, _) => core.next_u64(),
         }
     }
 
@@ -138,7 +159,7 @@ impl Runtime {
     ) -> TaskHandle<T> {
         match &self.0 {
             Kind::Real(handle) => TaskHandle(TaskKind::Real(handle.spawn(future))),
-            Kind::Simulated(core) => core.spawn(name, future),
+            Kind::Simulated(core, skew) => core.spawn(name, skew.clone(), future),
         }
     }
 
@@ -150,7 +171,7 @@ impl Runtime {
     ) -> TaskHandle<T> {
         match &self.0 {
             Kind::Real(handle) => TaskHandle(TaskKind::Real(handle.spawn_blocking(work))),
-            Kind::Simulated(core) => core.spawn(name, async move { work() }),
+            Kind::Simulated(core, skew) => core.spawn(name, skew.clone(), async move { work() }),
         }
     }
 
@@ -175,7 +196,7 @@ impl Runtime {
     pub fn sync_time(&self) -> Duration {
         match &self.0 {
             Kind::Real(_) => Duration::ZERO,
-            Kind::Simulated(core) => core.sync_time(),
+            Kind::Simulated(core, _) => core.sync_time(),
         }
     }
 
@@ -184,7 +205,7 @@ impl Runtime {
     pub fn disk(&self) -> Arc<dyn Disk> {
         match &self.0 {
             Kind::Real(_) => Arc::new(RealDisk),
-            Kind::Simulated(core) => core.disk(),
+            Kind::Simulated(core, _) => core.disk(),
         }
     }
 }

@@ -35,6 +35,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::clock::Instant;
 use crate::disk::MemoryDisk;
 use crate::runtime::Runtime;
+use crate::skew::Skew;
 use crate::task::{TaskHandle, TaskKind};
 
 /// The wall clock of every simulation starts here: 2026-01-01 00:00:00 UTC, in microseconds since 1970.
@@ -85,7 +86,7 @@ impl Simulation {
             }),
             disk: Arc::new(MemoryDisk::default()),
         });
-        let runtime = Runtime::simulated(Arc::clone(&core));
+        let runtime = Runtime::simulated(Arc::clone(&core), None);
         Self { core, runtime }
     }
 
@@ -114,7 +115,7 @@ impl Simulation {
     /// When a task panics, and when no task can ever run again before `main` is done.
     pub fn block_on<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T {
         let _entered = Entered::new(self.runtime.clone());
-        let mut handle = self.core.spawn("main", main);
+        let mut handle = self.core.spawn("main", None, main);
         let waker = Waker::noop();
         loop {
             if let Poll::Ready(result) = Pin::new(&mut handle).poll(&mut Context::from_waker(waker)) {
@@ -142,12 +143,12 @@ impl Drop for Simulation {
 }
 
 /// Makes a runtime the thread's current one for as long as it lives.
-struct Entered {
+pub(crate) struct Entered {
     before: Option<Runtime>,
 }
 
 impl Entered {
-    fn new(runtime: Runtime) -> Self {
+    pub(crate) fn new(runtime: Runtime) -> Self {
         Self { before: CURRENT.with(|current| current.borrow_mut().replace(runtime)) }
     }
 }
@@ -218,12 +219,14 @@ impl State {
 }
 
 impl SimulatedCore {
-    pub(crate) fn now(&self) -> Instant {
-        Instant::from_nanos(self.state.lock().now_nanos)
+    pub(crate) fn now(&self, skew: Option<&Skew>) -> Instant {
+        let nanos = self.state.lock().now_nanos;
+        Instant::from_nanos(skew.map_or(nanos, |skew| skew.nanos_here(nanos)))
     }
 
-    pub(crate) fn wall_micros(&self) -> u64 {
-        WALL_START_MICROS + self.state.lock().now_nanos / 1_000
+    pub(crate) fn wall_micros(&self, skew: Option<&Skew>) -> u64 {
+        let micros = WALL_START_MICROS + self.state.lock().now_nanos / 1_000;
+        skew.map_or(micros, |skew| skew.wall_micros(micros))
     }
 
     pub(crate) fn next_u64(&self) -> u64 {
@@ -241,13 +244,15 @@ impl SimulatedCore {
         Arc::clone(&self.disk)
     }
 
-    pub(crate) fn sleep_until(self: &Arc<Self>, deadline: Instant) -> SimulatedSleep {
-        SimulatedSleep { core: Arc::clone(self), deadline: deadline.as_nanos(), timer: None }
+    pub(crate) fn sleep_until(self: &Arc<Self>, deadline: Instant, skew: Option<&Skew>) -> SimulatedSleep {
+        let deadline = skew.map_or(deadline.as_nanos(), |skew| skew.nanos_there(deadline.as_nanos()));
+        SimulatedSleep { core: Arc::clone(self), deadline, timer: None }
     }
 
     pub(crate) fn spawn<T: Send + 'static>(
         self: &Arc<Self>,
         name: &'static str,
+        skew: Option<Arc<Skew>>,
         future: impl Future<Output = T> + Send + 'static,
     ) -> TaskHandle<T> {
         let (sender, result) = oneshot::channel();
@@ -260,6 +265,7 @@ impl SimulatedCore {
         let task = Arc::new(SimulatedTask {
             id,
             name,
+            skew,
             core: Arc::downgrade(self),
             future: Mutex::new(Some(wrapped)),
             queued: AtomicBool::new(true),
@@ -305,6 +311,8 @@ impl SimulatedCore {
 pub(crate) struct SimulatedTask {
     id: u64,
     name: &'static str,
+    /// The clocks of the node that it belongs to, if they are not the world's.
+    skew: Option<Arc<Skew>>,
     core: Weak<SimulatedCore>,
     future: Mutex<Option<BoxFuture<'static, ()>>>,
     queued: AtomicBool,
@@ -329,6 +337,8 @@ impl SimulatedTask {
         let waker = Waker::from(Arc::clone(self));
         let mut slot = self.future.lock();
         let Some(future) = slot.as_mut() else { return true };
+        let of_a_node = self.skew.as_ref().and_then(|skew| Some((self.core.upgrade()?, Arc::clone(skew))));
+        let _entered = of_a_node.map(|(core, skew)| Entered::new(Runtime::simulated(core, Some(skew))));
         let done = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         if done || self.aborted.load(Ordering::Relaxed) {
             let finished = slot.take();
