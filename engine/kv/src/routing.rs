@@ -19,11 +19,15 @@ use crate::error::{KvError, Result};
 use crate::mutations::{Mutation, is_on};
 use crate::store::Shared;
 
+/// What a missing shard means. A tenure begins when its node leads shards that cover all keys, and ends when one of them leaves
+/// the node: who still finds one missing asks a store that serves no more.
+pub(crate) const MISSING: KvError = KvError::ShuttingDown;
+
 /// The shard of a map that holds a row.
 pub(crate) fn row_holder<'a>(map: &'a ShardMap, key: &[u8]) -> Result<&'a Arc<Shard>> {
     match map.data() {
         [only] => Ok(only),
-        _ => map.holder(&row_prefix(key)).ok_or(KvError::Corrupt("no shard holds a key")),
+        _ => map.holder(&row_prefix(key)).ok_or(MISSING),
     }
 }
 
@@ -37,12 +41,12 @@ pub(crate) fn writes_within<'a, T>(writes: &'a [(Bytes, T)], range: &KeyRange) -
 impl Shared {
     /// The shard that holds an encoded key.
     pub(crate) fn shard_for(&self, encoded: &[u8]) -> Result<Arc<Shard>> {
-        self.node.shard_for(encoded).ok_or(KvError::Corrupt("no shard holds a key"))
+        self.node.shard_for(encoded).ok_or(MISSING)
     }
 
     /// The shard of a name.
     pub(crate) fn shard(&self, id: ShardId) -> Result<Arc<Shard>> {
-        self.node.shards().by_id(id).cloned().ok_or(KvError::Corrupt("a shard is missing"))
+        self.node.shards().by_id(id).cloned().ok_or(MISSING)
     }
 
     /// Reads a shard as it is now. What comes of it is the newest state: nobody else can have served requests before it was

@@ -14,7 +14,7 @@ use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ROWS_MAX};
 use crate::mutations::{Mutation, is_on};
 use crate::mvcc::{Obstacle, OwnSpill, Reader, RowCursor, SeenVersion};
 use crate::page::{PageLimits, read_page};
-use crate::routing::row_holder;
+use crate::routing::{MISSING, row_holder};
 use crate::types::{IsolationLevel, ScanPage, ScanRequest, Visibility};
 
 impl Transaction {
@@ -258,17 +258,16 @@ fn next_piece<'a>(
     if let [only] = map.data() {
         return Ok((only, range.clone()));
     }
-    let missing = KvError::Corrupt("no shard holds a key");
     let mut piece = range.clone();
     if reverse {
         let end = encoding::row_bound(&range.end);
-        let shard = map.data().iter().rfind(|shard| shard.range().start[..] < end[..]).ok_or(missing)?;
+        let shard = map.data().iter().rfind(|shard| shard.range().start[..] < end[..]).ok_or(MISSING)?;
         if let Some(first) = encoding::decode_bound(&shard.range().start) {
             piece.start = piece.start.max(first);
         }
         return Ok((shard, piece));
     }
-    let shard = map.holder(&encoding::row_bound(&range.start)).ok_or(missing)?;
+    let shard = map.holder(&encoding::row_bound(&range.start)).ok_or(MISSING)?;
     if let Some(end) = shard.range().end.as_deref().and_then(encoding::decode_bound) {
         piece.end = piece.end.min(end);
     }
