@@ -86,8 +86,10 @@ pub(crate) struct Replica {
 struct Leadership {
     /// The term in which this replica leads; zero when it does not.
     leading_term: AtomicU64,
-    /// When it was first seen to lead in that term, in microseconds of the wall clock.
+    /// When it was first seen to lead in that term, in nanoseconds of this node's clock.
     leads_since: AtomicU64,
+    /// The same, in microseconds of the wall clock.
+    leads_since_micros: AtomicU64,
     /// The newest term seen.
     term: AtomicU64,
     /// The last term in which this replica was asked to hand the leadership over: it leads no more in it.
@@ -306,7 +308,21 @@ impl Replica {
 
     /// When this replica was first seen to lead in the term in which it leads, in microseconds of this node's wall clock.
     pub(crate) fn leads_since_micros(&self) -> u64 {
-        self.leadership.leads_since.load(Ordering::Acquire)
+        self.leadership.leads_since_micros.load(Ordering::Acquire)
+    }
+
+    /// As [`Self::leads_since_micros`], by the clock that only goes forward.
+    pub(crate) fn leads_since(&self) -> Instant {
+        Instant::from_nanos(self.leadership.leads_since.load(Ordering::Acquire))
+    }
+
+    /// Whether a majority is known to have answered, at a moment or later, that it follows this leader in a term.
+    pub(crate) fn is_followed_since(&self, term: u64, moment: Instant) -> bool {
+        match self.lease_in(term) {
+            Some(Lease::Unlimited) => true,
+            Some(Lease::Since(sent)) => sent >= moment,
+            Some(Lease::Unknown) | None => false,
+        }
     }
 
     /// Whether it leads in a term.
@@ -543,7 +559,8 @@ async fn watch_leadership(
                 leadership.sole_voter.store(sole_voter, Ordering::Release);
                 leadership.term.store(term, Ordering::Release);
                 if leads && leadership.leading_term.load(Ordering::Acquire) != term {
-                    leadership.leads_since.store(replica.runtime.wall_micros(), Ordering::Release);
+                    leadership.leads_since.store(replica.runtime.now().as_nanos(), Ordering::Release);
+                    leadership.leads_since_micros.store(replica.runtime.wall_micros(), Ordering::Release);
                 }
                 leadership.leading_term.store(if leads { term } else { 0 }, Ordering::Release);
                 // A leader that has nobody to talk to needs no timers.

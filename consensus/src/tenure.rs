@@ -19,6 +19,10 @@
 //! different rates: this side counts a part less ([`LEASE_MARGIN_SHARE`]). A transfer of leadership does not wait for the
 //! lease, so [`crate::Shard::transfer_leadership`] ends the tenure before it asks raft.
 //!
+//! Why this node has all that was written in tenures of others: when it begins to lead the system shard, those are over, and its own
+//! begins when a majority of each data shard's replicas has answered, since then, that it follows this node. A leader that was
+//! cut off or stopped for a while might otherwise not know yet that it has been replaced.
+//!
 //! Why nothing of an old tenure is carried out in a later one: each proposal carries the term in which the tenure leads its
 //! shard. A tenure of another node has other terms. One of the same node may have the same: then [`Tenure::settle`] waits until
 //! all that was proposed before is carried out or never will be, and what an ended tenure proposes is refused in the
@@ -416,6 +420,9 @@ impl Tenures {
         let map = routing.map();
         let terms = terms_of_all(&map)?;
         let system = map.by_id(ShardId::SYSTEM)?.replica();
+        if !all_follow(&map, &terms, system.leads_since()) {
+            return None;
+        }
         let until = system.lease_in(*terms.get(&ShardId::SYSTEM)?)?.valid_until();
         if until <= runtime.now().as_nanos() {
             return None;
@@ -507,6 +514,14 @@ fn terms_of_all(map: &ShardMap) -> Option<BTreeMap<ShardId, u64>> {
         (replica.generation() == shard.generation()).then_some((shard.id(), term))
     };
     if all_here { map.iter().map(led).collect() } else { None }
+}
+
+/// Whether a majority of each data shard is known to follow this node at a moment or later.
+fn all_follow(map: &ShardMap, terms: &BTreeMap<ShardId, u64>, moment: Instant) -> bool {
+    let follows = |shard: &Arc<Shard>| {
+        terms.get(&shard.id()).is_some_and(|term| shard.replica().is_followed_since(*term, moment))
+    };
+    map.data().iter().all(follows)
 }
 
 /// Moves the end of a tenure's lease on as heartbeats are answered, and ends the tenure when it has come.

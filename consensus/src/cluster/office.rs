@@ -71,7 +71,7 @@ async fn gather(shared: &Shared, system: &Shard) -> Option<Tenure> {
         let is_due = |last: Option<Instant>, interval| last.is_none_or(|last| now >= last + interval);
         if is_due(stood_at, GATHER_ROUND) {
             stood_at = Some(now);
-            let leaders = stand(shared).await;
+            let leaders = stand(shared, system.replica().leads_since()).await;
             if is_due(asked_at, ASK_INTERVAL) {
                 asked_at = Some(now);
                 ask(shared, leaders, system.term());
@@ -82,12 +82,20 @@ async fn gather(shared: &Shared, system: &Shard) -> Option<Tenure> {
     }
 }
 
-/// Stands for election in the data shards that nobody leads; returns the nodes that lead the others.
-async fn stand(shared: &Shared) -> BTreeSet<NodeId> {
+/// Stands for election in the data shards that nobody leads, and asks those who follow this node in others whether they still do, if that
+/// is not known since a moment; returns the nodes that lead the rest.
+async fn stand(shared: &Shared, moment: Instant) -> BTreeSet<NodeId> {
     let mut leaders = BTreeSet::new();
-    for shard in shared.node.shards().data().iter().filter(|shard| !shard.is_leader()) {
-        leaders.extend(shard.replica().known_leader());
-        shard.replica().stand_if_unled().await;
+    for shard in shared.node.shards().data() {
+        let replica = shard.replica();
+        match replica.led_in() {
+            None => {
+                leaders.extend(replica.known_leader());
+                replica.stand_if_unled().await;
+            }
+            Some(term) if !replica.is_followed_since(term, moment) => replica.hurry().await,
+            Some(_) => {}
+        }
     }
     leaders.remove(&shared.options.node);
     leaders
