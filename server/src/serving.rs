@@ -4,6 +4,8 @@
 //!   a tenure begins -> Database -> Frontend -> the route leads here, other nodes are told
 //!   it ends         -> the route leads elsewhere -> sessions end -> Database is dropped
 //! ```
+//!
+//! Where the database cannot be opened, another node is asked to try; this one tries again when the tenure comes back to it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +17,9 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::metrics::{self, Sample};
 use crate::wiring::{Backend, Database, Instance, NodeId, OpenError, StoreObserver, Tenure};
+
+/// After the database could not be opened, before it is tried again.
+const OPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module's essay.
 pub struct Serving {
@@ -44,6 +49,7 @@ impl Serving {
     pub async fn run(&self, mut stop: watch::Receiver<bool>) -> Result<(), OpenError> {
         let mut tenures = self.instance.tenure();
         let mut primary = self.instance.primary();
+        let mut failed: Option<Instant> = None;
         loop {
             let tenure = tenures.borrow_and_update().clone().filter(|tenure| !tenure.has_ended());
             let Some(tenure) = tenure else {
@@ -60,15 +66,28 @@ impl Serving {
                 }
                 continue;
             };
+            if let Some(failed) = failed {
+                tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                    () = tenure.ended() => continue,
+                    () = tokio::time::sleep(OPEN_PAUSE.saturating_sub(failed.elapsed())) => {}
+                }
+            }
             let served = match self.begin(tenure.clone()).await {
                 Ok(served) => served,
                 Err(error) if self.instance.is_alone() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "the database could not be opened here; another node may");
-                    tenure.end("the database could not be opened");
+                    // What is opened while the tenure ends fails, which says nothing about this node.
+                    if !tenure.has_ended() {
+                        tracing::warn!(%error, "the database could not be opened here; another node may");
+                        self.instance.pass_on(&tenure, "the database could not be opened");
+                        failed = Some(Instant::now());
+                    }
                     continue;
                 }
             };
+            failed = None;
             let stopping = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => true,

@@ -146,6 +146,12 @@ impl Cluster {
         self.shared.stand_back().await;
     }
 
+    /// Ends a tenure in which this node cannot serve, because its disk fails, say: another node becomes the primary, if there is
+    /// one. Unlike [`Cluster::stand_back`] it may become it again, when the others have tried.
+    pub fn pass_on(&self, tenure: &Tenure, reason: &str) {
+        self.shared.pass_on(tenure, reason);
+    }
+
     /// Lets a node in and returns its name. The token is used up by it.
     ///
     /// # Errors

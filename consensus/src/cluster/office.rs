@@ -6,6 +6,7 @@
 //!               those that others lead            -> it asks them to hand them over
 //!       all led, all applied                      -> a tenure, until it ends or the node is told to stand back
 //!       not within GATHER_LIMIT                   -> the system shard goes to the next voter, which tries the same
+//!       the database cannot be served here        -> likewise, and this node may be asked again when its turn comes
 //! ```
 //!
 //! That another node is the one to ask is a matter of luck and of gossip; that nobody serves beside a tenure is not: a tenure
@@ -14,6 +15,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::future::select;
 use shardforge_runtime::{Instant, NodeId};
@@ -36,6 +38,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         changes.borrow_and_update();
         let Some(system) = shared.system().filter(|system| system.is_leader()) else {
+            shared.passes_on.store(false, Ordering::Relaxed);
             // Nothing but a change makes this node lead.
             if changes.changed().await.is_err() {
                 return;
@@ -152,10 +155,19 @@ async fn hand_over(shared: &Shared, system: &Shard, to: NodeId) {
 impl Shared {
     /// Says whether SQL is served here, if there is a tenure.
     pub(super) fn serving(&self, serves: bool) {
+        if serves {
+            self.passes_on.store(false, Ordering::Relaxed);
+        }
         let term = self.tenure.borrow().as_ref().and_then(|tenure| tenure.term_of(ShardId::SYSTEM));
         if let Some(term) = term {
             self.claim(term, serves);
         }
+    }
+
+    /// Gives up a tenure that this node can make no use of, and has another node be the primary, if there is one.
+    pub(super) fn pass_on(&self, tenure: &Tenure, reason: &str) {
+        self.passes_on.store(true, Ordering::Relaxed);
+        tenure.end(reason);
     }
 
     /// Hands over the shards that this node leads to the one that leads the system shard in a term.
@@ -200,9 +212,9 @@ impl Shared {
 
     /// Who is to be the primary instead of this node, if it is not to be it and there is another one.
     fn successor_if_wanted(&self) -> Option<NodeId> {
-        let stands_back = *self.stands_back.borrow();
+        let may_not = *self.stands_back.borrow() || self.passes_on.load(Ordering::Relaxed);
         let is_active = self.knowledge.lock().view().state(self.options.node) == Some(NodeState::Active);
-        if is_active && !stands_back { None } else { self.successor() }
+        if is_active && !may_not { None } else { self.successor() }
     }
 
     async fn until_successor_is_wanted(&self) {

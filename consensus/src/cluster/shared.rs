@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub tenure: watch::Sender<Option<Tenure>>,
     /// Whether this node is not to be the primary, because it is about to stop.
     pub stands_back: watch::Sender<bool>,
+    /// Whether this node could not serve as the primary, and another one is to try; until that has come to pass.
+    pub passes_on: AtomicBool,
     /// Counts what this node has learned.
     pub learned: watch::Sender<u64>,
     /// Counts what others are to hear at once.
@@ -88,6 +91,7 @@ impl Shared {
             primary: watch::Sender::default(),
             tenure: watch::Sender::default(),
             stands_back: watch::Sender::default(),
+            passes_on: AtomicBool::new(false),
             learned: watch::Sender::default(),
             news: watch::Sender::default(),
             unsettled: tokio::sync::Mutex::new(false),

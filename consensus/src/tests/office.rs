@@ -1,6 +1,6 @@
 //! The primary: how a node becomes it, stays it and stops being it; and where replicas go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,6 +152,40 @@ fn a_primary_that_stands_back_is_replaced_at_once() {
             while places.primary().await != first {
                 runtime.sleep(Duration::from_millis(50)).await;
             }
+        });
+    }
+}
+
+#[test]
+fn a_primary_that_cannot_serve_lets_the_others_try_in_turn() {
+    for seed in 0..5 {
+        let simulation = Simulation::new(seed);
+        let runtime = simulation.runtime();
+        simulation.block_on(async move {
+            let places = Places::of_size(runtime.clone(), 3).await;
+            places.write("a", "1").await;
+            runtime.sleep(Duration::from_secs(5)).await;
+            let mut primary = places.primary().await;
+            let mut tried = Vec::new();
+            for _ in 0..4 {
+                tried.push(primary);
+                let tenure = places.cluster(primary).tenure().borrow().clone().unwrap();
+                let began = runtime.now();
+                places.cluster(primary).pass_on(&tenure, "a test");
+                assert!(!tenure.is_valid());
+                while places.primary().await == primary {
+                    runtime.sleep(Duration::from_millis(10)).await;
+                }
+                assert!(runtime.now() - began < Duration::from_secs(2), "seed {seed}");
+                primary = places.primary().await;
+            }
+            assert_eq!(tried[0], tried[3], "seed {seed}: {tried:?}");
+            assert_eq!(tried.iter().collect::<BTreeSet<_>>().len(), 3, "seed {seed}: {tried:?}");
+            // Who serves stays it, whatever was before.
+            places.cluster(primary).serving(true);
+            runtime.sleep(Duration::from_secs(10)).await;
+            assert_eq!(places.primary().await, primary);
+            places.write("a", "2").await;
         });
     }
 }

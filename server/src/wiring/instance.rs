@@ -159,6 +159,13 @@ impl Instance {
         }
     }
 
+    /// Gives up a tenure whose database cannot be opened here: another node may be able to.
+    pub fn pass_on(&self, tenure: &Tenure, reason: &str) {
+        if let Some(membership) = &self.membership {
+            membership.cluster.pass_on(tenure, reason);
+        }
+    }
+
     /// What the gateway reaches other nodes by.
     pub fn dial(&self) -> Dial {
         let transport = self.membership.as_ref().map(|membership| Arc::clone(&membership.transport));

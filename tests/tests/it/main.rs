@@ -7,6 +7,7 @@ mod busy;
 mod cluster;
 mod copy;
 mod crash;
+mod failover;
 mod foreign_keys;
 mod hermitage;
 mod index_build;
