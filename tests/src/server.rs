@@ -37,6 +37,15 @@ impl Server {
         let nodes = std::env::var(NODES_VARIABLE).map_or(1, |nodes| {
             nodes.parse().unwrap_or_else(|_| panic!("{NODES_VARIABLE} is a number, not {nodes:?}"))
         });
+        Server::of(data_dir, nodes, settings)
+    }
+
+    /// Starts a server that is no cluster, whatever other tests run against.
+    pub fn alone(data_dir: &Path) -> Server {
+        Server::of(data_dir, 1, &[])
+    }
+
+    fn of(data_dir: &Path, nodes: usize, settings: &[(&str, &str)]) -> Server {
         let mut cluster = TestCluster::start(data_dir, nodes, settings);
         let mut dsn = cluster.node(nodes - 1).dsn().to_owned();
         if let Some(options) = session_options() {

@@ -18,7 +18,9 @@ fn error(c: &mut Wire, sql: &str) -> String {
 
 #[test]
 fn a_node_alone_says_how_it_could_have_company() {
-    let (_directory, _server, mut c) = start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::alone(directory.path());
+    let mut c = Wire::connect(&server);
     let alone = "ERROR 55000 this node is alone and part of no cluster";
     for sql in [
         "show nodes",
