@@ -101,13 +101,17 @@ impl Cluster {
         }
     }
 
-    /// Waits until every replica of a shard holds the same, and returns the nodes that have one.
+    /// Waits until every replica of a shard is there and holds the same, and returns the nodes that have one. All members of
+    /// the shard are to be up.
     pub(super) async fn until_equal(&self, id: ShardId) -> Vec<usize> {
         loop {
-            let mut sums = Vec::new();
+            let (mut sums, mut members) = (Vec::new(), None);
             for (number, node) in self.nodes.iter().enumerate() {
                 let shard = node.as_ref().and_then(|node| node.shards().by_id(id).cloned());
                 if let Some(shard) = shard {
+                    if shard.is_leader() {
+                        members = Some(shard.members().list.len());
+                    }
                     sums.push((number, shard.checksum().await.unwrap()));
                 }
             }
@@ -120,7 +124,8 @@ impl Cluster {
                     );
                 }
             }
-            if sums.windows(2).all(|pair| pair[0].1 == pair[1].1) && !sums.is_empty() {
+            // One whose leader has not spoken to it since it was made elsewhere is yet to come.
+            if members == Some(sums.len()) && sums.windows(2).all(|pair| pair[0].1 == pair[1].1) {
                 return sums.into_iter().map(|(number, _)| number).collect();
             }
             self.runtime.sleep(Duration::from_millis(50)).await;
