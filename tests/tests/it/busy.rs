@@ -5,11 +5,10 @@ use tokio_postgres::error::SqlState;
 use crate::server::Server;
 
 /// Each would go on for years.
-const ENDLESS: [&str; 4] = [
+const ENDLESS: [&str; 3] = [
     "SELECT count(*) FROM generate_series(1, 9000000000000000)",
     "SELECT count(*) FROM numbers a JOIN numbers b ON a.n <> b.n \
        JOIN generate_series(1, 9000000000000000) s(n) ON a.n + b.n <> s.n",
-    "WITH RECURSIVE r(n) AS (SELECT 1::bigint UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r",
     "SELECT sum(x.n) FROM generate_series(1, 9000000000000000) s(n), LATERAL (SELECT max(s.n + n) FROM numbers) x(n)",
 ];
 

@@ -30,7 +30,7 @@ use super::arrays::{orders_natively, schema_of};
 use super::ctes::{CteRows, CteScanOp, RecursiveOp, WorkTable, WorkTableOp, WrittenOp};
 use super::error::from_df;
 use super::expr::{ExprLowering, comparison};
-use super::operator::{Operator, OperatorExec};
+use super::operator::{Operator, OperatorExec, giving_way};
 use super::operators::{
     AppendOp, DistinctOp, FunctionScanOp, LateralOp, LimitOp, ProjectSetOp, ScanOp, SetOp, SystemScanOp,
     TableCall, ValuesOp,
@@ -489,7 +489,7 @@ impl<'a> Lowering<'a> {
             let filter = self.join_filter(&left.cols, &right.cols, rest)?;
             let plan = NestedLoopJoinExec::try_new(left.plan, right.plan, filter, &join_type, None)
                 .map_err(from_df)?;
-            return Ok(Lowered { plan: Arc::new(plan), cols });
+            return Ok(Lowered { plan: giving_way(Arc::new(plan)), cols });
         }
         // Keys are columns of their own, whose bytes are equal when the values are.
         let (left_keys, right_keys): (Vec<Scalar>, Vec<Scalar>) = keys.into_iter().unzip();
@@ -517,7 +517,7 @@ impl<'a> Lowering<'a> {
             false,
         )
         .map_err(from_df)?;
-        self.select(Lowered { plan: Arc::new(plan), cols: all }, &cols)
+        self.select(Lowered { plan: giving_way(Arc::new(plan)), cols: all }, &cols)
     }
 
     /// Adds a column for each key that is not one already; answers the keys' positions.

@@ -23,7 +23,7 @@ use futures::Stream;
 use futures::stream::BoxStream;
 use shardforge_types::PgResult;
 
-use super::error::to_df;
+use super::error::{from_df, to_df};
 
 /// An operator of our own.
 pub trait Operator: Any + Send + Sync {
@@ -128,7 +128,31 @@ impl ExecutionPlan for OperatorExec {
     }
 }
 
-/// A query computes for no longer than this without giving way to others, as long as it asks our operators for rows.
+/// A plan that makes very many rows of few, as a join does: it gives way as our own operators do.
+pub fn giving_way(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    Arc::new(OperatorExec::new(Arc::new(GiveWay), plan.schema(), vec![plan]))
+}
+
+/// See [`giving_way`].
+struct GiveWay;
+
+impl Operator for GiveWay {
+    fn describe(&self) -> String {
+        "GiveWay".to_owned()
+    }
+
+    fn start(
+        self: Arc<Self>,
+        inputs: Vec<SendableRecordBatchStream>,
+        _: Arc<TaskContext>,
+    ) -> PgResult<BoxStream<'static, PgResult<RecordBatch>>> {
+        use futures::StreamExt;
+        let batches = futures::stream::iter(inputs).flatten();
+        Ok(batches.map(|batch| batch.map_err(from_df)).boxed())
+    }
+}
+
+/// A query computes for no longer than this without giving way to others, as long as it asks our operators or joins for rows.
 const SLICE: Duration = Duration::from_millis(5);
 
 /// A stream that gives way when it has had rows without a break for a [`SLICE`]: what is above it may take them all in one go.
